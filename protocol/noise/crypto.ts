@@ -1,0 +1,45 @@
+/**
+ * The primitives of shellstream/1 behind one interface. Three providers implement it and pass one vector suite:
+ * native (aws-lc-rs), node:crypto, and noble for browsers. All calls are synchronous; randomness enters here
+ * and nowhere else.
+ */
+export interface CryptoProvider {
+  readonly name: 'native' | 'node' | 'noble';
+
+  /** Bytes of a cryptographic random source. */
+  randomBytes(length: number): Uint8Array;
+
+  /** A new X25519 key pair. */
+  x25519Generate(): X25519KeyPair;
+
+  /** The key pair of a 32-byte private scalar (fixed keys of vectors; keys kept on disk). */
+  x25519FromPrivate(privateKey: Uint8Array): X25519KeyPair;
+
+  /** SHA-256 over the concatenation of the parts: 32 bytes. */
+  sha256(...parts: readonly Uint8Array[]): Uint8Array;
+
+  /** HMAC-SHA-256 over the concatenation of the parts: 32 bytes. */
+  hmacSha256(key: Uint8Array, ...parts: readonly Uint8Array[]): Uint8Array;
+
+  /** HKDF-SHA-256 (RFC 5869), extract and expand; length at most 255 * 32. */
+  hkdfSha256(salt: Uint8Array, ikm: Uint8Array, info: Uint8Array, length: number): Uint8Array;
+
+  /** A ChaCha20-Poly1305 key, 32 bytes. Nonces are Noise's: 4 zero bytes and a 64-bit little-endian counter. */
+  aead(key: Uint8Array): AeadKey;
+}
+
+export interface X25519KeyPair {
+  /** 32 bytes. */
+  readonly publicKey: Uint8Array;
+  /** The 32-byte shared secret, or undefined when it is all zero (a point of low order): the caller aborts. */
+  dh(peerPublicKey: Uint8Array): Uint8Array | undefined;
+  /** The private scalar; only for keys that a driver must be handed (WireGuard). */
+  exportPrivate(): Uint8Array;
+}
+
+export interface AeadKey {
+  /** Ciphertext with its 16-byte tag. */
+  seal(counter: bigint, associatedData: Uint8Array, plaintext: Uint8Array): Uint8Array;
+  /** The plaintext, or undefined when authentication fails. Never throws on attacker input. */
+  open(counter: bigint, associatedData: Uint8Array, ciphertext: Uint8Array): Uint8Array | undefined;
+}

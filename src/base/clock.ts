@@ -1,0 +1,41 @@
+/** Time as the daemon sees it. The only file that may call `setTimeout`. */
+export interface Clock {
+  /** Wall time, milliseconds since the epoch; jumps when the host's clock is set. */
+  now(): number;
+  /** Milliseconds that never go back; no relation to wall time. */
+  monotonic(): number;
+  /** Calls `action` once after `delayMs`, unless cancelled first. */
+  after(delayMs: number, action: () => void): Timer;
+}
+
+export interface Timer {
+  /** Idempotent. */
+  cancel(): void;
+}
+
+const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
+
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  monotonic: () => performance.now(),
+  after(delayMs, action) {
+    const handle = setTimeout(action, Math.min(Math.max(delayMs, 0), LONGEST_TIMEOUT_MS));
+    return { cancel: () => clearTimeout(handle) };
+  },
+};
+
+/** A wait that ends early when the signal aborts; resolves either way. */
+export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted) return resolve();
+    const timer = clock.after(delayMs, () => {
+      signal?.removeEventListener('abort', wake);
+      resolve();
+    });
+    const wake = (): void => {
+      timer.cancel();
+      resolve();
+    };
+    signal?.addEventListener('abort', wake, { once: true });
+  });
+}
