@@ -26,6 +26,13 @@ export interface CryptoProvider {
 
   /** A ChaCha20-Poly1305 key, 32 bytes. Nonces are Noise's: 4 zero bytes and a 64-bit little-endian counter. */
   aead(key: Uint8Array): AeadKey;
+
+  /**
+   * The symmetric state of a Noise handshake in one object, where a provider has its own that keeps chaining key,
+   * cipher keys and DH results out of the JavaScript heap. Without it `protocol/noise/symmetric.ts` builds one
+   * of the calls above; both give the same bytes.
+   */
+  symmetricState?(protocolName: Uint8Array): SymmetricState;
 }
 
 export interface X25519KeyPair {
@@ -42,4 +49,23 @@ export interface AeadKey {
   seal(counter: bigint, associatedData: Uint8Array, plaintext: Uint8Array): Uint8Array;
   /** The plaintext, or undefined when authentication fails. Never throws on attacker input. */
   open(counter: bigint, associatedData: Uint8Array, ciphertext: Uint8Array): Uint8Array | undefined;
+}
+
+/** SymmetricState of the Noise specification, section 5.2, with its cipher state inside. One owner; not reusable after `split`. */
+export interface SymmetricState {
+  mixHash(data: Uint8Array): void;
+  /** MixKey of the DH of an own key pair with a peer's public key; false, and nothing mixed, when it is all zero. */
+  mixDh(own: X25519KeyPair, peerPublicKey: Uint8Array): boolean;
+  /** The plaintext itself while no key has been mixed in. */
+  encryptAndHash(plaintext: Uint8Array): Uint8Array;
+  /** Undefined when authentication fails; the state is of no use then. */
+  decryptAndHash(ciphertext: Uint8Array): Uint8Array | undefined;
+  /** 16 once a key has been mixed in, 0 before: what `encryptAndHash` adds. */
+  readonly tagLength: 0 | 16;
+  /** A copy of h: 32 bytes. */
+  handshakeHash(): Uint8Array;
+  /** The keys initiator → responder and responder → initiator; ends the state. */
+  split(): { readonly initiatorToResponder: AeadKey; readonly responderToInitiator: AeadKey };
+  /** Wipes the secrets. Idempotent. */
+  destroy(): void;
 }
