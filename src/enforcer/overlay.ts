@@ -1,0 +1,296 @@
+/**
+ * The overlay of one node: a WireGuard device whose every peer belongs to a live mesh session, and the flows that
+ * govern it. Nothing joins without flows, and leaving takes everything with it.
+ */
+import type { Prefix, Target } from '../../protocol/capability/model.ts';
+import { ShellstreamError } from '../../protocol/errors.ts';
+import { formatPrefix, hostPrefix, prefixesEqual, prefixesOverlap } from '../../protocol/net/prefix.ts';
+import type { CryptoProvider, X25519KeyPair } from '../../protocol/noise/crypto.ts';
+import type { PostureLevel } from '../../protocol/posture/level.ts';
+import type { DataPlane, FlowRule, FlowSession, Route, TunnelDevice, TunnelPeer } from '../dataplane/ports.ts';
+import { Slots } from './slots.ts';
+import { Undo } from './undo.ts';
+
+export interface OverlaySpec {
+  readonly interfaceName: string;
+  readonly listenPort: number;
+  readonly mtu: number;
+  /** Our addresses inside the tunnel. */
+  readonly addresses: readonly Prefix[];
+}
+
+/** A peer as it is to be: one value, from which tunnel, flows and routes follow. */
+export interface MemberSpec {
+  readonly spiffeId: string;
+  readonly publicKey: Uint8Array;
+  readonly presharedKey: Uint8Array;
+  readonly endpoint?: { readonly address: string; readonly port: number };
+  readonly keepalive: number;
+  /** What lies behind the peer: WireGuard's allowed IPs, the pinned sources, and the routes, all from one list. */
+  readonly prefixes: readonly Prefix[];
+  /** `in`: we host the targets; `out`: the peer does. */
+  readonly direction: 'in' | 'out';
+  readonly targets: readonly (Target & { readonly floor: number })[];
+  readonly level: PostureLevel;
+  readonly expiresAtBootNs: bigint;
+}
+
+export interface Member {
+  readonly session: FlowSession;
+  readonly spec: MemberSpec;
+  /** Counts attestations of this membership; 1 at the first. */
+  readonly generation: number;
+}
+
+const MAIN_TABLE = 254;
+/** As many as the flow maps have slots; slot 0 stays unused so that an all-zero entry names nobody. */
+const SLOTS = 65_536;
+
+export class Overlay implements AsyncDisposable {
+  readonly device: TunnelDevice;
+  readonly addresses: readonly Prefix[];
+  readonly #dataplane: DataPlane;
+  readonly #key: X25519KeyPair;
+  readonly #sessionSlots = new Slots({ first: 1, size: SLOTS });
+  readonly #peerSlots = new Slots({ first: 1, size: SLOTS });
+  readonly #members = new Map<number, Member>();
+  #queue: Promise<unknown> = Promise.resolve();
+
+  private constructor(dataplane: DataPlane, device: TunnelDevice, key: X25519KeyPair, spec: OverlaySpec) {
+    this.#dataplane = dataplane;
+    this.device = device;
+    this.#key = key;
+    this.addresses = spec.addresses;
+  }
+
+  /** The filter is on the device before the device is up: there is no moment in which it passes everything. */
+  static async open(dataplane: DataPlane, crypto: CryptoProvider, spec: OverlaySpec): Promise<Overlay> {
+    const key = crypto.x25519Generate();
+    await using undo = new Undo();
+    const device = await dataplane.tunnels.create({
+      name: spec.interfaceName,
+      privateKey: key.exportPrivate(),
+      listenPort: spec.listenPort,
+      mtu: spec.mtu,
+    });
+    undo.add(() => device[Symbol.asyncDispose]());
+    await dataplane.flows.attach({ ifindex: device.ifindex, kind: 'tunnel' });
+    undo.add(() => dataplane.flows.detach(device.ifindex));
+    for (const address of spec.addresses) await dataplane.network.addAddress(device.ifindex, address);
+    await dataplane.network.setUp(device.ifindex);
+    undo.keep();
+    return new Overlay(dataplane, device, key, spec);
+  }
+
+  get publicKey(): Uint8Array {
+    return this.#key.publicKey;
+  }
+
+  get members(): readonly Member[] {
+    return [...this.#members.values()];
+  }
+
+  /** X25519(our WireGuard key, a peer's Noise ephemeral), for our key proof; undefined when all zero. */
+  sharedWith(ephemeralKey: Uint8Array): Uint8Array | undefined {
+    return this.#key.dh(ephemeralKey);
+  }
+
+  /** Flows are installed, then activated, then the tunnel; whatever fails takes back what came before it. */
+  join(spec: MemberSpec): Promise<Member> {
+    return this.#exclusively(async () => {
+      this.#refuseForeignKey(spec, undefined);
+      this.#refuseOverlap(spec, undefined);
+      const { flows } = this.#dataplane;
+      await using undo = new Undo();
+      const { slot: sessionSlot, generation } = this.#sessionSlots.take();
+      undo.add(() => this.#sessionSlots.giveBack(sessionSlot));
+      const { slot: peerSlot } = this.#peerSlots.take();
+      undo.add(() => this.#peerSlots.giveBack(peerSlot));
+      const session: FlowSession = { sessionSlot, generation, peerSlot, expiresAtBootNs: spec.expiresAtBootNs };
+
+      await flows.setPeerLevel(peerSlot, spec.level);
+      await flows.pinSources(this.device.ifindex, peerSlot, spec.prefixes);
+      undo.add(() => flows.unpinSources(this.device.ifindex, spec.prefixes));
+      await flows.install(session, this.#rules(spec));
+      undo.add(() => flows.remove(sessionSlot, this.#rules(spec)));
+      await flows.activate(session);
+      undo.add(() => flows.deactivate(sessionSlot));
+      await this.device.addPeer(tunnelPeer(spec));
+      undo.add(() => this.device.removePeer(spec.publicKey));
+      await this.#dataplane.network.addRoutes(this.#routes(spec));
+      undo.keep();
+      const member: Member = { session, spec, generation: 1 };
+      this.#members.set(sessionSlot, member);
+      return member;
+    });
+  }
+
+  /**
+   * A member attested again. The WireGuard peer is removed and added, never modified: a new pre-shared key acts at
+   * the next WireGuard handshake only, and key pairs of the old one would live on. On failure the membership ends.
+   */
+  rejoin(former: Member, spec: MemberSpec): Promise<Member> {
+    return this.#exclusively(async () => {
+      if (this.#members.get(former.session.sessionSlot) !== former) throw gone();
+      const { sessionSlot, peerSlot } = former.session;
+      const { flows, network } = this.#dataplane;
+      try {
+        this.#refuseForeignKey(spec, sessionSlot);
+        this.#refuseOverlap(spec, sessionSlot);
+        const sameFlows = sameReach(former.spec, spec);
+        const generation = sameFlows ? former.session.generation : this.#sessionSlots.nextGeneration(sessionSlot);
+        const session: FlowSession = { sessionSlot, generation, peerSlot, expiresAtBootNs: spec.expiresAtBootNs };
+        await this.device.removePeer(former.spec.publicKey);
+        await flows.setPeerLevel(peerSlot, spec.level);
+        if (sameFlows) {
+          await flows.extend(sessionSlot, generation, spec.expiresAtBootNs);
+        } else {
+          await flows.remove(sessionSlot, this.#rules(former.spec));
+          await network.removeRoutes(this.#routes(former.spec));
+          await flows.unpinSources(this.device.ifindex, former.spec.prefixes);
+          await flows.pinSources(this.device.ifindex, peerSlot, spec.prefixes);
+          await flows.install(session, this.#rules(spec));
+          await flows.activate(session);
+          await network.addRoutes(this.#routes(spec));
+        }
+        await this.device.addPeer(tunnelPeer(spec));
+        const member: Member = { session, spec, generation: former.generation + 1 };
+        this.#members.set(sessionSlot, member);
+        return member;
+      } catch (error) {
+        await this.#remove(former);
+        // What a half-done renewal may have written beside what the former spec names.
+        await this.#remove({ ...former, spec });
+        throw error;
+      }
+    });
+  }
+
+  async setLevel(member: Member, level: PostureLevel): Promise<void> {
+    if (this.#members.get(member.session.sessionSlot) === undefined) return;
+    await this.#dataplane.flows.setPeerLevel(member.session.peerSlot, level);
+  }
+
+  /** Idempotent. Packets stop with the first write. */
+  leave(member: Member): Promise<void> {
+    return this.#exclusively(async () => {
+      const { sessionSlot, peerSlot } = member.session;
+      if (!this.#members.delete(sessionSlot)) return;
+      await this.#remove(member);
+      this.#sessionSlots.giveBack(sessionSlot);
+      this.#peerSlots.giveBack(peerSlot);
+    });
+  }
+
+  /** Lockdown: the device carries nothing, whatever the bookkeeping says. */
+  async close(): Promise<void> {
+    await this.device.removeAllPeers();
+    await this.#dataplane.network.setDown(this.device.ifindex);
+  }
+
+  async reopen(): Promise<void> {
+    await this.#dataplane.network.setUp(this.device.ifindex);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const member of this.members) await this.leave(member);
+    await this.#dataplane.flows.detach(this.device.ifindex);
+    await this.device[Symbol.asyncDispose]();
+  }
+
+  async #remove({ session, spec }: Member): Promise<void> {
+    const { flows, network } = this.#dataplane;
+    await flows.deactivate(session.sessionSlot);
+    await this.device.removePeer(spec.publicKey);
+    await flows.remove(session.sessionSlot, this.#rules(spec));
+    await flows.unpinSources(this.device.ifindex, spec.prefixes);
+    await network.removeRoutes(this.#routes(spec));
+  }
+
+  /** A WireGuard peer under somebody else's key would take that one's tunnel: refused, never moved. */
+  #refuseForeignKey(spec: MemberSpec, own: number | undefined): void {
+    const taken =
+      equal(spec.publicKey, this.publicKey) ||
+      this.members.some((member) => member.session.sessionSlot !== own && equal(member.spec.publicKey, spec.publicKey));
+    if (taken) throw new ShellstreamError('WIREGUARD_KEY_TAKEN', undefined, { fields: { peer: spec.spiffeId } });
+  }
+
+  /** WireGuard gives an allowed IP to whoever claimed it last; we give it to whoever had it first. */
+  #refuseOverlap(spec: MemberSpec, own: number | undefined): void {
+    for (const prefix of spec.prefixes) {
+      const clash =
+        this.addresses.some((address) => prefixesOverlap(hostPrefix(address.address), prefix)) ||
+        this.members.some(
+          (member) =>
+            member.session.sessionSlot !== own &&
+            member.spec.prefixes.some((theirs) => prefixesOverlap(theirs, prefix)),
+        );
+      if (clash)
+        throw new ShellstreamError('PREFIX_OVERLAP', formatPrefix(prefix), { fields: { peer: spec.spiffeId } });
+    }
+  }
+
+  #rules(spec: MemberSpec): FlowRule[] {
+    return spec.targets.map((target) => ({
+      ifindex: this.device.ifindex,
+      direction: spec.direction,
+      destination: target.prefix,
+      protocol: target.protocol,
+      port: target.port,
+      floor: target.floor,
+    }));
+  }
+
+  #routes(spec: MemberSpec): Route[] {
+    return spec.prefixes.map((destination) => ({ destination, ifindex: this.device.ifindex, table: MAIN_TABLE }));
+  }
+
+  /** Overlap checks and installs of two sessions never interleave. */
+  #exclusively<T>(action: () => Promise<T>): Promise<T> {
+    const result = this.#queue.then(action);
+    this.#queue = result.catch(() => undefined);
+    return result;
+  }
+}
+
+function tunnelPeer(spec: MemberSpec): TunnelPeer {
+  return {
+    publicKey: spec.publicKey,
+    presharedKey: spec.presharedKey,
+    allowedIps: spec.prefixes,
+    keepalive: spec.keepalive,
+    ...(spec.endpoint === undefined ? {} : { endpoint: spec.endpoint }),
+  };
+}
+
+/** Whether two specs differ in nothing that flows, pins or routes come from. */
+function sameReach(a: MemberSpec, b: MemberSpec): boolean {
+  return (
+    a.direction === b.direction &&
+    a.prefixes.length === b.prefixes.length &&
+    a.prefixes.every((prefix, i) => matches(prefix, b.prefixes[i])) &&
+    a.targets.length === b.targets.length &&
+    a.targets.every((target, i) => {
+      const other = b.targets[i];
+      return (
+        other !== undefined &&
+        prefixesEqual(target.prefix, other.prefix) &&
+        target.protocol === other.protocol &&
+        target.port === other.port &&
+        target.floor === other.floor
+      );
+    })
+  );
+}
+
+function matches(prefix: Prefix, other: Prefix | undefined): boolean {
+  return other !== undefined && prefixesEqual(prefix, other);
+}
+
+function equal(a: Uint8Array, b: Uint8Array): boolean {
+  return Buffer.compare(a, b) === 0;
+}
+
+function gone(): ShellstreamError {
+  return new ShellstreamError('TUNNEL_FAILED', 'the membership ended meanwhile');
+}

@@ -1,0 +1,160 @@
+/**
+ * The enforcer's two faces.
+ *
+ * Outward, `Enforcer`: what a terminator may ask. It hands in evidence as it came off the wire; it can never name a
+ * flow, a tunnel or a grant. A terminator that is taken over can therefore open nothing that a peer did not sign for.
+ * Every argument and answer is a plain value, fit to cross a process boundary.
+ *
+ * Inward, `Attestor` and `PostureReader`: identity and posture as the enforcer needs them, built in `roots/`.
+ */
+import type { Grant, SessionRequest, Tier } from '../../protocol/capability/model.ts';
+import type { ConfirmBody, Offer, WireguardOffer } from '../../protocol/handshake/bodies.ts';
+import type { Evidence } from '../../protocol/handshake/evidence.ts';
+import type { PostureLevel } from '../../protocol/posture/level.ts';
+import type { Reason } from '../../protocol/reasons.ts';
+
+export interface Enforcer {
+  /** Responder, after message 1: our evidence for message 2, or a refusal that is answered with nothing at all. */
+  challenge(input: ChallengeInput): Promise<Evidence>;
+  /** Responder, after message 3: everything is verified, decided, installed and active, or an error with its reason. */
+  admit(input: AdmitInput): Promise<Admission>;
+  /** Initiator, after message 2: believes the responder, or throws before any token is minted. */
+  approach(input: ApproachInput): Promise<Evidence>;
+  /** Initiator, after GRANT: installs what the grant and our own accord both allow. */
+  accept(input: AcceptInput): Promise<Admission>;
+
+  /** The peer said its level; one map write governs all its flows. The new effective level of the session. */
+  setPeerLevel(session: SessionId, level: PostureLevel): Promise<void>;
+  /** What of the session still stands; idempotent. */
+  release(session: SessionId, reason: Reason): Promise<void>;
+}
+
+/** 32 hex digits. */
+export type SessionId = string;
+
+/** The connection that carries a session, as seen from us; its packets may leave for a moment at lockdown. */
+export interface Connection {
+  readonly localAddress: string;
+  readonly localPort: number;
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+}
+
+export interface ChallengeInput {
+  readonly offer: Offer;
+  /** Noise handshake hash after message 1, and the responder's static public key of this handshake. */
+  readonly transcript: Uint8Array;
+  readonly staticKey: Uint8Array;
+}
+
+export interface AdmitInput {
+  /** The offer as it stood in message 1. */
+  readonly offer: Offer;
+  readonly evidence: Evidence;
+  /** Handshake hash after message 2; the initiator signed over it. */
+  readonly transcript: Uint8Array;
+  /** The initiator's Noise static public key. */
+  readonly staticKey: Uint8Array;
+  readonly ephemeralKey: Uint8Array;
+  /** The final handshake hash. */
+  readonly handshakeHash: Uint8Array;
+  /** X25519(our Noise ephemeral, the WireGuard key in the body); undefined when it came out all zero or none was offered. */
+  readonly wireguardShared?: Uint8Array;
+  readonly connection: Connection;
+  /** Re-attestation of a live session: same identity, same type, or refused. */
+  readonly renews?: SessionId;
+}
+
+export interface ApproachInput {
+  readonly offer: Offer;
+  readonly evidence: Evidence;
+  /** Handshake hash after message 1; the responder signed over it. */
+  readonly responderTranscript: Uint8Array;
+  readonly responderStaticKey: Uint8Array;
+  /** Handshake hash after message 2; we sign over it. */
+  readonly transcript: Uint8Array;
+  readonly staticKey: Uint8Array;
+  /** The responder's Noise ephemeral public key, for our WireGuard key proof. */
+  readonly ephemeralKey: Uint8Array;
+  /** The one SPIFFE ID that we meant to reach. */
+  readonly expectedId: string;
+  readonly request: SessionRequest;
+}
+
+export interface AcceptInput {
+  /** Names the approach whose answer this is. */
+  readonly nonce: Uint8Array;
+  /** The GRANT's body, as it came off the wire. */
+  readonly grant: Uint8Array;
+  readonly handshakeHash: Uint8Array;
+  readonly wireguardShared?: Uint8Array;
+  readonly connection: Connection;
+  readonly renews?: SessionId;
+}
+
+/** A session that stands in the data plane. */
+export interface Admission {
+  readonly id: SessionId;
+  readonly peer: { readonly spiffeId: string; readonly trustDomain: string; readonly tier?: Tier };
+  readonly offer: Offer;
+  readonly grant: Grant;
+  readonly effectiveLevel: PostureLevel;
+  readonly governedBy: 'both' | 'initiator' | 'responder';
+  readonly peerLevel: PostureLevel;
+  readonly peerEpoch: bigint;
+  /** Milliseconds of wall time: the soonest of SVID, SAT and accord. */
+  readonly expiresAt: number;
+  /** For the prologue of the next attestation. */
+  readonly reattestSecret: Uint8Array;
+  /** Responder only: the body of the GRANT frame, ready to be sent. */
+  readonly grantFrame?: Uint8Array;
+  /** Mesh only: counts attestations, 1 at the first. */
+  readonly tunnelGeneration?: number;
+}
+
+// ── what the enforcer is given ───────────────────────────────────────────────────────────────────────────────
+
+export interface OwnIdentity {
+  readonly spiffeId: string;
+  readonly trustDomain: string;
+  readonly chain: readonly Uint8Array[];
+  readonly expiresAt: number;
+  sign(message: Uint8Array): Uint8Array;
+}
+
+export interface PeerIdentity {
+  readonly spiffeId: string;
+  readonly trustDomain: string;
+  readonly expiresAt: number;
+}
+
+export interface AttestedToken {
+  /** SHA-256 of the JWS signing input, hex: signatures are malleable, the input is not. */
+  readonly tokenId: string;
+  readonly tier?: Tier;
+  readonly expiresAt: number;
+  readonly bound: boolean;
+}
+
+export interface Attestor {
+  /** Throws NO_BUNDLE or SVID_EXPIRED while we have no identity of our own. */
+  self(): OwnIdentity;
+  /** Chain, then signature. Throws a reason of range 2xx. */
+  verifyPeer(evidence: Evidence, signed: Uint8Array): PeerIdentity;
+  verifyToken(input: {
+    readonly token: string;
+    readonly subject: string;
+    readonly plainAudience: string;
+    readonly boundAudience: string;
+    readonly fresh: boolean;
+  }): Promise<AttestedToken>;
+  mintToken(audience: string): Promise<string>;
+}
+
+/** Posture as it is now; a grant commits only under the epoch it was decided in. */
+export interface PostureReader {
+  readonly level: PostureLevel;
+  readonly epoch: bigint;
+}
+
+export type { ConfirmBody, WireguardOffer };
