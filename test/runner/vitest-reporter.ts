@@ -1,0 +1,54 @@
+import { writeFileSync } from 'node:fs';
+import type { SerializedError } from 'vitest';
+import type { Reporter, TestModule } from 'vitest/node';
+import type { Outcome, Tally } from './tally.ts';
+
+/** Names the file that the tally is written to, as JSON. */
+export const TALLY_FILE = 'SHELLSTREAM_TALLY';
+
+/**
+ * Vitest's own JSON report leaves out why a test was skipped, and the errors outside of any test that make a run fail; so
+ * the tally is taken here.
+ */
+export default class TallyReporter implements Reporter {
+  onTestRunEnd(modules: readonly TestModule[], unhandled: readonly SerializedError[]): void {
+    const file = process.env[TALLY_FILE];
+    if (file !== undefined) writeFileSync(file, JSON.stringify(tallyOf(modules, unhandled)));
+  }
+}
+
+function tallyOf(modules: readonly TestModule[], unhandled: readonly SerializedError[]): Tally {
+  let passed = 0;
+  const failed: Outcome[] = unhandled.map((error) => ({ name: 'an error outside of any test', why: firstLine(error) }));
+  const skipped: Outcome[] = [];
+  for (const module of modules) {
+    const file = module.relativeModuleId;
+    // Of files and suites, errors of their own: a file that does not load, a hook that throws.
+    for (const group of [module, ...module.children.allSuites()]) {
+      for (const error of group.errors()) {
+        failed.push({ name: group.type === 'suite' ? `${file} > ${group.fullName}` : file, why: firstLine(error) });
+      }
+    }
+    for (const test of module.children.allTests()) {
+      const name = `${file} > ${test.fullName}`;
+      const result = test.result();
+      switch (result.state) {
+        case 'passed':
+          passed += 1;
+          break;
+        case 'failed':
+          failed.push({ name, why: result.errors.map(firstLine).join('; ') });
+          break;
+        case 'skipped':
+          skipped.push({ name, why: result.note ?? 'no reason given' });
+          break;
+        case 'pending':
+          failed.push({ name, why: 'did not end' });
+          break;
+      }
+    }
+  }
+  return { passed, failed, skipped };
+}
+
+const firstLine = (error: { message: string }): string => error.message.split('\n')[0] ?? '';
