@@ -1,0 +1,8 @@
+/** Posture: its levels, the accord that says what each allows, and how several levels become one. */
+export * from './accord.ts';
+export * from './floor.ts';
+export * from './handshake-rules.ts';
+export * from './level.ts';
+export type { LevelRules } from './level-rules.ts';
+export * from './negotiation.ts';
+export * from './parse-accord.ts';
