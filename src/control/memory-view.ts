@@ -1,0 +1,171 @@
+/** A gateway without a gateway: keeps its sessions and posture in memory and behaves as `ports.ts` says. For tests. */
+import { mostRestrictive, NORMAL, type PostureLevel } from '../../protocol/posture/level.ts';
+import type { Reason } from '../../protocol/reasons.ts';
+import type { Clock } from '../base/clock.ts';
+import type {
+  Actor,
+  ConsoleStatement,
+  Finding,
+  GatewayEvent,
+  GatewayStatus,
+  GatewayView,
+  PeerView,
+  PostureSourceView,
+  PostureView,
+  SessionDetail,
+  SessionFilter,
+  SessionView,
+} from './ports.ts';
+
+/** What `MemoryGateway` says in `status` where it has nothing of its own to say. */
+export type StatusFacts = Omit<GatewayStatus, 'posture' | 'counts' | 'nowMs'>;
+
+export interface Order {
+  readonly verb: 'drain' | 'end' | 'setPosture';
+  readonly by: Actor;
+}
+
+export class MemoryGateway implements GatewayView {
+  facts: StatusFacts;
+  peerList: readonly PeerView[] = [];
+  findings: readonly Finding[] = [];
+  /** The orders that were carried out, with who gave them. */
+  readonly orders: Order[] = [];
+  readonly #clock: Clock;
+  readonly #sessions = new Map<string, SessionDetail>();
+  readonly #statements = new Map<string, Omit<PostureSourceView, 'governs'>>();
+  readonly #watchers = new Set<(event: GatewayEvent) => void>();
+  #epoch = 0n;
+  #sinceMs: number;
+
+  constructor(clock: Clock, facts: StatusFacts) {
+    this.#clock = clock;
+    this.facts = facts;
+    this.#sinceMs = clock.now();
+  }
+
+  open(session: SessionDetail): void {
+    this.#sessions.set(session.id, session);
+    this.emit({ kind: 'session-opened', atMs: this.#clock.now(), session: summary(session) });
+  }
+
+  /** What any source of posture does: its former statement is replaced. */
+  state(source: string, level: PostureLevel, reason: string, expiresAtMs?: number): void {
+    const from = this.#effective();
+    this.#epoch += 1n;
+    const sinceMs = this.#clock.now();
+    this.#statements.set(source, { source, level, epoch: this.#epoch, sinceMs, expiresAtMs, reason, setAside: false });
+    const to = this.#effective();
+    if (to === from) return;
+    this.#sinceMs = sinceMs;
+    this.emit({ kind: 'posture-changed', atMs: sinceMs, from, to, epoch: this.#epoch, source, reason });
+  }
+
+  emit(event: GatewayEvent): void {
+    for (const watcher of this.#watchers) watcher(event);
+  }
+
+  get watcherCount(): number {
+    return this.#watchers.size;
+  }
+
+  async status(): Promise<GatewayStatus> {
+    const sessions = [...this.#sessions.values()];
+    return {
+      ...this.facts,
+      nowMs: this.#clock.now(),
+      posture: await this.posture(),
+      counts: {
+        pendingHandshakes: 0,
+        sessions: sessions.length,
+        streams: sessions.reduce((sum, { streams }) => sum + streams.length, 0),
+        tunnelPeers: sessions.filter(({ tunnel }) => tunnel !== undefined).length,
+        flows: sessions.reduce((sum, { targets }) => sum + targets.length, 0),
+        heldPeers: this.peerList.filter(({ hold }) => hold !== undefined).length,
+      },
+    };
+  }
+
+  async sessions(filter: SessionFilter): Promise<readonly SessionView[]> {
+    return [...this.#sessions.values()]
+      .filter(
+        ({ peer, type, state }) =>
+          matches(filter.peer, peer) && matches(filter.type, type) && matches(filter.state, state),
+      )
+      .map(summary)
+      .sort((one, other) => (one.id < other.id ? -1 : 1));
+  }
+
+  async session(id: string): Promise<SessionDetail | undefined> {
+    return this.#sessions.get(id);
+  }
+
+  async drain(id: string, deadlineMs: number, by: Actor): Promise<boolean> {
+    const session = this.#sessions.get(id);
+    if (session === undefined) return false;
+    this.orders.push({ verb: 'drain', by });
+    this.#sessions.set(id, { ...session, state: 'draining' });
+    this.#clock.after(deadlineMs, () => this.#remove(id, 'OPERATOR_DRAIN'));
+    return true;
+  }
+
+  async end(id: string, _why: string, by: Actor): Promise<boolean> {
+    const isKnown = this.#remove(id, 'CLOSED');
+    if (isKnown) this.orders.push({ verb: 'end', by });
+    return isKnown;
+  }
+
+  async posture(): Promise<PostureView> {
+    const effective = this.#effective();
+    const sources = [...this.#statements.values()].map((statement) => ({
+      ...statement,
+      governs: statement.level === effective,
+    }));
+    return { effective, epoch: this.#epoch, sinceMs: this.#sinceMs, sources };
+  }
+
+  async setPosture({ level, reason, forMs }: ConsoleStatement, by: Actor): Promise<PostureView> {
+    this.orders.push({ verb: 'setPosture', by });
+    this.state('console', level, reason, forMs === undefined ? undefined : this.#clock.now() + forMs);
+    return this.posture();
+  }
+
+  async peers(): Promise<readonly PeerView[]> {
+    return this.peerList;
+  }
+
+  async diagnose(): Promise<readonly Finding[]> {
+    return this.findings;
+  }
+
+  watch(listener: (event: GatewayEvent) => void): Disposable {
+    this.#watchers.add(listener);
+    return { [Symbol.dispose]: () => void this.#watchers.delete(listener) };
+  }
+
+  #effective(): PostureLevel {
+    return mostRestrictive(NORMAL, ...[...this.#statements.values()].map(({ level }) => level));
+  }
+
+  #remove(id: string, reason: Reason): boolean {
+    const session = this.#sessions.get(id);
+    if (session === undefined) return false;
+    this.#sessions.delete(id);
+    this.emit({ kind: 'session-ended', atMs: this.#clock.now(), id, peer: session.peer, reason, byPeer: false });
+    return true;
+  }
+}
+
+function matches<T>(wanted: T | undefined, actual: T): boolean {
+  return wanted === undefined || wanted === actual;
+}
+
+function summary({
+  targets: _targets,
+  counters: _counters,
+  tunnel: _tunnel,
+  streams: _streams,
+  ...session
+}: SessionDetail): SessionView {
+  return session;
+}

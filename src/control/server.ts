@@ -1,0 +1,128 @@
+/**
+ * The control API on a unix socket. It works at every posture level and needs neither SPIRE nor a peer; who may ask what
+ * follows from the peer credentials of the connection alone.
+ */
+import { createServer, type Server, type Socket } from 'node:net';
+import { ShellstreamError } from '../../protocol/errors.ts';
+import type { Response } from '../../protocol/gen/shellstream/control/v1/control_pb.ts';
+import type { Clock } from '../base/clock.ts';
+import { type AccessRules, type Standing, standingOf } from './access.ts';
+import { type Ask, answer } from './answer.ts';
+import { serve, turnAway } from './connection.ts';
+import type { Actor, GatewayView } from './ports.ts';
+import { listenAt } from './socket-path.ts';
+import { Watchers } from './watchers.ts';
+
+export interface ControlOptions {
+  /** Absolute path of the socket. */
+  readonly path: string;
+  readonly access: AccessRules;
+  readonly view: GatewayView;
+  readonly clock: Clock;
+  readonly log: ControlLog;
+  /** SO_PEERCRED of the connection; undefined counts as a stranger. */
+  readonly credentialsOf: (socket: Socket) => Actor | undefined;
+  /** Owners and observers together; observers get at most half. 64 unless told. */
+  readonly mostConnections?: number;
+  /** 30 s unless told. */
+  readonly idleMs?: number;
+}
+
+/** The part of a pino logger that is used here. */
+export interface ControlLog {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+export interface ControlServer extends AsyncDisposable {
+  readonly path: string;
+}
+
+/** Refuses (INTERNAL) when the path is another gateway's, or could be replaced by another user. */
+export async function startControl(options: ControlOptions): Promise<ControlServer> {
+  const { view, clock, log, access } = options;
+  const most = options.mostConnections ?? 64;
+  const connected = new Map<Socket, Standing>();
+  const refused = new Set<Socket>();
+  const watchers = new Watchers(view, clock);
+  const server = createServer(accept);
+  const place = await listenAt(server, { path: options.path, group: access.observerGroup });
+  server.on('error', (error) => log.error({ error }, 'control socket failed'));
+
+  return {
+    path: options.path,
+    async [Symbol.asyncDispose]() {
+      watchers[Symbol.dispose]();
+      for (const socket of [...connected.keys(), ...refused]) socket.destroy();
+      await close(server);
+      await place[Symbol.asyncDispose]();
+    },
+  };
+
+  function accept(socket: Socket): void {
+    const by = options.credentialsOf(socket);
+    const standing = standingOf(by, access);
+    if (by === undefined || standing === undefined) {
+      log.warn({ uid: by?.uid, pid: by?.pid }, 'a stranger at the control socket was refused');
+      const who = by === undefined ? 'the kernel does not say who asks' : `user ${by.uid} is no site owner here`;
+      refuse(socket, new ShellstreamError('CAPABILITY_NOT_GRANTED', who));
+      return;
+    }
+    if (!hasRoom(standing)) {
+      refuse(socket, new ShellstreamError('OVERLOADED', 'too many consoles are connected'));
+      return;
+    }
+    connected.set(socket, standing);
+    socket.on('close', () => {
+      connected.delete(socket);
+      watchers.remove(socket);
+    });
+    serve(socket, {
+      clock,
+      idleMs: options.idleMs ?? 30_000,
+      answer: (ask) => respondTo(ask, by, standing),
+      watch(watcher) {
+        watcher.on('drain', () => watchers.drained(watcher));
+        watchers.add(watcher);
+      },
+    });
+  }
+
+  // Each stranger holds a descriptor until he has read why; a crowd of them is not told.
+  function refuse(socket: Socket, error: ShellstreamError): void {
+    if (refused.size >= most) {
+      socket.destroy();
+      return;
+    }
+    refused.add(socket);
+    socket.on('close', () => refused.delete(socket));
+    turnAway(socket, clock, error);
+  }
+
+  // Whoever may only look must not be able to keep the site owner out by holding every place.
+  function hasRoom(standing: Standing): boolean {
+    if (connected.size >= most) return false;
+    if (standing === 'owner') return true;
+    let observers = 0;
+    for (const other of connected.values()) if (other === 'observer') observers += 1;
+    return observers < Math.floor(most / 2);
+  }
+
+  async function respondTo(ask: Ask, by: Actor, standing: Standing): Promise<Response> {
+    try {
+      const response = await answer(ask, view, by, standing);
+      if (CHANGES.has(ask.case)) log.info({ uid: by.uid, pid: by.pid, ask: ask.case }, 'console order carried out');
+      return response;
+    } catch (error) {
+      log.warn({ uid: by.uid, pid: by.pid, ask: ask.case, error }, 'console request refused');
+      throw error;
+    }
+  }
+}
+
+const CHANGES: ReadonlySet<Ask['case']> = new Set<Ask['case']>(['drain', 'end', 'setPosture']);
+
+function close(server: Server): Promise<void> {
+  return new Promise((resolve) => server.close(() => resolve()));
+}
