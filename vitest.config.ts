@@ -18,7 +18,8 @@ export default defineConfig({
       {
         test: {
           name: 'system',
-          include: ['test/**/*.test.ts'],
+          include: ['{test,native}/**/*.test.ts'],
+          exclude: ['**/target/**', '**/node_modules/**'],
           fileParallelism: false,
           testTimeout: 60_000,
           hookTimeout: 60_000,

@@ -66,15 +66,14 @@ find_toolchains() {
 
 is_root() { [ "$(id -u)" -eq 0 ]; }
 
-# step LOG TITLE COMMAND...: runs it with its output in the log, a sign of life every ten seconds, its end on failure.
+# step LOG TITLE COMMAND...: runs it with its output in the log. Says nothing of what took no time and found nothing to do;
+# shows a sign of life every ten seconds of what takes long, and the end of the log of what fails.
 step() {
   log=$logs/$1.log
   title=$2
   shift 2
-  changed=1
-  say "$title ..."
   step_began=$(date +%s)
-  heartbeat "$log" 9>&- &
+  heartbeat "$title" "$log" 9>&- &
   watcher=$!
   trap 'kill "$watcher" 2>/dev/null || :' EXIT
   trap 'exit 130' INT TERM
@@ -88,19 +87,25 @@ step() {
     say "$title: failed with code $status after $(($(date +%s) - step_began)) s; all of its output is in $log"
     return 1
   fi
+  if tail -n 1 "$log" | grep -q 'is up to date$'; then return 0; fi
+  changed=1
   say "$title: done in $(($(date +%s) - step_began)) s"
 }
 
 heartbeat() {
   # The nap has no stderr of ours: as an orphan it would keep a caller's pipe open.
   trap 'kill "$nap" 2>/dev/null || :; exit 0' TERM
-  seconds=0
+  seconds=1
+  pause=1
+  last=
   while :; do
-    sleep 10 >/dev/null 2>&1 &
+    sleep "$pause" >/dev/null 2>&1 &
     nap=$!
     wait "$nap"
-    seconds=$((seconds + 10))
-    say "  ... $seconds s: $(tail -n 1 "$1" 2>/dev/null | tr -d '\r\033' | cut -c1-100)"
+    [ "$seconds" -eq 1 ] || last=": $(tail -n 1 "$2" 2>/dev/null | tr -d '\r\033' | cut -c1-100)"
+    say "$1 ... $seconds s$last"
+    pause=$((10 - seconds % 10))
+    seconds=$((seconds + pause))
   done
 }
 
@@ -175,6 +180,7 @@ generate_protobuf() {
   mv .cache/generated/protocol/gen protocol/gen
 }
 
+# native/build.sh keeps its own stamps; asking it costs a few hundredths of a second.
 native() {
   case $1 in
     bpf)
@@ -182,25 +188,19 @@ native() {
       title='eBPF objects'
       without='eBPF objects: nothing can be enforced, so the demo and the system tests cannot run'
       get='it is the Debian package clang-14'
-      set -- bpf native/bpf/*.o
       ;;
     *)
       tool=cargo
       title="native addon $1 (minutes the first time)"
       without="native addon $1: $(without_addon "$1")"
-      get='get Rust from https://rustup.rs, it is no Debian package in a version that serves'
-      set -- "$1" native/"$1"/*.node
+      get='get Rust from https://rustup.rs; what Debian has is too old'
       ;;
   esac
   if ! command -v "$tool" >/dev/null 2>&1; then
     lack "$without; there is no $tool here: $get"
     return 0
   fi
-  stamp=$logs/native-$1.stamp
-  hash=$(native_sources | xargs -0 sha256sum | sha256sum | cut -d' ' -f1)
-  if [ -e "$2" ] && is_current "$stamp" "$hash"; then return 0; fi
   step "native-$1" "$title" sh native/build.sh "$1" || die "$title: not built"
-  mark "$stamp" "$hash"
 }
 
 without_addon() {
@@ -208,11 +208,6 @@ without_addon() {
     crypto) echo 'the handshake falls back on node:crypto, about seven times slower' ;;
     kernel) echo 'no WireGuard, no eBPF, no routes: the demo and the system tests cannot run' ;;
   esac
-}
-
-native_sources() {
-  find native -name target -prune -o -type f ! -name '*.node' ! -name '*.o' ! -name '*.d.ts' ! -name vmlinux.h -print0 |
-    LC_ALL=C sort -z
 }
 
 privileges() {

@@ -21,7 +21,7 @@ const LAYERS: readonly string[] = [
 ];
 
 /** All TypeScript of the project; the tests of a folder are held to fewer rules than what they test. */
-export const ROOMS = ['src', 'protocol', 'certs-dev', 'bench', 'fuzz', 'test'] as const;
+export const ROOMS = ['src', 'protocol', 'certs-dev', 'bench', 'fuzz', 'native', 'test'] as const;
 
 const PROTOCOL_PACKAGES = /^(@bufbuild\/protobuf|zod|yaml|@noble\/(ciphers|curves|hashes))$/;
 const LONGEST_FILE = 500;
