@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: (MIT OR GPL-2.0) */
+/*
+ * Keys and values of the maps. The daemon packs the same bytes in src/dataplane/linux/flows-packing.ts.
+ *
+ * Numbers are in host order, ports and addresses in network order. Addresses are 16 bytes; IPv4 is mapped
+ * (::ffff:a.b.c.d), and a real IPv6 packet that carries such an address is refused, or it could ride on IPv4's flows.
+ * Every byte of padding is zero: hash keys compare it.
+ */
+#ifndef SHELLSTREAM_LAYOUT_H
+#define SHELLSTREAM_LAYOUT_H
+
+#include <linux/types.h>
+
+enum direction { DIRECTION_IN = 1, DIRECTION_OUT = 2 };
+
+enum iface_kind { IFACE_TUNNEL = 1, IFACE_OUTER = 2 };
+
+/* Why a packet was dropped; the order is that of DenialCause in src/dataplane/ports.ts. */
+enum cause {
+	PASS = 0,
+	NO_FLOW,
+	SOURCE_NOT_PINNED,
+	POSTURE,
+	SESSION_INACTIVE,
+	SESSION_EXPIRED,
+	LEASE_EXPIRED,
+	STATE_FULL,
+	MALFORMED,
+	ISOLATED,
+	CAUSES
+};
+
+#define NO_SESSION 0xffffffffU
+
+struct address {
+	__u32 word[4];
+};
+
+/* iface: by ifindex */
+struct iface {
+	__u8 kind;
+	__u8 ethernet; /* 1: frames start with an Ethernet header; 0: with the IP header */
+	__u16 mtu;     /* TCP's MSS is clamped to it on tunnels; 0: never */
+};
+
+/* session_state: array by session slot */
+struct session {
+	__u32 generation;
+	__u32 peer_slot;
+	__u64 expires_ns; /* BOOTTIME */
+	__u32 active;     /* 1: packets pass */
+	__u32 reserved;
+};
+
+/* source_slots: longest prefix; prefixlen counts the 32 bits of ifindex */
+struct source_key {
+	__u32 prefixlen;
+	__u32 ifindex;
+	struct address source;
+};
+
+/* flow_policy. `in`: peer_slot is the slot that the packet's source is pinned to. `out`: peer_slot is 0, because the
+ * destination alone says which peer hosts it. */
+struct policy_key {
+	__u32 ifindex;
+	__u32 peer_slot;
+	__u8 direction;
+	__u8 protocol;
+	__u16 port; /* of the destination; 0: any */
+	struct address destination;
+};
+
+/* flow_prefixes: longest prefix; prefixlen counts the 96 bits before the destination */
+struct policy_prefix_key {
+	__u32 prefixlen;
+	struct policy_key policy;
+};
+
+struct policy {
+	__u32 session_slot;
+	__u32 generation;
+	__u32 floor; /* lowest level at which it passes */
+};
+
+/* flow_state: one entry for both ways, seen from this host. ICMP echo has its identifier in both ports. */
+struct flow_key {
+	__u32 ifindex;
+	struct address remote;
+	struct address local;
+	__u16 remote_port;
+	__u16 local_port;
+	__u8 protocol;
+	__u8 reserved[3];
+};
+
+enum flow_flag {
+	FLOW_ANSWERED = 1,
+	FLOW_FIN_OPENER = 2,
+	FLOW_FIN_ANSWERER = 4,
+	FLOW_RESET = 8,
+};
+
+struct flow {
+	__u64 last_seen_ns; /* BOOTTIME, moved at most once a second */
+	__u32 session_slot;
+	__u32 generation;
+	__u32 place; /* in the session's part of flow_places */
+	__u8 floor;
+	__u8 opened_by; /* direction of the first packet */
+	__u8 flags;
+	__u8 reserved;
+};
+
+/* flow_places: array, quota entries a session; what a session may hold in flow_state. Protocol 0: free. */
+struct place {
+	struct flow_key key;
+	__u32 reserved;
+};
+
+/* control_flows */
+struct control_key {
+	struct address remote;
+	struct address local;
+	__u16 remote_port;
+	__u16 local_port;
+	__u8 protocol;
+	__u8 reserved[3];
+};
+
+/* static_flows: longest prefix; prefixlen counts the 64 bits before the remote address */
+struct static_key {
+	__u32 prefixlen;
+	__u32 ifindex;
+	__u8 direction;
+	__u8 protocol;
+	__u16 port; /* ours for `in`, the remote side's for `out`; 0: any */
+	struct address remote;
+};
+
+/* flow_stats: per-CPU array by session slot */
+struct stats {
+	__u64 packets;
+	__u64 bytes;
+	__u64 denied;
+};
+
+/* shell_events */
+struct denial {
+	__u64 at_ns; /* BOOTTIME */
+	__u32 ifindex;
+	__u8 cause;
+	__u8 direction;
+	__u8 protocol;
+	__u8 family; /* 4, 6; 0: not IP */
+	struct address source;
+	struct address destination;
+	__u16 source_port;
+	__u16 destination_port;
+	__u32 session_slot;
+};
+
+#endif
