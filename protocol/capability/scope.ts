@@ -35,6 +35,19 @@ export function resolveTarget(accord: Accord, asker: Asker, target: Target): Gra
   return best;
 }
 
+/**
+ * Class and floor of a target that the other end granted to a session of ours, as our own accord knows it: one that it
+ * does not name is ordinary. Who may reach it is the other end's to say; its floor holds there beside ours here.
+ */
+export function targetFloor(accord: Accord, type: SessionType, target: Target): Pick<GrantedTarget, 'class' | 'floor'> {
+  let best: Pick<GrantedTarget, 'class' | 'floor'> = { class: 'ordinary', floor: floorFor(type, 'ordinary') };
+  for (const rule of accord.targets) {
+    const floor = floorFor(type, rule.class);
+    if (floor < best.floor && containsTarget(rule, target)) best = { class: rule.class, floor };
+  }
+  return best;
+}
+
 /** Whether the identity's site may have the prefix behind it. A default route never. */
 export function mayAdvertise(accord: Accord, identity: SpiffeId, prefix: Prefix): boolean {
   return (
