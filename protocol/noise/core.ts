@@ -43,7 +43,7 @@ export class HandshakeCore {
     this.#static = parameters.staticKey;
     this.#remoteStatic = parameters.remoteStatic;
     this.#fixedEphemeral = parameters.ephemeralKey;
-    this.#symmetric = initializeSymmetric(parameters.crypto, protocolName(pattern));
+    this.#symmetric = initializeSymmetric(parameters.crypto, pattern.protocolName);
     this.#symmetric.mixHash(parameters.prologue);
     for (const owner of pattern.known) {
       this.#symmetric.mixHash(
@@ -191,10 +191,6 @@ export class HandshakeCore {
     this.#end();
     return new ShellstreamError('INTERNAL', detail);
   }
-}
-
-function protocolName(pattern: HandshakePattern): Uint8Array {
-  return new TextEncoder().encode(`Noise_${pattern.name}_25519_ChaChaPoly_SHA256`);
 }
 
 function isPublicKey(bytes: Uint8Array): boolean {

@@ -8,17 +8,15 @@ export type Role = 'initiator' | 'responder';
 
 export interface HandshakePattern {
   readonly name: string;
+  /** The name that starts the transcript, in ASCII, e.g. Noise_XX_25519_ChaChaPoly_SHA256. */
+  readonly protocolName: Uint8Array;
   /** Whose static public key the other side holds beforehand. */
   readonly known: readonly Role[];
   /** Messages in turn, the initiator's first. */
   readonly messages: readonly (readonly Token[])[];
 }
 
-export const XX: HandshakePattern = {
-  name: 'XX',
-  known: [],
-  messages: [['e'], ['e', 'ee', 's', 'es'], ['s', 'se']],
-};
+export const XX = pattern('XX', [], [['e'], ['e', 'ee', 's', 'es'], ['s', 'se']]);
 
 const NOBODY: readonly Role[] = [];
 const INITIATOR: readonly Role[] = ['initiator'];
@@ -72,5 +70,10 @@ const ROWS: readonly (readonly [string, readonly Role[], readonly (readonly Toke
 /** All patterns by name. */
 export const PATTERNS: ReadonlyMap<string, HandshakePattern> = new Map([
   ['XX', XX],
-  ...ROWS.map(([name, known, messages]): [string, HandshakePattern] => [name, { name, known, messages }]),
+  ...ROWS.map(([name, known, messages]): [string, HandshakePattern] => [name, pattern(name, known, messages)]),
 ]);
+
+function pattern(name: string, known: readonly Role[], messages: readonly (readonly Token[])[]): HandshakePattern {
+  const protocolName = new TextEncoder().encode(`Noise_${name}_25519_ChaChaPoly_SHA256`);
+  return { name, protocolName, known, messages };
+}

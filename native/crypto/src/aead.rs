@@ -2,6 +2,7 @@ use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
+use crate::output::{Output, give, give_if};
 use crate::{failed, invalid};
 
 pub(crate) const TAG_LENGTH: usize = 16;
@@ -24,54 +25,51 @@ impl AeadKey {
     #[napi(catch_unwind)]
     pub fn seal(
         &self,
+        output: Output<'_>,
         counter: BigInt,
         associated_data: &[u8],
         plaintext: &[u8],
-    ) -> Result<Buffer> {
-        self.seal_at(
-            noise_nonce(counter_of(&counter)?),
-            associated_data,
-            plaintext,
-        )
-        .map(Into::into)
+    ) -> Result<()> {
+        let nonce = noise_nonce(counter_of(&counter)?);
+        give(output, &self.seal_at(nonce, associated_data, plaintext)?)
     }
 
-    /// The plaintext, or null when authentication fails.
+    /// True and the plaintext, or false when authentication fails.
     #[napi(catch_unwind)]
     pub fn open(
         &self,
+        output: Output<'_>,
         counter: BigInt,
         associated_data: &[u8],
         ciphertext: &[u8],
-    ) -> Result<Option<Buffer>> {
+    ) -> Result<bool> {
         let nonce = noise_nonce(counter_of(&counter)?);
-        Ok(self
-            .open_at(nonce, associated_data, ciphertext)
-            .map(Into::into))
+        give_if(output, self.open_at(nonce, associated_data, ciphertext))
     }
 
     /// Under any 12-byte nonce, as the public vectors want it.
     #[napi(catch_unwind)]
     pub fn seal_with_nonce(
         &self,
+        output: Output<'_>,
         nonce: &[u8],
         associated_data: &[u8],
         plaintext: &[u8],
-    ) -> Result<Buffer> {
-        self.seal_at(nonce_of(nonce)?, associated_data, plaintext)
-            .map(Into::into)
+    ) -> Result<()> {
+        let nonce = nonce_of(nonce)?;
+        give(output, &self.seal_at(nonce, associated_data, plaintext)?)
     }
 
     #[napi(catch_unwind)]
     pub fn open_with_nonce(
         &self,
+        output: Output<'_>,
         nonce: &[u8],
         associated_data: &[u8],
         ciphertext: &[u8],
-    ) -> Result<Option<Buffer>> {
-        Ok(self
-            .open_at(nonce_of(nonce)?, associated_data, ciphertext)
-            .map(Into::into))
+    ) -> Result<bool> {
+        let nonce = nonce_of(nonce)?;
+        give_if(output, self.open_at(nonce, associated_data, ciphertext))
     }
 }
 

@@ -1,14 +1,12 @@
-use aws_lc_rs::digest;
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 use zeroize::Zeroizing;
 
 use crate::aead::{AeadKey, noise_nonce};
 use crate::failed;
-use crate::hash::expand;
+use crate::hash::{HASH_LENGTH, expand, hash_of};
+use crate::output::{Output, give, give_if};
 use crate::x25519::X25519Key;
-
-const HASH_LENGTH: usize = 32;
 
 /// SymmetricState and CipherState of the Noise specification, sections 5.1 and 5.2. DH results, chaining key and
 /// cipher keys never reach the JavaScript heap.
@@ -28,6 +26,21 @@ struct Cipher {
     n: u64,
 }
 
+impl Cipher {
+    fn encrypt_with_ad(&mut self, ad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>> {
+        let sealed = self.key.seal_at(noise_nonce(self.n), ad, plaintext);
+        // A handshake has a handful of messages a key: the counter cannot run out.
+        self.n += 1;
+        sealed
+    }
+
+    fn decrypt_with_ad(&mut self, ad: &[u8], ciphertext: &[u8]) -> Option<Vec<u8>> {
+        let opened = self.key.open_at(noise_nonce(self.n), ad, ciphertext);
+        self.n += 1;
+        opened
+    }
+}
+
 #[napi]
 impl NoiseSymmetricState {
     #[napi(factory, catch_unwind)]
@@ -35,7 +48,7 @@ impl NoiseSymmetricState {
         let mut h = [0; HASH_LENGTH];
         match h.get_mut(..protocol_name.len()) {
             Some(start) => start.copy_from_slice(protocol_name),
-            None => h = sha256(protocol_name, &[]),
+            None => h = hash_of(protocol_name, &[]),
         }
         let secrets = Some(Secrets {
             chaining_key: Zeroizing::new(h),
@@ -46,7 +59,7 @@ impl NoiseSymmetricState {
 
     #[napi(catch_unwind)]
     pub fn mix_hash(&mut self, bytes: &[u8]) {
-        self.h = sha256(&self.h, bytes);
+        self.h = hash_of(&self.h, bytes);
     }
 
     /// MixKey of a DH; false, and nothing mixed, when there is no usable shared secret.
@@ -67,42 +80,33 @@ impl NoiseSymmetricState {
         Ok(true)
     }
 
+    /// Ciphertext, with a tag once a key has been mixed in.
     #[napi(catch_unwind)]
-    pub fn encrypt_and_hash(&mut self, plaintext: &[u8]) -> Result<Buffer> {
+    pub fn encrypt_and_hash(&mut self, output: Output<'_>, plaintext: &[u8]) -> Result<()> {
         let h = self.h;
         let ciphertext = match &mut self.secrets()?.cipher {
-            Some(cipher) => {
-                let sealed = cipher.key.seal_at(noise_nonce(cipher.n), &h, plaintext)?;
-                cipher.n += 1;
-                sealed
-            }
+            Some(cipher) => cipher.encrypt_with_ad(&h, plaintext)?,
             None => plaintext.to_vec(),
         };
         self.mix_hash(&ciphertext);
-        Ok(ciphertext.into())
+        give(output, &ciphertext)
     }
 
-    /// The plaintext, or null when authentication fails.
+    /// True and the plaintext, or false when authentication fails: the state is of no use then.
     #[napi(catch_unwind)]
-    pub fn decrypt_and_hash(&mut self, ciphertext: &[u8]) -> Result<Option<Buffer>> {
+    pub fn decrypt_and_hash(&mut self, output: Output<'_>, ciphertext: &[u8]) -> Result<bool> {
         let h = self.h;
         let plaintext = match &mut self.secrets()?.cipher {
-            Some(cipher) => {
-                let Some(opened) = cipher.key.open_at(noise_nonce(cipher.n), &h, ciphertext) else {
-                    return Ok(None);
-                };
-                cipher.n += 1;
-                opened
-            }
-            None => ciphertext.to_vec(),
+            Some(cipher) => cipher.decrypt_with_ad(&h, ciphertext),
+            None => Some(ciphertext.to_vec()),
         };
         self.mix_hash(ciphertext);
-        Ok(Some(plaintext.into()))
+        give_if(output, plaintext)
     }
 
     #[napi(catch_unwind)]
-    pub fn handshake_hash(&self) -> Buffer {
-        self.h.as_slice().into()
+    pub fn handshake_hash(&self, output: Output<'_>) -> Result<()> {
+        give(output, &self.h)
     }
 
     /// The keys initiator → responder and responder → initiator; ends the state.
@@ -136,13 +140,4 @@ fn two_keys(chaining_key: &[u8], ikm: &[u8]) -> Result<Zeroizing<[u8; 2 * HASH_L
     let mut output = Zeroizing::new([0; 2 * HASH_LENGTH]);
     expand(chaining_key, ikm, &[], &mut output[..])?;
     Ok(output)
-}
-
-fn sha256(first: &[u8], second: &[u8]) -> [u8; HASH_LENGTH] {
-    let mut context = digest::Context::new(&digest::SHA256);
-    context.update(first);
-    context.update(second);
-    let mut h = [0; HASH_LENGTH];
-    h.copy_from_slice(context.finish().as_ref());
-    h
 }
