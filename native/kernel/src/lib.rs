@@ -3,4 +3,8 @@
 //! Thin and typed, no policy: the decisions are made in `src/` of the daemon. Every exported function catches panics
 //! (`#[napi(catch_unwind)]`), because an unwinding panic would abort Node, and errors carry the kernel's own words.
 
+mod background;
 mod errors;
+mod netlink;
+mod peercred;
+mod wireguard;

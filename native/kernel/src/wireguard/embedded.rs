@@ -1,0 +1,204 @@
+//! WireGuard in this process, on gotatun. For hosts whose kernel has none.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
+
+use gotatun::device::{Device, DeviceBuilder, Peer as GotatunPeer};
+use gotatun::x25519::{PublicKey, StaticSecret};
+use napi::bindgen_prelude::{Buffer, Object};
+use napi::Env;
+use napi_derive::napi;
+use tokio::sync::RwLock;
+
+use super::peers::{key, Peer, PeerRow, PeerState, PeerStateRow};
+use super::tun::{self, Tun};
+use super::uapi::{self, ControlSocket, Status};
+use super::udp::ReusedSocket;
+use crate::background::{promise, promise_blocking, runtime};
+use crate::errors::{KernelError, Result};
+use crate::netlink::links;
+use crate::netlink::socket::Netlink;
+
+type Running = Device<(ReusedSocket, Tun, Tun)>;
+
+#[napi]
+pub struct EmbeddedTunnel {
+    device: Arc<RwLock<Option<Running>>>,
+    control: Mutex<Option<ControlSocket>>,
+    /// Bound to the namespace the link is in.
+    netlink: Arc<Mutex<Netlink>>,
+    name: String,
+    ifindex: u32,
+    listen_port: u16,
+}
+
+#[napi]
+impl EmbeddedTunnel {
+    /// Creates the TUN device, down, and binds the UDP socket, both in the network namespace of the calling thread.
+    #[napi(factory, catch_unwind)]
+    pub fn open(name: String, private_key: Buffer, listen_port: u16, mtu: u32) -> napi::Result<Self> {
+        let private_key = StaticSecret::from(key("private key", &private_key)?);
+        if !(tun::SMALLEST_MTU..=tun::LARGEST_MTU).contains(&mtu) {
+            let range = format!("{} to {}", tun::SMALLEST_MTU, tun::LARGEST_MTU);
+            return Err(KernelError::refused(format!("MTU {mtu}"), format!("outside {range}")).into());
+        }
+        let mut netlink = Netlink::open(netlink_sys::protocols::NETLINK_ROUTE)?;
+        let fd = tun::create(&name)?;
+        let ifindex = tun::ifindex(&name)?;
+        links::prepare_tunnel(&mut netlink, ifindex, mtu)?;
+
+        let runtime = runtime()?;
+        let _inside = runtime.enter();
+        let socket = ReusedSocket::bind(listen_port)?;
+        let listen_port = socket.port()?;
+        let device = Arc::new(RwLock::new(None));
+        let watched = Arc::downgrade(&device);
+        let control = ControlSocket::open(&name, move || {
+            let watched = watched.clone();
+            async move {
+                let peers = states(watched.upgrade()?.read().await.as_ref()?).await;
+                Some(Status { listen_port, peers })
+            }
+        })?;
+        runtime.block_on(async {
+            *device.write().await = Some(start(fd, mtu, socket, private_key).await?);
+            Ok::<_, KernelError>(())
+        })?;
+        Ok(Self {
+            device,
+            control: Mutex::new(Some(control)),
+            netlink: Arc::new(Mutex::new(netlink)),
+            name,
+            ifindex,
+            listen_port,
+        })
+    }
+
+    #[napi(getter, catch_unwind)]
+    pub fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    #[napi(getter, catch_unwind)]
+    pub fn ifindex(&self) -> u32 {
+        self.ifindex
+    }
+
+    #[napi(getter, catch_unwind)]
+    pub fn listen_port(&self) -> u16 {
+        self.listen_port
+    }
+
+    /// Refuses a public key that is already there.
+    #[napi(catch_unwind, ts_return_type = "Promise<void>")]
+    pub fn add_peer<'env>(&self, env: &'env Env, peer: PeerRow) -> napi::Result<Object<'env>> {
+        let peer = to_gotatun(Peer::try_from(peer)?);
+        let device = Arc::clone(&self.device);
+        promise(env, async move {
+            let device = device.read().await;
+            match open_device(&device)?.add_peer(peer).await.map_err(|error| failed("add a peer", &error))? {
+                true => Ok(()),
+                false => Err(KernelError::refused("add a peer", "its key is already there")),
+            }
+        })
+    }
+
+    /// Whether it was there. Its key pairs are gone when the promise is kept.
+    #[napi(catch_unwind, ts_return_type = "Promise<boolean>")]
+    pub fn remove_peer<'env>(&self, env: &'env Env, public_key: Buffer) -> napi::Result<Object<'env>> {
+        let public_key = PublicKey::from(key("public key", &public_key)?);
+        let device = Arc::clone(&self.device);
+        promise(env, async move {
+            let device = device.read().await;
+            open_device(&device)?.remove_peer(&public_key).await.map_err(|error| failed("remove a peer", &error))
+        })
+    }
+
+    #[napi(catch_unwind, ts_return_type = "Promise<void>")]
+    pub fn remove_all_peers<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
+        let device = Arc::clone(&self.device);
+        promise(env, async move {
+            let device = device.read().await;
+            open_device(&device)?.clear_peers().await.map_err(|error| failed("remove all peers", &error))?;
+            Ok(())
+        })
+    }
+
+    #[napi(catch_unwind, ts_return_type = "Promise<Array<PeerStateRow>>")]
+    pub fn peers<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
+        let device = Arc::clone(&self.device);
+        promise(env, async move {
+            let device = device.read().await;
+            let states = states(open_device(&device)?).await;
+            Ok(states.into_iter().map(PeerStateRow::from).collect::<Vec<_>>())
+        })
+    }
+
+    /// Ends the device; link and control socket are gone when the promise is kept. Idempotent.
+    #[napi(catch_unwind, ts_return_type = "Promise<void>")]
+    pub fn close<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
+        let control = self.control.lock().map_or(None, |mut control| control.take());
+        let device = Arc::clone(&self.device);
+        let netlink = Arc::clone(&self.netlink);
+        let ifindex = self.ifindex;
+        promise(env, async move {
+            drop(control);
+            let Some(running) = device.write().await.take() else { return Ok(()) };
+            running.stop().await;
+            // The descriptors go when the last of gotatun's tasks does, which nothing waits for.
+            let mut netlink =
+                netlink.lock().map_err(|_| KernelError::refused("close a tunnel", "the netlink socket broke"))?;
+            links::delete(&mut netlink, ifindex).map(|_| ())
+        })
+    }
+}
+
+/// Removes control sockets of dead processes; answers the device names.
+#[napi(catch_unwind, ts_return_type = "Promise<Array<string>>")]
+pub fn remove_dead_control_sockets<'env>(env: &'env Env, prefix: String) -> napi::Result<Object<'env>> {
+    promise_blocking(env, move || uapi::remove_dead(&prefix))
+}
+
+async fn start(fd: OwnedFd, mtu: u32, socket: ReusedSocket, private_key: StaticSecret) -> Result<Running> {
+    let mtu = u16::try_from(mtu).map_err(|_| KernelError::refused("start a tunnel", "the MTU is too large"))?;
+    let device = DeviceBuilder::new()
+        .with_udp(socket)
+        .with_ip(Tun::new(fd, mtu)?)
+        .with_private_key(private_key)
+        .build()
+        .await
+        .map_err(|error| failed("start a tunnel", &error))?;
+    // A device built without peers does not listen; any reconfiguration makes it.
+    device.clear_peers().await.map_err(|error| failed("start a tunnel", &error))?;
+    Ok(device)
+}
+
+async fn states(device: &Running) -> Vec<PeerState> {
+    let peers = device.peers().await;
+    let state = peers.into_iter().map(|found| PeerState {
+        public_key: found.peer.public_key.to_bytes(),
+        endpoint: found.peer.endpoint,
+        allowed_ips: found.peer.allowed_ips,
+        handshake_age_ms: found.stats.last_handshake.map(|age| age.as_secs_f64() * 1000.0),
+        received_bytes: found.stats.rx_bytes as u64,
+        sent_bytes: found.stats.tx_bytes as u64,
+    });
+    state.collect()
+}
+
+fn to_gotatun(peer: Peer) -> GotatunPeer {
+    let mut into = GotatunPeer::new(PublicKey::from(peer.public_key))
+        .with_allowed_ips(peer.allowed_ips)
+        .with_preshared_key(peer.preshared_key);
+    into.endpoint = peer.endpoint;
+    into.keepalive = (peer.keepalive != 0).then_some(peer.keepalive);
+    into
+}
+
+fn open_device(device: &Option<Running>) -> Result<&Running> {
+    device.as_ref().ok_or_else(|| KernelError::refused("WireGuard device", "it is closed"))
+}
+
+fn failed(what: &str, error: &gotatun::device::Error) -> KernelError {
+    KernelError::from_chain(what, error)
+}
