@@ -1,0 +1,181 @@
+/** Every key of the configuration file, its kind and its default. `deploy/shellstream.example.yaml` explains each. */
+import { z } from 'zod';
+import { CAPABILITIES } from '../../protocol/capability/model.ts';
+import {
+  hasPorts,
+  interfaceAddressField,
+  parsed,
+  prefixField,
+  protocolField,
+  spiffeIdField,
+} from '../../protocol/document/fields.ts';
+import { ShellstreamError } from '../../protocol/errors.ts';
+import { isTrustDomain, type SpiffeId } from '../../protocol/identity/spiffe-id.ts';
+import { tryParseAddress } from '../../protocol/net/address.ts';
+import { isAdvertisable } from '../../protocol/net/special.ts';
+
+/** An IP address or a DNS name, and a port. */
+export interface Endpoint {
+  readonly host: string;
+  readonly port: number;
+}
+
+const port = z.int().min(1).max(65_535);
+const seconds = z.int().min(1).max(86_400);
+const absolutePath = z
+  .string()
+  .max(255)
+  .regex(/^\/[^\0]*$/, 'an absolute path');
+/** A socket's path must fit sun_path. */
+const socketPath = absolutePath.max(107);
+const interfaceName = z.string().regex(/^[a-zA-Z0-9._-]{1,15}$/, 'an interface name of at most 15 characters');
+const word = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'a name: a-z, 0-9 and dashes');
+const level = z.union([z.literal(1), z.literal(2), z.literal(3), z.literal(4), z.literal(5)], 'a level from 1 to 5');
+
+const ipAddress = z.string().refine((text) => tryParseAddress(text) !== undefined, 'not an IP address');
+const endpoint = parsed<Endpoint>(parseEndpoint);
+const loopbackEndpoint = endpoint.refine(({ host }) => isLoopback(host), 'only a loopback address: metrics tell much');
+
+/** Instances share a host: the name goes into paths, BPF pins and interface names, and must not be another's prefix. */
+const instance = z.string().regex(/^[a-z0-9]{1,10}$/, '1 to 10 of a-z and 0-9');
+
+const advertised = z
+  .array(prefixField.refine(isAdvertisable, 'never behind a site: loopback, link-local, default'))
+  .max(64);
+
+/** What a session asks to reach. Port 0 is every port. */
+const target = z
+  .strictObject({
+    prefix: prefixField,
+    protocol: protocolField.default(6),
+    port: z.int().min(0).max(65_535).default(0),
+  })
+  .refine(({ protocol, port }) => hasPorts(protocol) || port === 0, { path: ['port'], error: 'no ports there' });
+
+const peer = z.strictObject({
+  name: word,
+  spiffeId: spiffeIdField,
+  /** Without one the peer dials us. */
+  address: endpoint.optional(),
+  request: z
+    .strictObject({
+      capabilities: z.array(z.enum(CAPABILITIES)).min(1).max(CAPABILITIES.length).default(['OBSERVE', 'CONNECT']),
+      targets: z.array(target).max(256).default([]),
+    })
+    .prefault({}),
+  /** Instead of what the site advertises to all. */
+  advertise: advertised.optional(),
+  keepaliveSeconds: z.int().min(0).max(120).default(25),
+});
+
+const staticFlow = z
+  .strictObject({
+    interface: interfaceName,
+    direction: z.enum(['in', 'out']),
+    remote: prefixField,
+    protocol: protocolField,
+    port: z.int().min(0).max(65_535),
+  })
+  .refine(({ protocol, port }) => hasPorts(protocol) || port === 0, { path: ['port'], error: 'no ports there' });
+
+const limits = z.strictObject({
+  pendingHandshakes: z.int().min(1).max(65_536).default(256),
+  handshakeSeconds: z.int().min(1).max(60).default(10),
+  /** From one IPv4 /24 or IPv6 /56. */
+  perPrefixRate: z
+    .strictObject({ perSecond: z.int().min(1).max(10_000).default(20), burst: z.int().min(1).max(10_000).default(40) })
+    .prefault({}),
+  sessions: z.int().min(1).max(65_535).default(10_000),
+  sessionsPerIdentity: z.int().min(1).max(65_535).default(1_000),
+  streamsPerSession: z.int().min(1).max(4_096).default(64),
+  streamWindowBytes: z.int().min(16_384).max(16_777_216).default(262_144),
+  silenceSeconds: z.int().min(5).max(3_600).default(60),
+});
+
+export const configSchema = z
+  .strictObject({
+    apiVersion: z.literal('shellstream/v1'),
+    instance: instance.default('main'),
+    site: z.strictObject({ trustDomain: z.string().refine(isTrustDomain, 'not a trust domain') }),
+    listen: z.strictObject({ address: ipAddress.default('::'), port: port.default(7843) }).prefault({}),
+    wireguard: z
+      .strictObject({
+        driver: z.enum(['auto', 'kernel', 'embedded']).default('auto'),
+        interface: z
+          .string()
+          .regex(/^shs[a-z0-9-]{1,12}$/, 'shs and up to 12 more of a-z, 0-9, dash')
+          .optional(),
+        port: z.int().min(0).max(65_535).default(51_840),
+        mtu: z.int().min(1_280).max(9_000).default(1_420),
+        addresses: z.array(interfaceAddressField).max(8).default([]),
+      })
+      .prefault({}),
+    workloadApi: z.strictObject({ socket: socketPath.default('/run/spire/agent/public/api.sock') }).prefault({}),
+    accord: z.strictObject({ file: absolutePath.default('/etc/shellstream/accord.yaml') }).prefault({}),
+    posture: z
+      .strictObject({
+        initial: level.default(5),
+        isolate: z
+          .union([z.enum(['none', 'all-but-loopback']), z.array(interfaceName).min(1).max(64)])
+          .default('all-but-loopback'),
+        allowAtLockdown: z.array(staticFlow).max(64).default([]),
+        leaseSeconds: z.int().min(2).max(300).default(10),
+      })
+      .prefault({}),
+    mesh: z.strictObject({ peers: z.array(peer).max(1_024).default([]) }).prefault({}),
+    advertise: advertised.default([]),
+    control: z
+      .strictObject({
+        socket: socketPath.optional(),
+        siteOwners: z.array(z.int().min(0).max(4_294_967_294)).max(64).default([0]),
+      })
+      .prefault({}),
+    limits: limits.prefault({}),
+    log: z
+      .strictObject({
+        level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
+        file: absolutePath.optional(),
+      })
+      .prefault({}),
+    metrics: z.strictObject({ address: loopbackEndpoint.optional() }).prefault({}),
+    shutdownSeconds: seconds.default(5),
+    stateDirectory: absolutePath.optional(),
+    runtimeDirectory: absolutePath.optional(),
+  })
+  .superRefine((config, context) => {
+    const seen = { name: new Set<string>(), spiffeId: new Set<SpiffeId>() };
+    for (const [at, { name, spiffeId }] of config.mesh.peers.entries()) {
+      if (seen.name.has(name))
+        context.addIssue({ code: 'custom', path: ['mesh', 'peers', at, 'name'], message: 'a name twice' });
+      if (seen.spiffeId.has(spiffeId)) {
+        context.addIssue({
+          code: 'custom',
+          path: ['mesh', 'peers', at, 'spiffeId'],
+          message: 'one identity is one peer',
+        });
+      }
+      seen.name.add(name);
+      seen.spiffeId.add(spiffeId);
+    }
+  });
+
+function parseEndpoint(text: string): Endpoint {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):([1-9][0-9]{0,4})$/.exec(text);
+  const host = match?.[1] ?? match?.[2] ?? '';
+  const number = Number(match?.[3]);
+  const isAddress = tryParseAddress(host) !== undefined;
+  const isName = match?.[2] !== undefined && /^(?=.{1,253}$)[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?$/.test(host);
+  if (!(isAddress || isName) || number > 65_535) {
+    throw new ShellstreamError(
+      'MALFORMED',
+      `not a host and port (host:7843, [fd00::1]:7843): ${JSON.stringify(text.slice(0, 300))}`,
+    );
+  }
+  return { host, port: number };
+}
+
+function isLoopback(host: string): boolean {
+  const address = tryParseAddress(host);
+  if (address === undefined) return false;
+  return address.length === 4 ? address[0] === 127 : address.every((byte, at) => byte === (at === 15 ? 1 : 0));
+}

@@ -1,0 +1,50 @@
+import { readFile } from 'node:fs/promises';
+import type { z } from 'zod';
+import { readDocument } from '../../protocol/document/read-document.ts';
+import { ShellstreamError } from '../../protocol/errors.ts';
+import { configSchema } from './config-schema.ts';
+
+type FileConfig = z.output<typeof configSchema>;
+
+/** The configuration with every default in place, those that hang on the instance's name included. */
+export type Config = Omit<FileConfig, 'wireguard' | 'control' | 'stateDirectory' | 'runtimeDirectory'> & {
+  readonly wireguard: FileConfig['wireguard'] & { readonly interface: string };
+  readonly control: FileConfig['control'] & { readonly socket: string };
+  readonly stateDirectory: string;
+  readonly runtimeDirectory: string;
+  /** Where BPF maps and links are pinned. */
+  readonly pinDirectory: string;
+};
+
+export type MeshPeerConfig = Config['mesh']['peers'][number];
+
+/** Reads one YAML file. Throws MALFORMED with `path:line:column` for what does not fit. */
+export async function loadConfig(path: string): Promise<Config> {
+  const bytes = await readFile(path).catch((cause: unknown) => {
+    throw new ShellstreamError('INTERNAL', `${path}: ${cause instanceof Error ? cause.message : 'cannot be read'}`, {
+      cause,
+    });
+  });
+  return parseConfig(bytes, path);
+}
+
+/** `name` stands in front of each error. */
+export function parseConfig(source: string | Uint8Array, name = 'config'): Config {
+  const bytes = typeof source === 'string' ? new TextEncoder().encode(source) : source;
+  const { value } = readDocument(name, bytes, () => configSchema);
+  const { instance } = value;
+  const runtimeDirectory = value.runtimeDirectory ?? `/run/shellstream/${instance}`;
+  return {
+    ...value,
+    wireguard: { ...value.wireguard, interface: value.wireguard.interface ?? `${interfacePrefix(instance)}0` },
+    control: { ...value.control, socket: value.control.socket ?? `${runtimeDirectory}/control.sock` },
+    stateDirectory: value.stateDirectory ?? `/var/lib/shellstream/${instance}`,
+    runtimeDirectory,
+    pinDirectory: `/sys/fs/bpf/shellstream/${instance}`,
+  };
+}
+
+/** What the names of all links of an instance begin with. Ends in a dash: `shsa-` is no prefix of `shsab-`. */
+export function interfacePrefix(instance: string): string {
+  return `shs${instance}-`;
+}
