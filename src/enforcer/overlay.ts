@@ -4,6 +4,7 @@
  */
 import type { Prefix, Target } from '../../protocol/capability/model.ts';
 import { ShellstreamError } from '../../protocol/errors.ts';
+import { type WireguardOffer, wireguardProof } from '../../protocol/handshake/index.ts';
 import { formatPrefix, hostPrefix, prefixesEqual, prefixesOverlap } from '../../protocol/net/prefix.ts';
 import type { CryptoProvider, X25519KeyPair } from '../../protocol/noise/crypto.ts';
 import type { PostureLevel } from '../../protocol/posture/level.ts';
@@ -90,9 +91,16 @@ export class Overlay implements AsyncDisposable {
     return [...this.#members.values()];
   }
 
-  /** X25519(our WireGuard key, a peer's Noise ephemeral), for our key proof; undefined when all zero. */
-  sharedWith(ephemeralKey: Uint8Array): Uint8Array | undefined {
-    return this.#key.dh(ephemeralKey);
+  /** Our key with the proof that we hold it, for the peer of this ephemeral key in this handshake. */
+  offer(crypto: CryptoProvider, ephemeralKey: Uint8Array, transcript: Uint8Array): WireguardOffer {
+    const shared = this.#key.dh(ephemeralKey);
+    if (shared === undefined) throw new ShellstreamError('WIREGUARD_PROOF', 'an ephemeral key of low order');
+    return {
+      publicKey: this.publicKey,
+      proof: wireguardProof(crypto, shared, transcript),
+      port: this.device.listenPort,
+      addresses: this.addresses.map(({ address }) => address),
+    };
   }
 
   /** Flows are installed, then activated, then the tunnel; whatever fails takes back what came before it. */

@@ -8,8 +8,9 @@
  * Inward, `Attestor` and `PostureReader`: identity and posture as the enforcer needs them, built in `roots/`.
  */
 import type { Grant, SessionRequest, Tier } from '../../protocol/capability/model.ts';
-import type { ConfirmBody, Offer, WireguardOffer } from '../../protocol/handshake/bodies.ts';
-import type { Evidence } from '../../protocol/handshake/evidence.ts';
+import type { Governor, GrantBody } from '../../protocol/channel/grant.ts';
+import type { Evidence, Offer } from '../../protocol/handshake/index.ts';
+import type { SpiffeId } from '../../protocol/identity/spiffe-id.ts';
 import type { PostureLevel } from '../../protocol/posture/level.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 
@@ -55,6 +56,7 @@ export interface AdmitInput {
   readonly transcript: Uint8Array;
   /** The initiator's Noise static public key. */
   readonly staticKey: Uint8Array;
+  /** The initiator's Noise ephemeral public key, for our WireGuard key proof. */
   readonly ephemeralKey: Uint8Array;
   /** The final handshake hash. */
   readonly handshakeHash: Uint8Array;
@@ -84,8 +86,7 @@ export interface ApproachInput {
 export interface AcceptInput {
   /** Names the approach whose answer this is. */
   readonly nonce: Uint8Array;
-  /** The GRANT's body, as it came off the wire. */
-  readonly grant: Uint8Array;
+  readonly grant: GrantBody;
   readonly handshakeHash: Uint8Array;
   readonly wireguardShared?: Uint8Array;
   readonly connection: Connection;
@@ -95,19 +96,19 @@ export interface AcceptInput {
 /** A session that stands in the data plane. */
 export interface Admission {
   readonly id: SessionId;
-  readonly peer: { readonly spiffeId: string; readonly trustDomain: string; readonly tier?: Tier };
+  readonly peer: { readonly spiffeId: SpiffeId; readonly trustDomain: string; readonly tier?: Tier };
   readonly offer: Offer;
   readonly grant: Grant;
   readonly effectiveLevel: PostureLevel;
-  readonly governedBy: 'both' | 'initiator' | 'responder';
+  readonly governedBy: Governor;
   readonly peerLevel: PostureLevel;
   readonly peerEpoch: bigint;
   /** Milliseconds of wall time: the soonest of SVID, SAT and accord. */
   readonly expiresAt: number;
   /** For the prologue of the next attestation. */
   readonly reattestSecret: Uint8Array;
-  /** Responder only: the body of the GRANT frame, ready to be sent. */
-  readonly grantFrame?: Uint8Array;
+  /** Responder only: what GRANT tells the initiator. */
+  readonly answer?: GrantBody;
   /** Mesh only: counts attestations, 1 at the first. */
   readonly tunnelGeneration?: number;
 }
@@ -115,7 +116,7 @@ export interface Admission {
 // ── what the enforcer is given ───────────────────────────────────────────────────────────────────────────────
 
 export interface OwnIdentity {
-  readonly spiffeId: string;
+  readonly spiffeId: SpiffeId;
   readonly trustDomain: string;
   readonly chain: readonly Uint8Array[];
   readonly expiresAt: number;
@@ -123,7 +124,7 @@ export interface OwnIdentity {
 }
 
 export interface PeerIdentity {
-  readonly spiffeId: string;
+  readonly spiffeId: SpiffeId;
   readonly trustDomain: string;
   readonly expiresAt: number;
 }
@@ -143,7 +144,7 @@ export interface Attestor {
   verifyPeer(evidence: Evidence, signed: Uint8Array): PeerIdentity;
   verifyToken(input: {
     readonly token: string;
-    readonly subject: string;
+    readonly subject: SpiffeId;
     readonly plainAudience: string;
     readonly boundAudience: string;
     readonly fresh: boolean;
@@ -156,5 +157,3 @@ export interface PostureReader {
   readonly level: PostureLevel;
   readonly epoch: bigint;
 }
-
-export type { ConfirmBody, WireguardOffer };

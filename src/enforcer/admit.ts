@@ -1,0 +1,155 @@
+/**
+ * The responder's half: judging what an initiator hands in. From message 3 to a decision, without touching the data
+ * plane; what comes out names everything that is to be installed.
+ */
+import {
+  classDenial,
+  decide,
+  decideTier,
+  type Grant,
+  type SessionRequest,
+  type Tier,
+  type TierPolicy,
+} from '../../protocol/capability/index.ts';
+import { ShellstreamError } from '../../protocol/errors.ts';
+import {
+  boundAudience,
+  type ConfirmBody,
+  chooseVersion,
+  type Evidence,
+  encodeVerifyBody,
+  NONCE_BYTES,
+  parseConfirmBody,
+  sameOffer,
+  signedMessage,
+  VERSION,
+  wireguardProofHolds,
+} from '../../protocol/handshake/index.ts';
+import { hostPrefix } from '../../protocol/net/prefix.ts';
+import type { CryptoProvider } from '../../protocol/noise/crypto.ts';
+import {
+  type Accord,
+  freshSatRequired,
+  type Negotiated,
+  negotiate,
+  remoteHandshakeAllowed,
+} from '../../protocol/posture/index.ts';
+import { wireCode } from '../../protocol/reasons.ts';
+import type { Nonces } from './nonces.ts';
+import type { AdmitInput, Attestor, ChallengeInput, PeerIdentity, PostureReader } from './ports.ts';
+
+export interface AdmitParts {
+  readonly crypto: CryptoProvider;
+  readonly attestor: Attestor;
+  readonly posture: PostureReader;
+  readonly nonces: Nonces;
+  readonly accord: Accord;
+  readonly tiers: TierPolicy;
+}
+
+/** Everything about the initiator that was verified, and what it may have. */
+export interface Judged {
+  readonly body: ConfirmBody;
+  readonly peer: PeerIdentity;
+  readonly tier: Tier | undefined;
+  readonly grant: Grant;
+  readonly negotiated: Negotiated;
+  /** The soonest of SVID and SAT, milliseconds of wall time. */
+  readonly credentialsExpireAt: number;
+}
+
+/**
+ * Our evidence for message 2. At level 1 it throws, and the caller answers nothing at all: a prober learns neither the
+ * level nor the identity. A session type that the posture refuses is denied in a signed body, so that an honest
+ * peer can tell it from a failure.
+ */
+export function challenge(parts: AdmitParts, input: ChallengeInput): Evidence {
+  const { crypto, attestor, posture, nonces, accord } = parts;
+  const { level } = posture;
+  if (!remoteHandshakeAllowed(level, accord)) throw new ShellstreamError('POSTURE_ISOLATED');
+  const version = chooseVersion(input.offer.versions, [VERSION]);
+  if (version === undefined) throw new ShellstreamError('NO_COMMON_VERSION');
+  const own = attestor.self();
+  const nonce = crypto.randomBytes(NONCE_BYTES);
+  const freshSat = freshSatRequired(level, accord);
+  const denial = classDenial(accord, level, input.offer.sessionType, input.offer.mode);
+  if (denial === undefined) nonces.issue(nonce, freshSat);
+  const body = encodeVerifyBody({
+    version,
+    nonce,
+    freshSat,
+    ...(denial === undefined ? {} : { denial: wireCode(denial.reason) }),
+  });
+  const context = { role: 'responder', transcript: input.transcript, staticKey: input.staticKey } as const;
+  return { chain: own.chain, signature: own.sign(signedMessage(crypto, context, body)), body };
+}
+
+/** Each line is a refusal; what comes after it may rely on it. */
+export async function judge(parts: AdmitParts, input: AdmitInput): Promise<Judged> {
+  const { crypto, attestor, posture, nonces, accord } = parts;
+  const { evidence, transcript, staticKey } = input;
+  const body = parseConfirmBody(evidence.body);
+  if (!sameOffer(body.offer, input.offer)) throw new ShellstreamError('DOWNGRADE');
+  const issued = nonces.take(body.nonce);
+  if (issued === undefined) throw new ShellstreamError('NONCE_UNKNOWN');
+  const peer = attestor.verifyPeer(
+    evidence,
+    signedMessage(crypto, { role: 'initiator', transcript, staticKey }, evidence.body),
+  );
+  const own = attestor.self();
+  if (body.responderId !== own.spiffeId) {
+    throw new ShellstreamError('WRONG_IDENTITY', `meant for ${body.responderId}`);
+  }
+
+  const { epoch } = posture;
+  const negotiated = negotiateNow(parts, body);
+  const level = negotiated.effective;
+  const { sessionType: type, mode } = body.offer;
+  const denial = classDenial(accord, level, type, mode);
+  if (denial !== undefined) throw new ShellstreamError(denial.reason, denial.detail);
+  const token = await attestor.verifyToken({
+    token: body.sat,
+    subject: peer.spiffeId,
+    plainAudience: own.spiffeId,
+    boundAudience: boundAudience(crypto, own.spiffeId, transcript),
+    fresh: issued.freshSat || freshSatRequired(level, accord),
+  });
+  // Verification waits on others. A level that fell meanwhile makes what was asked of the token too little.
+  if (posture.epoch !== epoch && negotiateNow(parts, body).effective < level) {
+    throw new ShellstreamError('POSTURE_CHANGED');
+  }
+
+  const tier = decideTier(peer.spiffeId, token.tier, parts.tiers);
+  const decision = decide({
+    accord,
+    identity: peer.spiffeId,
+    tier,
+    level,
+    type,
+    mode,
+    request: withTunnelAddresses(body),
+  });
+  if (decision.kind === 'deny') {
+    throw new ShellstreamError(decision.reason, decision.detail, { fields: { peer: peer.spiffeId, tier, level } });
+  }
+  if (
+    body.wireguard !== undefined &&
+    !wireguardProofHolds(crypto, input.wireguardShared, transcript, body.wireguard.proof)
+  ) {
+    throw new ShellstreamError('WIREGUARD_PROOF');
+  }
+  const credentialsExpireAt = Math.min(peer.expiresAt, token.expiresAt);
+  return { body, peer, tier, grant: decision.grant, negotiated, credentialsExpireAt };
+}
+
+function negotiateNow({ posture, accord }: AdmitParts, body: ConfirmBody): Negotiated {
+  const negotiated = negotiate({ initiator: body.postureLevel, responder: posture.level });
+  if (!remoteHandshakeAllowed(negotiated.effective, accord)) throw new ShellstreamError('POSTURE_ISOLATED');
+  return negotiated;
+}
+
+/** A peer's own address in the tunnel is a prefix like any other: it needs the accord's leave. */
+function withTunnelAddresses({ request, wireguard }: ConfirmBody): SessionRequest {
+  if (wireguard === undefined) return request;
+  return { ...request, advertise: [...request.advertise, ...wireguard.addresses.map(hostPrefix)] };
+}

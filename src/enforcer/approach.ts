@@ -1,0 +1,135 @@
+/**
+ * The initiator's half: believing a responder, and building our evidence for it.
+ * Order matters here: chain, signature and pinned identity of the responder come before anything is minted for it, so
+ * that whoever poses as the gateway never sees a token.
+ */
+import type { SessionRequest } from '../../protocol/capability/model.ts';
+import { ShellstreamError } from '../../protocol/errors.ts';
+import {
+  boundAudience,
+  type Evidence,
+  encodeConfirmBody,
+  type Offer,
+  parseVerifyBody,
+  SECRET_BYTES,
+  signedMessage,
+  type VerifyBody,
+  type WireguardOffer,
+} from '../../protocol/handshake/index.ts';
+import type { CryptoProvider } from '../../protocol/noise/crypto.ts';
+import { type Accord, freshSatRequired, remoteHandshakeAllowed, typeAllowed } from '../../protocol/posture/index.ts';
+import { reasonFromWire } from '../../protocol/reasons.ts';
+import type { Overlay } from './overlay.ts';
+import type { ApproachInput, Attestor, PeerIdentity, PostureReader } from './ports.ts';
+
+/** An approach that waits for its GRANT. */
+export interface Approached {
+  readonly offer: Offer;
+  readonly peer: PeerIdentity;
+  readonly request: SessionRequest;
+  readonly secret: Uint8Array;
+  /** Of our own credentials that went out. */
+  readonly credentialsExpireAt: number;
+}
+
+export interface ApproachParts {
+  readonly crypto: CryptoProvider;
+  readonly attestor: Attestor;
+  readonly posture: PostureReader;
+  /** Absent on an operator's own machine, which has no site. */
+  readonly accord?: Accord;
+  /** Absent where sessions carry streams only. */
+  readonly overlay?: Overlay;
+}
+
+const MAX_PENDING = 4_096;
+
+export class Approaches {
+  readonly #parts: ApproachParts;
+  /** By the responder's nonce. An attempt that never gets its GRANT is pushed out by later ones. */
+  readonly #pending = new Map<string, Approached>();
+
+  constructor(parts: ApproachParts) {
+    this.#parts = parts;
+  }
+
+  async approach(input: ApproachInput): Promise<Evidence> {
+    const { crypto, attestor, posture, accord } = this.#parts;
+    const { level, epoch } = posture;
+    if (!remoteHandshakeAllowed(level, accord)) throw new ShellstreamError('POSTURE_ISOLATED');
+    if (!typeAllowed(level, input.offer.sessionType, accord)) throw new ShellstreamError('POSTURE_TYPE_NOT_ALLOWED');
+
+    const { peer, body } = this.#believe(input);
+    const fresh = body.freshSat || freshSatRequired(level, accord);
+    const own = attestor.self();
+    const audience = fresh ? boundAudience(crypto, peer.spiffeId, input.transcript) : peer.spiffeId;
+    const secret = crypto.randomBytes(SECRET_BYTES);
+    const confirm = encodeConfirmBody({
+      offer: input.offer,
+      nonce: body.nonce,
+      responderId: peer.spiffeId,
+      sat: await attestor.mintToken(audience),
+      postureLevel: level,
+      postureEpoch: epoch,
+      request: input.request,
+      secret,
+      ...(input.offer.sessionType === 'mesh' ? { wireguard: this.#wireguardOffer(input) } : {}),
+    });
+    // Minting waits on others. What was true before it is looked at again.
+    if (posture.level < level) throw new ShellstreamError('POSTURE_CHANGED');
+    this.#remember(body.nonce, {
+      offer: input.offer,
+      peer,
+      request: input.request,
+      secret,
+      credentialsExpireAt: own.expiresAt,
+    });
+    const context = { role: 'initiator', transcript: input.transcript, staticKey: input.staticKey } as const;
+    return { chain: own.chain, signature: own.sign(signedMessage(crypto, context, confirm)), body: confirm };
+  }
+
+  /** Once. */
+  take(nonce: Uint8Array): Approached {
+    const key = keyOf(nonce);
+    const approached = this.#pending.get(key);
+    if (approached === undefined) throw new ShellstreamError('NONCE_UNKNOWN');
+    this.#pending.delete(key);
+    return approached;
+  }
+
+  #believe(input: ApproachInput): { readonly peer: PeerIdentity; readonly body: VerifyBody } {
+    const { crypto, attestor } = this.#parts;
+    const context = {
+      role: 'responder',
+      transcript: input.responderTranscript,
+      staticKey: input.responderStaticKey,
+    } as const;
+    const peer = attestor.verifyPeer(input.evidence, signedMessage(crypto, context, input.evidence.body));
+    if (peer.spiffeId !== input.expectedId) {
+      throw new ShellstreamError('WRONG_IDENTITY', `expected ${input.expectedId}, met ${peer.spiffeId}`);
+    }
+    const body = parseVerifyBody(input.evidence.body);
+    if (body.denial !== undefined) {
+      const reason = reasonFromWire(body.denial);
+      throw new ShellstreamError(reason, `the responder denies: ${reason}`, { fields: { byPeer: true } });
+    }
+    if (!input.offer.versions.includes(body.version)) throw new ShellstreamError('NO_COMMON_VERSION');
+    return { peer, body };
+  }
+
+  #wireguardOffer(input: ApproachInput): WireguardOffer {
+    const { crypto, overlay } = this.#parts;
+    if (overlay === undefined) throw new ShellstreamError('TUNNEL_FAILED', 'no overlay on this node');
+    return overlay.offer(crypto, input.ephemeralKey, input.transcript);
+  }
+
+  #remember(nonce: Uint8Array, approached: Approached): void {
+    const oldest = this.#pending.keys().next();
+    if (this.#pending.size >= MAX_PENDING && oldest.done === false) this.#pending.delete(oldest.value);
+    this.#pending.set(keyOf(nonce), approached);
+  }
+}
+
+function keyOf(nonce: Uint8Array): string {
+  return Buffer.from(nonce).toString('hex');
+}

@@ -1,0 +1,339 @@
+/**
+ * The enforcer: verifies, decides, and owns the data plane. It holds what stands in the kernel for each session, and
+ * nothing stands there that it does not hold.
+ */
+
+import {
+  type Grant,
+  type GrantedTarget,
+  mayAdvertise,
+  type Prefix,
+  resolveTarget,
+  type Target,
+} from '../../protocol/capability/index.ts';
+import type { GrantBody } from '../../protocol/channel/grant.ts';
+import { ShellstreamError } from '../../protocol/errors.ts';
+import { deriveSecrets, type Evidence, SECRET_BYTES, wireguardProofHolds } from '../../protocol/handshake/index.ts';
+import { tryParseAddress } from '../../protocol/net/address.ts';
+import { hostPrefix, prefixesEqual } from '../../protocol/net/prefix.ts';
+import {
+  floorFor,
+  negotiate,
+  type PostureLevel,
+  remoteHandshakeAllowed,
+  typeAllowed,
+} from '../../protocol/posture/index.ts';
+import type { Reason } from '../../protocol/reasons.ts';
+import type { Clock } from '../base/clock.ts';
+import type { ControlFlow, DataPlane } from '../dataplane/ports.ts';
+import { type AdmitParts, challenge, type Judged, judge } from './admit.ts';
+import { type Approached, Approaches } from './approach.ts';
+import type { Member, MemberSpec, Overlay } from './overlay.ts';
+import type {
+  AcceptInput,
+  Admission,
+  AdmitInput,
+  ApproachInput,
+  ChallengeInput,
+  Connection,
+  Enforcer,
+  SessionId,
+} from './ports.ts';
+
+export interface EnforcerParts extends AdmitParts {
+  readonly clock: Clock;
+  readonly accordHash: Uint8Array;
+  readonly dataplane: DataPlane;
+  readonly overlay?: Overlay;
+  /** Keepalive of tunnels that we dial, seconds: holds a NAT's mapping open. */
+  readonly dialKeepalive: number;
+}
+
+interface Standing {
+  readonly admission: Admission;
+  readonly member?: Member;
+  readonly control?: ControlFlow;
+}
+
+export class LocalEnforcer implements Enforcer {
+  readonly #parts: EnforcerParts;
+  readonly #approaches: Approaches;
+  readonly #standing = new Map<SessionId, Standing>();
+
+  constructor(parts: EnforcerParts) {
+    this.#parts = parts;
+    this.#approaches = new Approaches(parts);
+  }
+
+  challenge(input: ChallengeInput): Promise<Evidence> {
+    return settle(() => challenge(this.#parts, input));
+  }
+
+  async admit(input: AdmitInput): Promise<Admission> {
+    const { crypto, posture, clock } = this.#parts;
+    const judged = await judge(this.#parts, input);
+    const { body, peer, tier, grant, negotiated } = judged;
+    const renewed = this.#renewed(input.renews, peer.spiffeId, body.offer.sessionType);
+    const secret = crypto.randomBytes(SECRET_BYTES);
+    const secrets = deriveSecrets(crypto, input.handshakeHash, body.secret, secret);
+    const expiresAt = Math.min(judged.credentialsExpireAt, clock.now() + grant.lifetimeMs);
+    const id = input.renews ?? hex(secrets.sessionId);
+
+    const member = await this.#place(renewed, () => this.#hostedMember(judged, input, secrets.presharedKey, expiresAt));
+    const admission: Admission = {
+      id,
+      peer: { spiffeId: peer.spiffeId, trustDomain: peer.trustDomain, ...(tier === undefined ? {} : { tier }) },
+      offer: body.offer,
+      grant,
+      effectiveLevel: negotiated.effective,
+      governedBy: negotiated.governedBy,
+      peerLevel: body.postureLevel,
+      peerEpoch: body.postureEpoch,
+      expiresAt,
+      reattestSecret: secrets.reattest,
+      answer: this.#answer(judged, input, secret, expiresAt),
+      ...(member === undefined ? {} : { tunnelGeneration: member.generation }),
+    };
+    await this.#commit(admission, member, input.connection);
+    // A grant commits only under the posture it was decided in.
+    if (Math.min(posture.level, body.postureLevel) < negotiated.effective) {
+      await this.release(id, 'POSTURE_CHANGED');
+      throw new ShellstreamError('POSTURE_CHANGED');
+    }
+    return admission;
+  }
+
+  approach(input: ApproachInput): Promise<Evidence> {
+    return this.#approaches.approach(input);
+  }
+
+  async accept(input: AcceptInput): Promise<Admission> {
+    const { crypto, posture, clock, accord } = this.#parts;
+    const approached = this.#approaches.take(input.nonce);
+    const { peer, offer } = approached;
+    const { grant: answer } = input;
+    refuseWider(approached, answer);
+    const negotiated = negotiate({ initiator: posture.level, responder: answer.postureLevel });
+    if (!remoteHandshakeAllowed(negotiated.effective, accord)) throw new ShellstreamError('POSTURE_ISOLATED');
+    if (!typeAllowed(negotiated.effective, offer.sessionType, accord)) {
+      throw new ShellstreamError('POSTURE_TYPE_NOT_ALLOWED');
+    }
+    const renewed = this.#renewed(input.renews, peer.spiffeId, offer.sessionType);
+    const secrets = deriveSecrets(crypto, input.handshakeHash, approached.secret, answer.secret);
+    const lifetimeEnd = clock.now() + answer.lifetimeMs;
+    const expiresAt = Math.min(approached.credentialsExpireAt, peer.expiresAt, lifetimeEnd);
+
+    const member = await this.#place(renewed, () =>
+      this.#visitedMember(approached, input, secrets.presharedKey, expiresAt),
+    );
+    const id = input.renews ?? hex(secrets.sessionId);
+    const admission: Admission = {
+      id,
+      peer: { spiffeId: peer.spiffeId, trustDomain: peer.trustDomain },
+      offer,
+      grant: this.#ownView(approached, answer),
+      effectiveLevel: negotiated.effective,
+      governedBy: negotiated.governedBy,
+      peerLevel: answer.postureLevel,
+      peerEpoch: answer.postureEpoch,
+      expiresAt,
+      reattestSecret: secrets.reattest,
+      ...(member === undefined ? {} : { tunnelGeneration: member.generation }),
+    };
+    await this.#commit(admission, member, input.connection);
+    return admission;
+  }
+
+  async setPeerLevel(session: SessionId, level: PostureLevel): Promise<void> {
+    const member = this.#standing.get(session)?.member;
+    if (member !== undefined) await this.#parts.overlay?.setLevel(member, level);
+  }
+
+  async release(session: SessionId, _reason: Reason): Promise<void> {
+    const standing = this.#standing.get(session);
+    if (standing === undefined) return;
+    this.#standing.delete(session);
+    if (standing.member !== undefined) await this.#parts.overlay?.leave(standing.member);
+    if (standing.control !== undefined) await this.#parts.dataplane.flows.revokeControl(standing.control);
+  }
+
+  /** The data plane's view of one session, for the console. */
+  member(session: SessionId): Member | undefined {
+    return this.#standing.get(session)?.member;
+  }
+
+  // ── members ────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** The initiator's site behind our tunnel: it may reach the granted targets here. */
+  #hostedMember(
+    judged: Judged,
+    input: AdmitInput,
+    presharedKey: Uint8Array,
+    expiresAt: number,
+  ): MemberSpec | undefined {
+    const { body, peer, grant } = judged;
+    const { wireguard } = body;
+    if (wireguard === undefined) return undefined;
+    return {
+      spiffeId: peer.spiffeId,
+      publicKey: wireguard.publicKey,
+      presharedKey,
+      ...(wireguard.port === 0 ? {} : { endpoint: { address: input.connection.remoteAddress, port: wireguard.port } }),
+      keepalive: 0,
+      prefixes: distinct(grant.reachable),
+      direction: 'in',
+      targets: grant.targets,
+      level: body.postureLevel,
+      expiresAtBootNs: this.#bootTimeOf(expiresAt),
+    };
+  }
+
+  /** The responder's targets behind our tunnel, as far as our own accord lets its identity have them. */
+  #visitedMember(
+    approached: Approached,
+    input: AcceptInput,
+    presharedKey: Uint8Array,
+    expiresAt: number,
+  ): MemberSpec | undefined {
+    const { grant: answer, connection } = input;
+    const { crypto, accord, dialKeepalive } = this.#parts;
+    if (approached.offer.sessionType !== 'mesh') return undefined;
+    const { wireguard } = answer;
+    if (wireguard === undefined) throw new ShellstreamError('MALFORMED', 'a mesh grant without a WireGuard key');
+    if (!wireguardProofHolds(crypto, input.wireguardShared, input.handshakeHash, wireguard.proof)) {
+      throw new ShellstreamError('WIREGUARD_PROOF');
+    }
+    const prefixes = distinct([
+      ...answer.targets.map((target) => target.prefix),
+      ...wireguard.addresses.map(hostPrefix),
+    ]);
+    for (const prefix of prefixes) {
+      if (!mayAdvertise(accord, approached.peer.spiffeId, prefix)) throw new ShellstreamError('PREFIX_NOT_ALLOWED');
+    }
+    return {
+      spiffeId: approached.peer.spiffeId,
+      publicKey: wireguard.publicKey,
+      presharedKey,
+      ...(wireguard.port === 0 ? {} : { endpoint: { address: connection.remoteAddress, port: wireguard.port } }),
+      keepalive: dialKeepalive,
+      prefixes,
+      direction: 'out',
+      targets: this.#ownView(approached, answer).targets,
+      level: answer.postureLevel,
+      expiresAtBootNs: this.#bootTimeOf(expiresAt),
+    };
+  }
+
+  #place(renewed: Standing | undefined, build: () => MemberSpec | undefined): Promise<Member | undefined> {
+    return settle(async () => {
+      const spec = build();
+      if (spec === undefined) return undefined;
+      const { overlay } = this.#parts;
+      if (overlay === undefined) throw new ShellstreamError('TUNNEL_FAILED', 'no overlay on this node');
+      return renewed?.member === undefined ? overlay.join(spec) : overlay.rejoin(renewed.member, spec);
+    });
+  }
+
+  async #commit(admission: Admission, member: Member | undefined, connection: Connection): Promise<void> {
+    const former = this.#standing.get(admission.id);
+    const control = former?.control ?? controlFlow(connection);
+    if (former === undefined && control !== undefined) await this.#parts.dataplane.flows.allowControl(control);
+    this.#standing.set(admission.id, {
+      admission,
+      ...(member === undefined ? {} : { member }),
+      ...(control === undefined ? {} : { control }),
+    });
+  }
+
+  #renewed(id: SessionId | undefined, spiffeId: string, type: string): Standing | undefined {
+    if (id === undefined) return undefined;
+    const standing = this.#standing.get(id);
+    if (standing === undefined) throw new ShellstreamError('EXPIRED', 'the session to renew is gone');
+    const { peer, offer } = standing.admission;
+    if (peer.spiffeId !== spiffeId || offer.sessionType !== type) throw new ShellstreamError('IDENTITY_CHANGED');
+    return standing;
+  }
+
+  // ── grants ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #answer({ body, grant, negotiated }: Judged, input: AdmitInput, secret: Uint8Array, expiresAt: number): GrantBody {
+    const { crypto, posture, clock, overlay, accordHash } = this.#parts;
+    const mesh = body.wireguard !== undefined && overlay !== undefined;
+    return {
+      mode: grant.mode,
+      capabilities: grant.capabilities,
+      targets: grant.targets,
+      advertise: mesh ? distinct(grant.targets.map((target) => target.prefix)) : [],
+      reachable: grant.reachable,
+      lifetimeMs: Math.max(1, Math.floor(expiresAt - clock.now())),
+      effectiveLevel: negotiated.effective,
+      governedBy: negotiated.governedBy,
+      postureLevel: posture.level,
+      postureEpoch: posture.epoch,
+      accordHash,
+      secret,
+      ...(mesh ? { wireguard: overlay.offer(crypto, input.ephemeralKey, input.handshakeHash) } : {}),
+    };
+  }
+
+  /** The grant under our own accord: a target of the peer is ordinary unless a rule of ours says otherwise. */
+  #ownView({ offer: { sessionType: type } }: Approached, answer: GrantBody): Grant {
+    const { accord, attestor } = this.#parts;
+    const asker = { identity: attestor.self().spiffeId, tier: 'site_owner', type } as const;
+    const ordinary = (target: Target): GrantedTarget => ({
+      ...target,
+      class: 'ordinary',
+      floor: floorFor(type, 'ordinary'),
+    });
+    return {
+      mode: answer.mode,
+      capabilities: answer.capabilities,
+      targets: answer.targets.map((target) => resolveTarget(accord, asker, target) ?? ordinary(target)),
+      reachable: answer.reachable,
+      lifetimeMs: answer.lifetimeMs,
+    };
+  }
+
+  #bootTimeOf(wallMs: number): bigint {
+    const { clock, dataplane } = this.#parts;
+    return dataplane.bootTimeNs() + BigInt(Math.max(0, Math.floor(wallMs - clock.now()))) * 1_000_000n;
+  }
+}
+
+/** A responder that grants more than was asked is wrong or worse; nothing of such a grant is used. */
+function refuseWider({ request, offer }: Approached, answer: GrantBody): void {
+  const asked = (target: Target): boolean =>
+    request.targets.some(
+      (wanted) =>
+        wanted.protocol === target.protocol &&
+        wanted.port === target.port &&
+        prefixesEqual(wanted.prefix, target.prefix),
+    );
+  const wider =
+    answer.mode !== offer.mode ||
+    answer.capabilities.some((capability) => !request.capabilities.includes(capability)) ||
+    !answer.targets.every(asked);
+  if (wider) throw new ShellstreamError('UNEXPECTED_RECORD', 'the grant is wider than the request');
+}
+
+/** Our own addresses of the connection under the session: DRAIN must get out at lockdown. None over a unix socket. */
+function controlFlow(connection: Connection): ControlFlow | undefined {
+  const localAddress = tryParseAddress(connection.localAddress);
+  const remoteAddress = tryParseAddress(connection.remoteAddress);
+  if (localAddress === undefined || remoteAddress === undefined) return undefined;
+  const { localPort, remotePort } = connection;
+  return { protocol: 6, localAddress, localPort, remoteAddress, remotePort };
+}
+
+function distinct(prefixes: readonly Prefix[]): readonly Prefix[] {
+  return prefixes.filter((prefix, at) => prefixes.findIndex((other) => prefixesEqual(other, prefix)) === at);
+}
+
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('hex');
+}
+
+/** Runs now, answers as a promise, also for what is thrown. */
+async function settle<T>(action: () => T | Promise<T>): Promise<T> {
+  return action();
+}

@@ -1,0 +1,55 @@
+import { ShellstreamError } from '../../protocol/errors.ts';
+import type { Evidence } from '../../protocol/handshake/index.ts';
+import type { Clock } from '../base/clock.ts';
+import type { AttestedToken, Attestor, OwnIdentity, PeerIdentity } from '../enforcer/ports.ts';
+import { verifyEvidenceSignature } from './evidence-signature.ts';
+import type { SatVerifier } from './sat.ts';
+import type { IdentitySource } from './source.ts';
+import type { SvidVerifier } from './svid-verifier.ts';
+
+/** Identity as the enforcer needs it, over SPIRE's Workload API. */
+export class SpiffeAttestor implements Attestor {
+  readonly #parts: AttestorParts;
+
+  constructor(parts: AttestorParts) {
+    this.#parts = parts;
+  }
+
+  self(): OwnIdentity {
+    return this.#parts.source.current();
+  }
+
+  verifyPeer(evidence: Evidence, signed: Uint8Array): PeerIdentity {
+    const svid = this.#parts.svids.verify(evidence.chain);
+    verifyEvidenceSignature(svid, signed, evidence.signature);
+    return svid;
+  }
+
+  async verifyToken(input: Parameters<Attestor['verifyToken']>[0]): Promise<AttestedToken> {
+    const { token, subject, plainAudience, boundAudience, fresh } = input;
+    if (token === '') throw new ShellstreamError('SAT_MISSING');
+    const { tokenId, tier, expiresAt, bound } = await this.#parts.sats.verify({
+      token,
+      subject,
+      audiences: { plain: plainAudience, bound: boundAudience },
+      fresh,
+      now: this.#parts.clock.now(),
+      signal: AbortSignal.timeout(ISSUER_TIMEOUT_MS),
+    });
+    return { tokenId, expiresAt, bound, ...(tier === undefined ? {} : { tier }) };
+  }
+
+  mintToken(audience: string): Promise<string> {
+    return this.#parts.source.fetchSat(audience, AbortSignal.timeout(ISSUER_TIMEOUT_MS));
+  }
+}
+
+export interface AttestorParts {
+  readonly source: IdentitySource;
+  readonly svids: SvidVerifier;
+  readonly sats: SatVerifier;
+  readonly clock: Clock;
+}
+
+/** An agent that hangs must not hold a handshake open for longer than the handshake may take. */
+const ISSUER_TIMEOUT_MS = 5_000;
