@@ -10,6 +10,8 @@ import type { LevelRules } from './level-rules.ts';
  */
 export interface Accord {
   readonly id: string;
+  /** Id of the accord that this one tightens; undefined for a whole document. */
+  readonly extends: string | undefined;
   /** Grows with every change; a site never goes back to a lower one. */
   readonly serial: number;
   /** Name of the key that signed it, `none` for an unsigned one. */

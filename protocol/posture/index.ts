@@ -2,7 +2,9 @@
 export * from './accord.ts';
 export * from './floor.ts';
 export * from './handshake-rules.ts';
+export * from './judge-session.ts';
 export * from './level.ts';
 export type { LevelRules } from './level-rules.ts';
 export * from './negotiation.ts';
 export * from './parse-accord.ts';
+export * from './statements.ts';

@@ -37,7 +37,7 @@ export function parseAccord(bytes: Uint8Array, options: ParseAccordOptions = {})
     accord = tightened.accord;
   } else {
     const { apiVersion: _, drainMilliseconds, sessionTypes, ...rest } = value;
-    accord = { ...rest, drainMs: drainMilliseconds, sessionTypes: inMilliseconds(sessionTypes) };
+    accord = { ...rest, extends: undefined, drainMs: drainMilliseconds, sessionTypes: inMilliseconds(sessionTypes) };
   }
   const problems = accordProblems(accord);
   if (problems.length > 0) throw firstOf(document.refuse, problems);

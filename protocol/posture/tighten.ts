@@ -29,6 +29,7 @@ function merged(base: Accord, overlay: ExtendingAccordDocument): Accord {
   const open = base.siteSections === 'open';
   return {
     id: overlay.id,
+    extends: base.id,
     serial: overlay.serial,
     signer: overlay.signer,
     minimumVersion: overlay.minimumVersion,
