@@ -5,7 +5,7 @@ import { basename, dirname, join } from 'node:path';
 import { ShellstreamError } from '../../protocol/errors.ts';
 
 export interface SocketPlace {
-  /** Absolute; at most 90 bytes, for sun_path holds 107 and a temporary name is longer. */
+  /** Absolute; at most 98 bytes, for sun_path holds 107 and the name it is bound under is longer. */
   readonly path: string;
   /** A group that may connect; undefined: the daemon's own user only. */
   readonly group?: number | undefined;
@@ -14,7 +14,7 @@ export interface SocketPlace {
 /** Listens at the path. The returned disposer removes the socket again, if it still is ours. */
 export async function listenAt(server: Server, place: SocketPlace): Promise<AsyncDisposable> {
   const { path, group } = place;
-  if (Buffer.byteLength(path) > 90) throw unusable(path, 'the path is longer than 90 bytes');
+  if (Buffer.byteLength(path) > 98) throw unusable(path, 'the path is longer than 98 bytes');
   await prepareFolder(dirname(path), group);
   await refuseUnlessStale(path);
 

@@ -1,0 +1,84 @@
+/**
+ * What a supervisor should know. `isLive`: a restart would not help. `isReady`: the gateway takes new sessions.
+ * A locked-down gateway, or one without its Workload API, is live: a restart loop would only end what still works.
+ */
+import { LOCKDOWN } from '../../protocol/posture/level.ts';
+import type { GatewayStatus } from './ports.ts';
+
+export interface Health {
+  readonly isLive: boolean;
+  readonly isReady: boolean;
+  /** One sentence each, the gravest first; may be there while all is live and ready. */
+  readonly problems: readonly string[];
+}
+
+export function healthOf(status: GatewayStatus): Health {
+  const found = CHECKS.flatMap((check) => check(status));
+  return {
+    isLive: !found.some(({ ends }) => ends === 'life'),
+    isReady: found.every(({ ends }) => ends === 'nothing'),
+    problems: found.map(({ text }) => text),
+  };
+}
+
+interface Problem {
+  readonly ends: 'life' | 'readiness' | 'nothing';
+  readonly text: string;
+}
+
+const CHECKS: readonly ((status: GatewayStatus) => readonly Problem[])[] = [
+  lease,
+  posture,
+  svid,
+  workloadApi,
+  tunnel,
+  bundles,
+];
+
+function lease({ leaseRemainingMs }: GatewayStatus): readonly Problem[] {
+  if (leaseRemainingMs === undefined) return [{ ends: 'readiness', text: 'the data plane has no lease yet' }];
+  if (leaseRemainingMs > 0) return [];
+  // The daemon answers and yet does not renew: its loop is stuck, which a restart mends.
+  return [{ ends: 'life', text: `the data plane's lease lapsed ${seconds(-leaseRemainingMs)} ago: all flows drop` }];
+}
+
+function posture({ posture }: GatewayStatus): readonly Problem[] {
+  if (posture.effective !== LOCKDOWN) return [];
+  const holders = posture.sources.filter(({ governs }) => governs).map(({ source }) => source);
+  return [{ ends: 'readiness', text: `posture level 1, held by ${holders.join(', ')}: nothing remote is admitted` }];
+}
+
+function svid({ identity, nowMs }: GatewayStatus): readonly Problem[] {
+  const { svidExpiresAtMs } = identity;
+  if (svidExpiresAtMs === undefined) return [{ ends: 'readiness', text: 'no SVID' }];
+  const leftMs = svidExpiresAtMs - nowMs;
+  if (leftMs <= 0) return [{ ends: 'readiness', text: `the SVID expired ${seconds(-leftMs)} ago` }];
+  if (leftMs <= SOON_MS) return [{ ends: 'nothing', text: `the SVID expires in ${seconds(leftMs)}` }];
+  return [];
+}
+
+function workloadApi({ identity }: GatewayStatus): readonly Problem[] {
+  return identity.workloadApiConnected
+    ? []
+    : [{ ends: 'nothing', text: `the Workload API does not answer: ${identity.detail}` }];
+}
+
+function tunnel({ tunnel }: GatewayStatus): readonly Problem[] {
+  return tunnel.driver === 'none' ? [{ ends: 'readiness', text: `no tunnel driver: ${tunnel.why}` }] : [];
+}
+
+function bundles({ identity, nowMs }: GatewayStatus): readonly Problem[] {
+  return identity.bundles
+    .filter(({ stale }) => stale)
+    .map(({ trustDomain, refreshedAtMs }) => ({
+      ends: 'nothing',
+      text: `the trust bundle of ${trustDomain} is stale: ${seconds(nowMs - refreshedAtMs)} old`,
+    }));
+}
+
+function seconds(ms: number): string {
+  return `${Math.round(ms / 1_000)} s`;
+}
+
+// An agent renews at half the lifetime; a minute before the end it has failed to for long.
+const SOON_MS = 60_000;
