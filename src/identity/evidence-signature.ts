@@ -1,0 +1,46 @@
+import { constants, type KeyObject, sign, verify } from 'node:crypto';
+import { ShellstreamError } from '../../protocol/errors.ts';
+import { type KeyType, keyTypeOf } from './certificate.ts';
+import type { VerifiedSvid } from './x509-svid.ts';
+
+/**
+ * Signatures of handshake evidence. The algorithm follows from the type of the SVID's key and is never negotiated:
+ * P-256 ECDSA with SHA-256 and P-384 with SHA-384, both in DER form; RSA-PSS with SHA-256, MGF1 of it and a salt of 32
+ * bytes; Ed25519.
+ */
+export type EvidenceSigner = (message: Uint8Array) => Uint8Array;
+
+/** Throws SVID_MALFORMED when the private key is of a type that no SVID may have. */
+export function evidenceSigner(privateKey: KeyObject): EvidenceSigner {
+  const type = keyTypeOf(privateKey);
+  if (type === undefined) throw new ShellstreamError('SVID_MALFORMED', 'a private key of a type that is not allowed');
+  const { hash, ...options } = ALGORITHM[type];
+  return (message) => sign(hash, message, { key: privateKey, ...options });
+}
+
+/** Throws SVID_SIGNATURE unless the SVID's key signed `message`. */
+export function verifyEvidenceSignature(svid: VerifiedSvid, message: Uint8Array, signature: Uint8Array): void {
+  const { hash, ...options } = ALGORITHM[svid.publicKey.type];
+  if (
+    signature.length > MAX_SIGNATURE_BYTES ||
+    !verify(hash, message, { key: svid.publicKey.object, ...options }, signature)
+  )
+    throw new ShellstreamError('SVID_SIGNATURE');
+}
+
+/** RSA of 8192 bits. */
+const MAX_SIGNATURE_BYTES = 1024;
+
+interface Algorithm {
+  readonly hash: string | null;
+  readonly dsaEncoding?: 'der';
+  readonly padding?: number;
+  readonly saltLength?: number;
+}
+
+const ALGORITHM: Readonly<Record<KeyType, Algorithm>> = {
+  'P-256': { hash: 'sha256', dsaEncoding: 'der' },
+  'P-384': { hash: 'sha384', dsaEncoding: 'der' },
+  RSA: { hash: 'sha256', padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 },
+  Ed25519: { hash: null },
+};
