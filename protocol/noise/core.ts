@@ -41,7 +41,7 @@ export class HandshakeCore {
     this.#role = role;
     this.#crypto = parameters.crypto;
     this.#static = parameters.staticKey;
-    this.#remoteStatic = parameters.remoteStatic;
+    this.#remoteStatic = copy(parameters.remoteStatic);
     this.#fixedEphemeral = parameters.ephemeralKey;
     this.#symmetric = initializeSymmetric(parameters.crypto, pattern.protocolName);
     this.#symmetric.mixHash(parameters.prologue);
@@ -62,15 +62,15 @@ export class HandshakeCore {
   }
 
   get localStatic(): Uint8Array | undefined {
-    return this.#static === undefined ? undefined : Uint8Array.from(this.#static.publicKey);
+    return copy(this.#static?.publicKey);
   }
 
   get remoteStatic(): Uint8Array | undefined {
-    return this.#remoteStatic;
+    return copy(this.#remoteStatic);
   }
 
   get remoteEphemeral(): Uint8Array | undefined {
-    return this.#remoteEphemeral;
+    return copy(this.#remoteEphemeral);
   }
 
   handshakeHash(): Uint8Array {
@@ -132,7 +132,7 @@ export class HandshakeCore {
     for (const token of tokens) {
       switch (token) {
         case 'e': {
-          const key = message.slice(offset, offset + KEY_LENGTH);
+          const key = Uint8Array.from(message.subarray(offset, offset + KEY_LENGTH));
           offset += KEY_LENGTH;
           if (!isPublicKey(key)) return undefined;
           this.#remoteEphemeral = key;
@@ -195,6 +195,10 @@ export class HandshakeCore {
 
 function isPublicKey(bytes: Uint8Array): boolean {
   return bytes.length === KEY_LENGTH && !isLowOrder(bytes);
+}
+
+function copy(bytes: Uint8Array | undefined): Uint8Array | undefined {
+  return bytes === undefined ? undefined : Uint8Array.from(bytes);
 }
 
 function needed<T>(value: T | undefined, what: string): T {

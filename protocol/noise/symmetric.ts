@@ -82,8 +82,9 @@ class PortableSymmetricState implements SymmetricState {
     const output = this.#crypto.hkdfSha256(this.#ck, inputKeyMaterial, NOTHING, 2 * HASH_LENGTH);
     this.#ck.fill(0);
     this.#ck = undefined;
-    const first = output.slice(0, HASH_LENGTH);
-    const second = output.slice(HASH_LENGTH);
+    // Copies: a provider may return a Buffer, whose own slice() is a view of what is wiped below.
+    const first = Uint8Array.from(output.subarray(0, HASH_LENGTH));
+    const second = Uint8Array.from(output.subarray(HASH_LENGTH));
     output.fill(0);
     return { first, second };
   }

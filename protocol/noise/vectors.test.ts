@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { nodeCrypto } from '../../src/base/crypto-node.ts';
+import { PROVIDERS } from '../../src/base/crypto-under-test.ts';
+import type { CryptoProvider } from './crypto.ts';
 import { type AnyState, type Finished, startHandshake } from './handshake.ts';
 import { PATTERNS, type Role } from './patterns.ts';
 
@@ -27,24 +28,27 @@ test('the file holds the 38 vectors without a pre-shared key, one for each patte
   expect(withoutPsk.map(patternName).sort()).toEqual([...PATTERNS.keys()].sort());
 });
 
-describe('every message of the public vectors, written by one side and read by the other', () => {
-  test.each(withoutPsk.map((vector) => [patternName(vector), vector] as const))('%s', (name, vector) => {
-    let initiator = start(name, 'initiator', vector);
-    let responder = start(name, 'responder', vector);
-    const messages = [...vector.messages];
+describe.each(PROVIDERS.map(({ provider }) => [provider.name, provider] as const))(
+  'with %s, every message of the public vectors, written by one side and read by the other',
+  (_, crypto) => {
+    test.each(withoutPsk.map((vector) => [patternName(vector), vector] as const))('%s', (name, vector) => {
+      let initiator = start(crypto, name, 'initiator', vector);
+      let responder = start(crypto, name, 'responder', vector);
+      const messages = [...vector.messages];
 
-    while (initiator.turn !== 'none' || responder.turn !== 'none') {
-      const next = messages.shift();
-      if (next === undefined) throw new Error('the vector ended inside the handshake');
-      if (initiator.turn === 'write') [initiator, responder] = exchange(initiator, responder, next);
-      else [responder, initiator] = exchange(responder, initiator, next);
-    }
-    expect(hex(initiator.handshakeHash)).toBe(vector.handshake_hash);
-    expect(hex(responder.handshakeHash)).toBe(vector.handshake_hash);
+      while (initiator.turn !== 'none' || responder.turn !== 'none') {
+        const next = messages.shift();
+        if (next === undefined) throw new Error('the vector ended inside the handshake');
+        if (initiator.turn === 'write') [initiator, responder] = exchange(initiator, responder, next);
+        else [responder, initiator] = exchange(responder, initiator, next);
+      }
+      expect(hex(initiator.handshakeHash)).toBe(vector.handshake_hash);
+      expect(hex(responder.handshakeHash)).toBe(vector.handshake_hash);
 
-    checkTransport(initiator, responder, messages, vector.messages.length - messages.length);
-  });
-});
+      checkTransport(initiator, responder, messages, vector.messages.length - messages.length);
+    });
+  },
+);
 
 function exchange(writer: AnyState, reader: AnyState, vector: Vector['messages'][number]): [AnyState, AnyState] {
   if (writer.turn !== 'write' || reader.turn !== 'read') throw new Error('both sides want the same turn');
@@ -74,7 +78,7 @@ function checkTransport(
   });
 }
 
-function start(name: string, role: Role, vector: Vector): AnyState {
+function start(crypto: CryptoProvider, name: string, role: Role, vector: Vector): AnyState {
   const pattern = PATTERNS.get(name);
   if (pattern === undefined) throw new Error(`no pattern ${name}`);
   const initiating = role === 'initiator';
@@ -83,11 +87,11 @@ function start(name: string, role: Role, vector: Vector): AnyState {
   const remoteStatic = initiating ? vector.init_remote_static : vector.resp_remote_static;
   const ephemeral = initiating ? vector.init_ephemeral : vector.resp_ephemeral;
   return startHandshake(pattern, role, {
-    crypto: nodeCrypto,
+    crypto,
     prologue: unhex(prologue),
-    ...(staticKey === undefined ? {} : { staticKey: nodeCrypto.x25519FromPrivate(unhex(staticKey)) }),
+    ...(staticKey === undefined ? {} : { staticKey: crypto.x25519FromPrivate(unhex(staticKey)) }),
     ...(remoteStatic === undefined ? {} : { remoteStatic: unhex(remoteStatic) }),
-    ...(ephemeral === undefined ? {} : { ephemeralKey: nodeCrypto.x25519FromPrivate(unhex(ephemeral)) }),
+    ...(ephemeral === undefined ? {} : { ephemeralKey: crypto.x25519FromPrivate(unhex(ephemeral)) }),
   });
 }
 
