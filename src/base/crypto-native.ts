@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import type * as Addon from '../../native/crypto/crypto.d.ts';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import type { AeadKey, CryptoProvider, SymmetricState, X25519KeyPair } from '../../protocol/noise/crypto.ts';
+import { plain } from './crypto-node.ts';
 
 /** Where the build puts the addon. */
 export const NATIVE_ADDON = fileURLToPath(new URL('../../native/crypto/crypto.node', import.meta.url));
@@ -118,9 +119,8 @@ function nativeAead(key: Addon.AeadKey): AeadKey {
   };
 }
 
-/** Small ones come out of Node's pool, which is cheaper than any other allocation; `write` fills every byte or throws. */
 function filled(length: number, write: (output: Uint8Array) => void): Uint8Array {
-  const output = Buffer.allocUnsafe(length);
+  const output = allocate(length);
   write(output);
   return output;
 }
@@ -128,8 +128,13 @@ function filled(length: number, write: (output: Uint8Array) => void): Uint8Array
 /** A negative length is a ciphertext shorter than its tag. */
 function opened(length: number, write: (output: Uint8Array) => boolean): Uint8Array | undefined {
   if (length < 0) return undefined;
-  const output = Buffer.allocUnsafe(length);
+  const output = allocate(length);
   return write(output) ? output : undefined;
+}
+
+/** Uninitialised bytes, out of Node's pool when few: cheaper than any other way. The addon fills all of them or throws. */
+function allocate(length: number): Uint8Array {
+  return plain(Buffer.allocUnsafe(length));
 }
 
 function joined(parts: readonly Uint8Array[]): Uint8Array {

@@ -17,7 +17,7 @@ import type { AeadKey, CryptoProvider, X25519KeyPair } from '../../protocol/nois
 /** The primitives from node:crypto: for hosts without the native addon. */
 export const nodeCrypto: CryptoProvider = {
   name: 'node',
-  randomBytes: (length) => randomBytes(length),
+  randomBytes: (length) => plain(randomBytes(length)),
   x25519Generate() {
     const { privateKey, publicKey } = generateKeyPairSync('x25519');
     return keyPair(privateKey, publicKey);
@@ -30,12 +30,12 @@ export const nodeCrypto: CryptoProvider = {
   sha256(...parts) {
     const hash = createHash('sha256');
     for (const part of parts) hash.update(part);
-    return hash.digest();
+    return plain(hash.digest());
   },
   hmacSha256(key, ...parts) {
     const hmac = createHmac('sha256', key);
     for (const part of parts) hmac.update(part);
-    return hmac.digest();
+    return plain(hmac.digest());
   },
   hkdfSha256(salt, ikm, info, length) {
     if (length > 255 * 32) throw new ShellstreamError('INTERNAL', 'HKDF-SHA-256 gives at most 8160 bytes');
@@ -52,7 +52,7 @@ export function sealWithNonce(key: Uint8Array, nonce: Uint8Array, ad: Uint8Array
   cipher.setAAD(ad, { plaintextLength: plaintext.length });
   const body = cipher.update(plaintext);
   cipher.final();
-  return Buffer.concat([body, cipher.getAuthTag()]);
+  return plain(Buffer.concat([body, cipher.getAuthTag()]));
 }
 
 export function openWithNonce(
@@ -72,7 +72,12 @@ export function openWithNonce(
   } catch {
     return undefined; // the only thing that final() reports here is a tag that does not fit
   }
-  return plaintext;
+  return plain(plaintext);
+}
+
+/** The same bytes without Buffer's methods: its `slice` is a view, where a Uint8Array's is the copy that callers expect. */
+export function plain(buffer: Buffer): Uint8Array {
+  return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length);
 }
 
 const AEAD = 'chacha20-poly1305';
@@ -103,7 +108,7 @@ function keyPair(privateKey: KeyObject, publicKey: KeyObject): X25519KeyPair {
       const x = Buffer.from(peerPublicKey).toString('base64url');
       const peer = createPublicKey({ key: { kty: 'OKP', crv: 'X25519', x }, format: 'jwk' });
       try {
-        return diffieHellman({ privateKey, publicKey: peer });
+        return plain(diffieHellman({ privateKey, publicKey: peer }));
       } catch {
         return undefined; // OpenSSL refuses an all-zero result
       }
@@ -114,5 +119,5 @@ function keyPair(privateKey: KeyObject, publicKey: KeyObject): X25519KeyPair {
 
 function fromBase64url(text: string | undefined): Uint8Array {
   if (text === undefined) throw new ShellstreamError('INTERNAL', 'a key object without its part');
-  return Buffer.from(text, 'base64url');
+  return plain(Buffer.from(text, 'base64url'));
 }

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import type { CryptoProvider } from '../../protocol/noise/crypto.ts';
 import * as noble from '../../protocol/noise/crypto-noble.ts';
@@ -18,7 +17,7 @@ export const NATIVE_IS_BUILT = existsSync(NATIVE_ADDON);
 export const PROVIDERS: readonly ProviderUnderTest[] = [
   { provider: node.nodeCrypto, sealWithNonce: node.sealWithNonce, openWithNonce: node.openWithNonce },
   {
-    provider: noble.nobleCrypto((length) => randomBytes(length)),
+    provider: noble.nobleCrypto((length) => globalThis.crypto.getRandomValues(new Uint8Array(length))),
     sealWithNonce: noble.sealWithNonce,
     openWithNonce: noble.openWithNonce,
   },

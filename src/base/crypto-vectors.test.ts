@@ -112,6 +112,25 @@ describe.each(PROVIDERS.map((subject) => [subject.provider.name, subject] as con
     }
   });
 
+  test('every result is a plain Uint8Array: the slice of a Buffer would be a view of a secret, wiped under its user', () => {
+    const [own, peer, aead] = [provider.x25519Generate(), provider.x25519Generate(), provider.aead(new Uint8Array(32))];
+    const sealed = aead.seal(0n, ascii('ad'), ascii('text'));
+    const symmetric = provider.symmetricState?.(ascii('name'));
+    const results = [
+      provider.randomBytes(8),
+      provider.sha256(),
+      provider.hmacSha256(ascii('key')),
+      provider.hkdfSha256(ascii('salt'), ascii('ikm'), ascii('info'), 32),
+      own.publicKey,
+      own.exportPrivate(),
+      own.dh(peer.publicKey),
+      sealed,
+      aead.open(0n, ascii('ad'), sealed),
+      ...(symmetric === undefined ? [] : [symmetric.handshakeHash(), symmetric.encryptAndHash(ascii('text'))]),
+    ];
+    for (const result of results) expect(Object.getPrototypeOf(result)).toBe(Uint8Array.prototype);
+  });
+
   test('generated keys differ, agree, and are what their private part says', () => {
     const [a, b] = [provider.x25519Generate(), provider.x25519Generate()];
     expect(hex(a.publicKey)).not.toBe(hex(b.publicKey));
