@@ -4,7 +4,10 @@
 //! (`#[napi(catch_unwind)]`), because an unwinding panic would abort Node, and errors carry the kernel's own words.
 
 mod background;
+mod boottime;
+mod ebpf;
 mod errors;
+mod page;
 mod netlink;
 mod peercred;
 mod wireguard;

@@ -1,0 +1,250 @@
+//! The eBPF data plane of one instance, as JavaScript sees it: maps as bytes, programs by name.
+//!
+//! What the bytes mean is in native/bpf/layout.h and src/dataplane/linux/flows-packing.ts; which to write is the
+//! daemon's to decide.
+
+mod inside;
+mod interface;
+mod links;
+mod loader;
+mod pins;
+mod sys;
+mod table;
+mod watch;
+
+use std::collections::HashMap;
+use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
+
+use napi::bindgen_prelude::{BigInt, Buffer, Function};
+use napi_derive::napi;
+
+use self::inside::Inside;
+use self::links::Way;
+use self::loader::Loaded;
+use self::pins::Pins;
+use self::table::{Memory, Table};
+use self::watch::Watch;
+use crate::errors::{KernelError, Result};
+
+#[napi(object)]
+pub struct FlowPlaneOptions {
+    /// Names the folder under /sys/fs/bpf/shellstream: 1 to 32 of a-z, 0-9 and dash.
+    pub instance: String,
+    /// Path of shellstream.o.
+    pub object: String,
+    /// Entries by map name, where the object's own are not wanted.
+    pub sizes: HashMap<String, u32>,
+    /// Flows a session may hold.
+    pub quota: u32,
+    /// Path of the network namespace whose interfaces are meant; none: the caller's.
+    pub namespace: Option<String>,
+    /// False attaches by clsact even where tcx is there.
+    pub tcx: bool,
+}
+
+#[napi(object)]
+pub struct Written {
+    /// Entries that are in the map now.
+    pub count: u32,
+    /// Why the next one is not.
+    pub error: Option<String>,
+}
+
+#[napi(object)]
+pub struct InterfaceLayer {
+    pub ethernet: bool,
+    pub mtu: u32,
+}
+
+#[napi(object)]
+pub struct TestRun {
+    /// 0xffffffff (TC_ACT_UNSPEC): it passes; 2 (TC_ACT_SHOT): it is dropped.
+    pub verdict: u32,
+    /// Mean of all repetitions.
+    pub nanoseconds: u32,
+    pub packet: Buffer,
+}
+
+/// Loaded programs and maps. Attachments and pins outlive it, and the process.
+#[napi]
+pub struct FlowPlane {
+    // Before `pins`: threads end and maps close before the instance's lock is let go.
+    posture_watch: Option<Watch>,
+    events_watch: Option<Watch>,
+    loaded: Loaded,
+    inside: Inside,
+    tcx: bool,
+    pins: Pins,
+}
+
+#[napi]
+impl FlowPlane {
+    /// Takes the instance's lock, mounts bpffs when needed, loads. Fails when the instance is owned by a live process.
+    #[napi(factory, catch_unwind)]
+    pub fn open(options: FlowPlaneOptions) -> napi::Result<Self> {
+        let inside = Inside::open(options.namespace.as_deref())?;
+        let pins = Pins::open(&options.instance)?;
+        let loaded = loader::load(&options.object, &pins, &options.sizes, options.quota)?;
+        Ok(Self { posture_watch: None, events_watch: None, loaded, inside, tcx: options.tcx, pins })
+    }
+
+    /// What the programs must be told of an interface.
+    #[napi(catch_unwind)]
+    pub fn describe_interface(&self, ifindex: u32) -> napi::Result<InterfaceLayer> {
+        let found = self.inside.run(|| interface::describe(ifindex))?;
+        Ok(InterfaceLayer { ethernet: found.ethernet, mtu: found.mtu })
+    }
+
+    /// Attaches a program for each way, first in the chain; replaces what this instance had there.
+    #[napi(catch_unwind)]
+    pub fn attach(&mut self, ifindex: u32, program_in: String, program_out: String) -> napi::Result<()> {
+        let (ebpf, folder, tcx) = (&mut self.loaded.ebpf, self.pins.links(), self.tcx);
+        self.inside.run(|| {
+            links::attach(ebpf, &folder, &program_in, ifindex, Way::In, tcx)?;
+            links::attach(ebpf, &folder, &program_out, ifindex, Way::Out, tcx)
+        })?;
+        Ok(())
+    }
+
+    /// Nothing attached: fine.
+    #[napi(catch_unwind)]
+    pub fn detach(&self, ifindex: u32) -> napi::Result<()> {
+        let folder = self.pins.links();
+        self.inside.run(|| links::detach(&folder, ifindex))?;
+        Ok(())
+    }
+
+    /// Interface indexes with anything of this instance on them, former runs' too.
+    #[napi(catch_unwind)]
+    pub fn attached(&self) -> napi::Result<Vec<u32>> {
+        Ok(links::attached(&self.pins.links())?)
+    }
+
+    #[napi(catch_unwind)]
+    pub fn get(&self, map: String, key: &[u8]) -> napi::Result<Option<Buffer>> {
+        Ok(self.table(&map)?.get(key)?.map(Buffer::from))
+    }
+
+    #[napi(catch_unwind)]
+    pub fn put(&self, map: String, key: &[u8], value: &[u8]) -> napi::Result<()> {
+        Ok(self.table(&map)?.put(key, value)?)
+    }
+
+    /// Keys and values one behind the other. Stops at the first that the kernel refuses.
+    #[napi(catch_unwind)]
+    pub fn put_batch(&self, map: String, keys: &[u8], values: &[u8]) -> napi::Result<Written> {
+        let (count, error) = self.table(&map)?.put_batch(keys, values)?;
+        Ok(Written { count, error: error.map(|error| error.to_string()) })
+    }
+
+    /// Deletes what is there of these keys; answers how many were.
+    #[napi(catch_unwind)]
+    pub fn delete_batch(&self, map: String, keys: &[u8]) -> napi::Result<u32> {
+        Ok(self.table(&map)?.delete_batch(keys)?)
+    }
+
+    /// All keys of a hash or a trie, one behind the other.
+    #[napi(catch_unwind)]
+    pub fn keys(&self, map: String) -> napi::Result<Buffer> {
+        Ok(self.table(&map)?.keys()?.into())
+    }
+
+    /// Deletes every entry; arrays are set to zero.
+    #[napi(catch_unwind)]
+    pub fn clear(&self, map: String) -> napi::Result<()> {
+        Ok(self.table(&map)?.clear()?)
+    }
+
+    /// Entries that the map can hold.
+    #[napi(catch_unwind)]
+    pub fn capacity(&self, map: String) -> napi::Result<u32> {
+        Ok(self.table(&map)?.info().max_entries)
+    }
+
+    /// One store of a word into an entry of a memory-mapped array; `offset` in bytes.
+    #[napi(catch_unwind)]
+    pub fn store_word(&self, map: String, index: u32, offset: u32, value: u32) -> napi::Result<()> {
+        self.memory(&map)?.word(index, offset)?.store(value, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// The same with 64 bits.
+    #[napi(catch_unwind)]
+    pub fn store_long(&self, map: String, index: u32, offset: u32, value: BigInt) -> napi::Result<()> {
+        let (negative, value, lossless) = value.get_u64();
+        if negative || !lossless {
+            return Err(KernelError::refused(map, "wants a number of 64 bits, not below zero").into());
+        }
+        self.memory(&map)?.long(index, offset)?.store(value, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// A copy of entries of a memory-mapped array; each rounded up to 8 bytes.
+    #[napi(catch_unwind)]
+    pub fn read_array(&self, map: String, first: u32, count: u32) -> napi::Result<Buffer> {
+        Ok(self.memory(&map)?.read(first, count)?.into())
+    }
+
+    /// Sets entries of a memory-mapped array to zero.
+    #[napi(catch_unwind)]
+    pub fn clear_array(&self, map: String, first: u32, count: u32) -> napi::Result<()> {
+        Ok(self.memory(&map)?.clear(first, count)?)
+    }
+
+    /// Calls back with slot 0 of posture_level when it changed. One watch at a time; a second replaces the first.
+    #[napi(catch_unwind)]
+    pub fn watch_posture(&mut self, callback: Function<'_, u32, ()>) -> napi::Result<()> {
+        self.posture_watch = None;
+        let callback = callback.build_threadsafe_function().weak::<true>().max_queue_size::<64>().build()?;
+        let map = self.table("posture_level")?.fd().try_clone();
+        let map = map.map_err(|error| KernelError::from_io("posture_level", &error))?;
+        self.posture_watch = Some(Watch::posture(map, callback)?);
+        Ok(())
+    }
+
+    /// Calls back with denials (`struct denial`), one behind the other. Once in the life of this object.
+    #[napi(catch_unwind)]
+    pub fn watch_events(&mut self, callback: Function<'_, Buffer, ()>) -> napi::Result<()> {
+        let Some(ring) = self.loaded.events.take() else {
+            return Err(KernelError::refused("shell_events", "is already watched").into());
+        };
+        let callback = callback.build_threadsafe_function().weak::<true>().max_queue_size::<64>().build()?;
+        self.events_watch = Some(Watch::events(ring, callback)?);
+        Ok(())
+    }
+
+    /// Runs a program on a packet that never was on a wire: for tests and benchmarks.
+    #[napi(catch_unwind)]
+    pub fn test_run(
+        &mut self,
+        program: String,
+        ifindex: u32,
+        packet: &[u8],
+        repeat: u32,
+    ) -> napi::Result<TestRun> {
+        let found = self.loaded.ebpf.program_mut(&program);
+        let found = found.ok_or_else(|| KernelError::refused(&program, "no such program"))?;
+        let fd = loader::classifier(&program, found)?.fd();
+        let fd = fd.map_err(|error| KernelError::from_chain(&program, &error))?;
+        let run = self.inside.run(|| {
+            sys::test_run(fd.as_fd(), packet, ifindex, repeat)
+                .map_err(|error| KernelError::from_io(format!("test run of {program}"), &error))
+        })?;
+        Ok(TestRun { verdict: run.verdict as u32, nanoseconds: run.nanoseconds, packet: run.packet.into() })
+    }
+
+    fn table(&self, map: &str) -> Result<&Table> {
+        self.loaded.tables.get(map).ok_or_else(|| KernelError::refused(map, "no such map"))
+    }
+
+    fn memory(&self, map: &str) -> Result<&Memory> {
+        self.table(map)?.memory()
+    }
+}
+
+/// Nanoseconds of CLOCK_BOOTTIME.
+#[napi(catch_unwind)]
+pub fn boot_time_ns() -> BigInt {
+    BigInt::from(crate::boottime::now_ns())
+}

@@ -1,0 +1,117 @@
+//! Threads that tell JavaScript what the kernel did. They never keep the process alive: their callbacks are weak, and
+//! they end with their handle or with the process.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+
+use aya::maps::{MapData, RingBuf};
+use napi::bindgen_prelude::Buffer;
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+
+use super::sys;
+use crate::errors::{KernelError, Result};
+
+/// A word of posture: weak, no error argument, a queue that holds the newest few.
+pub type PostureCallback = ThreadsafeFunction<u32, (), u32, napi::Status, false, true, 64>;
+/// Records one behind the other.
+pub type EventsCallback = ThreadsafeFunction<Buffer, (), Buffer, napi::Status, false, true, 64>;
+
+const POSTURE_POLL_MS: i32 = 2;
+const RECORDS_A_BATCH: usize = 512;
+
+/// Stops and joins its thread when dropped.
+pub struct Watch {
+    stop: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    /// Calls back when slot 0 of the posture map is not what it was. The map is polled: it may have been made by
+    /// somebody else, and BPF arrays tell nobody of their changes.
+    pub fn posture(map: OwnedFd, callback: PostureCallback) -> Result<Self> {
+        let mut last = external_level(map.as_fd())?;
+        Self::spawn("shs-posture", move |stop| {
+            while !signalled(&[stop], POSTURE_POLL_MS) {
+                let Ok(now) = external_level(map.as_fd()) else { continue };
+                if now == last {
+                    continue;
+                }
+                // A full queue would lose the newest level: keep the old one and try again.
+                if callback.call(now, ThreadsafeFunctionCallMode::NonBlocking) == napi::Status::Ok {
+                    last = now;
+                }
+            }
+        })
+    }
+
+    pub fn events(mut ring: RingBuf<MapData>, callback: EventsCallback) -> Result<Self> {
+        Self::spawn("shs-events", move |stop| {
+            loop {
+                let ring_fd = ring.as_raw_fd();
+                // SAFETY: the ring outlives the call.
+                let readable = unsafe { BorrowedFd::borrow_raw(ring_fd) };
+                if signalled(&[stop, readable], -1) && signalled(&[stop], 0) {
+                    return;
+                }
+                loop {
+                    let mut batch = Vec::new();
+                    let mut records = 0;
+                    while records < RECORDS_A_BATCH
+                        && let Some(record) = ring.next()
+                    {
+                        batch.extend_from_slice(&record);
+                        records += 1;
+                    }
+                    if records == 0 {
+                        break;
+                    }
+                    // A full queue loses the batch: denials are lossy, counters are not.
+                    let _ = callback.call(batch.into(), ThreadsafeFunctionCallMode::NonBlocking);
+                }
+            }
+        })
+    }
+
+    fn spawn(name: &str, body: impl FnOnce(BorrowedFd<'_>) + Send + 'static) -> Result<Self> {
+        // SAFETY: a plain call; the descriptor is ours.
+        let event = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
+        if event < 0 {
+            return Err(KernelError::last_os("eventfd"));
+        }
+        // SAFETY: as above.
+        let stop = Arc::new(unsafe { OwnedFd::from_raw_fd(event) });
+        let seen = Arc::clone(&stop);
+        let thread = Builder::new()
+            .name(name.to_string())
+            .spawn(move || body(seen.as_fd()))
+            .map_err(|error| KernelError::from_io(format!("start thread {name}"), &error))?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: an eventfd takes 8 bytes.
+        unsafe { libc::write(self.stop.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn external_level(map: BorrowedFd<'_>) -> Result<u32> {
+    let mut value = [0; 4];
+    sys::lookup(map, &0u32.to_ne_bytes(), &mut value)
+        .map_err(|error| KernelError::from_io("look up posture_level", &error))?;
+    Ok(u32::from_ne_bytes(value))
+}
+
+/// Waits up to `timeout_ms` (-1: for ever) for one of them to become readable.
+fn signalled(fds: &[BorrowedFd<'_>], timeout_ms: i32) -> bool {
+    let mut polled: Vec<libc::pollfd> =
+        fds.iter().map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 }).collect();
+    // SAFETY: the array is as long as said.
+    unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, timeout_ms) > 0 }
+}
