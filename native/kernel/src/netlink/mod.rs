@@ -12,7 +12,7 @@ pub mod socket;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use napi::bindgen_prelude::{Buffer, Object};
+use napi::bindgen_prelude::{Buffer, Object, ToNapiValue};
 use napi::Env;
 use napi_derive::napi;
 
@@ -57,23 +57,23 @@ impl RouteNetlink {
         &self,
         env: &'env Env,
         ifindex: u32,
-        address: Buffer,
+        address: &[u8],
         length: u8,
     ) -> napi::Result<Object<'env>> {
-        let address = routes::address_of(&address)?;
+        let address = routes::address_of(address)?;
         self.run(env, move |socket| addresses::add(socket, ifindex, address, length))
     }
 
     /// Packed routes (`routes.rs`). Replaces ours, never another's.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
-    pub fn add_routes<'env>(&self, env: &'env Env, packed: Buffer) -> napi::Result<Object<'env>> {
-        let wanted = routes::unpack(&packed)?;
+    pub fn add_routes<'env>(&self, env: &'env Env, packed: &[u8]) -> napi::Result<Object<'env>> {
+        let wanted = routes::unpack(packed)?;
         self.run(env, move |socket| routes::add(socket, &wanted))
     }
 
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
-    pub fn remove_routes<'env>(&self, env: &'env Env, packed: Buffer) -> napi::Result<Object<'env>> {
-        let unwanted = routes::unpack(&packed)?;
+    pub fn remove_routes<'env>(&self, env: &'env Env, packed: &[u8]) -> napi::Result<Object<'env>> {
+        let unwanted = routes::unpack(packed)?;
         self.run(env, move |socket| routes::remove(socket, &unwanted))
     }
 
@@ -103,7 +103,7 @@ impl RouteNetlink {
 impl RouteNetlink {
     fn run<'env, T, W>(&self, env: &'env Env, work: W) -> napi::Result<Object<'env>>
     where
-        T: napi::bindgen_prelude::ToNapiValue + Send + 'static,
+        T: ToNapiValue + Send + 'static,
         W: FnOnce(&mut Netlink) -> Result<T> + Send + 'static,
     {
         let socket = Arc::clone(&self.socket);

@@ -110,18 +110,28 @@ impl Netlink {
     }
 
     /// Calls `each` with the type and body of every answer of a dump.
-    pub fn dump<M>(
+    pub fn dump<M>(&mut self, what: &str, message: M, each: impl FnMut(u16, &[u8]) -> Result<()>) -> Result<()>
+    where
+        M: NetlinkSerializable,
+        NetlinkPayload<M>: From<M>,
+    {
+        self.ask(what, message, NLM_F_DUMP, each)?.map_err(|refusal| refusal.into_error(what))
+    }
+
+    /// As `dump` for a question of another kind; a refusal by the kernel is an answer.
+    pub fn ask<M>(
         &mut self,
         what: &str,
         message: M,
+        flags: u16,
         mut each: impl FnMut(u16, &[u8]) -> Result<()>,
-    ) -> Result<()>
+    ) -> Result<std::result::Result<(), Refusal>>
     where
         M: NetlinkSerializable,
         NetlinkPayload<M>: From<M>,
     {
         let mut packed = Vec::new();
-        self.pack(message, NLM_F_REQUEST | NLM_F_DUMP, &mut packed);
+        self.pack(message, NLM_F_REQUEST | flags, &mut packed);
         self.send(&packed)?;
         let wanted = self.sequence;
         let mut interrupted = false;
@@ -139,13 +149,11 @@ impl Netlink {
                 kind => each(kind, answer.body).map(|()| false),
             }
         })?;
-        if let Some(refusal) = refusal {
-            return Err(refusal.into_error(what));
+        match refusal {
+            Some(refusal) => Ok(Err(refusal)),
+            None if interrupted => Err(KernelError::refused(what, "the table changed while it was read")),
+            None => Ok(Ok(())),
         }
-        if interrupted {
-            return Err(KernelError::refused(what, "the table changed while it was read"));
-        }
-        Ok(())
     }
 
     fn pack<M>(&mut self, message: M, flags: u16, into: &mut Vec<u8>)

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use gotatun::device::{Device, DeviceBuilder, Peer as GotatunPeer};
 use gotatun::x25519::{PublicKey, StaticSecret};
-use napi::bindgen_prelude::{Buffer, Object};
+use napi::bindgen_prelude::Object;
 use napi::Env;
 use napi_derive::napi;
 use tokio::sync::RwLock;
@@ -36,8 +36,8 @@ pub struct EmbeddedTunnel {
 impl EmbeddedTunnel {
     /// Creates the TUN device, down, and binds the UDP socket, both in the network namespace of the calling thread.
     #[napi(factory, catch_unwind)]
-    pub fn open(name: String, private_key: Buffer, listen_port: u16, mtu: u32) -> napi::Result<Self> {
-        let private_key = StaticSecret::from(key("private key", &private_key)?);
+    pub fn open(name: String, private_key: &[u8], listen_port: u16, mtu: u32) -> napi::Result<Self> {
+        let private_key = StaticSecret::from(key("private key", private_key)?);
         if !(tun::SMALLEST_MTU..=tun::LARGEST_MTU).contains(&mtu) {
             let range = format!("{} to {}", tun::SMALLEST_MTU, tun::LARGEST_MTU);
             return Err(KernelError::refused(format!("MTU {mtu}"), format!("outside {range}")).into());
@@ -105,8 +105,8 @@ impl EmbeddedTunnel {
 
     /// Whether it was there. Its key pairs are gone when the promise is kept.
     #[napi(catch_unwind, ts_return_type = "Promise<boolean>")]
-    pub fn remove_peer<'env>(&self, env: &'env Env, public_key: Buffer) -> napi::Result<Object<'env>> {
-        let public_key = PublicKey::from(key("public key", &public_key)?);
+    pub fn remove_peer<'env>(&self, env: &'env Env, public_key: &[u8]) -> napi::Result<Object<'env>> {
+        let public_key = PublicKey::from(key("public key", public_key)?);
         let device = Arc::clone(&self.device);
         promise(env, async move {
             let device = device.read().await;

@@ -1,8 +1,9 @@
 //! WireGuard behind one shape: embedded (user space, `embedded.rs`) and the kernel's own (`kernel.rs`).
-//! The calls differ, the rows that cross the border to JavaScript do not.
+//! Both classes have the same methods, and the rows that cross the border to JavaScript are the same.
 
 pub mod embedded;
-
+pub mod kernel;
+mod kernel_messages;
 mod peers;
 mod tun;
 mod uapi;

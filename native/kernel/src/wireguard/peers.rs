@@ -3,11 +3,14 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ipnetwork::IpNetwork;
-use napi::bindgen_prelude::{BigInt, Buffer};
+use napi::bindgen_prelude::{BigInt, Uint8Array};
 use napi_derive::napi;
 
 use crate::errors::{KernelError, Result};
 use crate::netlink::routes::address_of;
+
+/// One netlink message must hold a peer, and its length fields have 16 bits.
+const MOST_ALLOWED_IPS: usize = 1024;
 
 #[napi(object)]
 pub struct EndpointRow {
@@ -19,14 +22,14 @@ pub struct EndpointRow {
 #[napi(object)]
 pub struct AllowedIpRow {
     /// 4 or 16 bytes in network order.
-    pub address: Buffer,
+    pub address: Uint8Array,
     pub length: u8,
 }
 
 #[napi(object)]
 pub struct PeerRow {
-    pub public_key: Buffer,
-    pub preshared_key: Buffer,
+    pub public_key: Uint8Array,
+    pub preshared_key: Uint8Array,
     pub endpoint: Option<EndpointRow>,
     pub allowed_ips: Vec<AllowedIpRow>,
     /// Seconds; 0 sends none.
@@ -35,7 +38,7 @@ pub struct PeerRow {
 
 #[napi(object)]
 pub struct PeerStateRow {
-    pub public_key: Buffer,
+    pub public_key: Uint8Array,
     pub endpoint: Option<EndpointRow>,
     pub allowed_ips: Vec<AllowedIpRow>,
     /// Milliseconds; missing before the first handshake.
@@ -76,6 +79,9 @@ impl TryFrom<PeerRow> for Peer {
                 Some(SocketAddr::new(address, endpoint.port))
             }
         };
+        if row.allowed_ips.len() > MOST_ALLOWED_IPS {
+            return Err(malformed("list of allowed IPs"));
+        }
         Ok(Self {
             public_key: key("public key", &row.public_key)?,
             preshared_key: key("pre-shared key", &row.preshared_key)?,

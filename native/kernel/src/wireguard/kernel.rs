@@ -1,0 +1,237 @@
+//! The kernel's WireGuard, over generic netlink.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::SystemTime;
+
+use napi::bindgen_prelude::{Object, ToNapiValue};
+use napi::Env;
+use napi_derive::napi;
+use netlink_packet_core::{NlasIterator, NLM_F_ACK};
+use netlink_packet_generic::ctrl::nlas::GenlCtrlAttrs;
+use netlink_packet_generic::ctrl::{GenlCtrl, GenlCtrlCmd};
+use netlink_packet_generic::GenlMessage;
+use netlink_packet_wireguard::WireguardMessage;
+use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
+
+use super::kernel_messages::{self as messages, DeviceState};
+use super::peers::{key, Peer, PeerRow, PeerStateRow};
+use super::tun;
+use crate::background::promise_blocking;
+use crate::errors::{KernelError, Result};
+use crate::netlink::links;
+use crate::netlink::socket::{Netlink, Refusal};
+
+#[napi(object)]
+pub struct WireguardProbe {
+    pub present: bool,
+    /// One line for `doctor`.
+    pub why: String,
+}
+
+/// Whether this kernel has WireGuard; asking loads its module where there is one.
+#[napi(catch_unwind)]
+pub fn probe_kernel_wireguard() -> napi::Result<WireguardProbe> {
+    let mut socket = Netlink::open(NETLINK_GENERIC)?;
+    Ok(match find_family(&mut socket)? {
+        Ok(_) => WireguardProbe { present: true, why: "the kernel has WireGuard".into() },
+        Err(refusal) => WireguardProbe {
+            present: false,
+            why: refusal.into_error("the kernel has no WireGuard").to_string(),
+        },
+    })
+}
+
+#[napi]
+pub struct KernelTunnel {
+    device: Arc<Mutex<KernelDevice>>,
+    name: String,
+    ifindex: u32,
+    listen_port: u16,
+}
+
+/// Both sockets are bound to the namespace the link is in.
+struct KernelDevice {
+    wireguard: Netlink,
+    family: u16,
+    route: Netlink,
+    ifindex: u32,
+    /// The kernel would update a peer that is there; here that is refused, so the keys are kept.
+    keys: HashSet<[u8; 32]>,
+    is_open: bool,
+}
+
+#[napi]
+impl KernelTunnel {
+    /// Creates the link, down, in the network namespace of the calling thread.
+    #[napi(factory, catch_unwind)]
+    pub fn open(name: String, private_key: &[u8], listen_port: u16, mtu: u32) -> napi::Result<Self> {
+        let private_key = key("private key", private_key)?;
+        let mut wireguard = Netlink::open(NETLINK_GENERIC)?;
+        let mut route = Netlink::open(NETLINK_ROUTE)?;
+        let family =
+            find_family(&mut wireguard)?.map_err(|refusal| refusal.into_error("the kernel has no WireGuard"))?;
+        links::create_wireguard(&mut route, &name, mtu)?;
+        let ifindex = tun::ifindex(&name)?;
+        let mut device =
+            KernelDevice { wireguard, family, route, ifindex, keys: HashSet::new(), is_open: true };
+        match device.start(private_key, listen_port) {
+            Ok(listen_port) => {
+                Ok(Self { device: Arc::new(Mutex::new(device)), name, ifindex, listen_port })
+            }
+            Err(error) => {
+                // The first error is the one to report.
+                let _ = links::delete(&mut device.route, ifindex);
+                Err(error.into())
+            }
+        }
+    }
+
+    #[napi(getter, catch_unwind)]
+    pub fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    #[napi(getter, catch_unwind)]
+    pub fn ifindex(&self) -> u32 {
+        self.ifindex
+    }
+
+    #[napi(getter, catch_unwind)]
+    pub fn listen_port(&self) -> u16 {
+        self.listen_port
+    }
+
+    /// Refuses a public key that is already there.
+    #[napi(catch_unwind, ts_return_type = "Promise<void>")]
+    pub fn add_peer<'env>(&self, env: &'env Env, peer: PeerRow) -> napi::Result<Object<'env>> {
+        let peer = Peer::try_from(peer)?;
+        self.run(env, move |device| {
+            if device.keys.contains(&peer.public_key) {
+                return Err(KernelError::refused("add a peer", "its key is already there"));
+            }
+            device.set("add a peer", messages::add_peer(device.ifindex, &peer))?;
+            device.keys.insert(peer.public_key);
+            Ok(())
+        })
+    }
+
+    /// Whether it was there. Its key pairs are gone when the promise is kept.
+    #[napi(catch_unwind, ts_return_type = "Promise<boolean>")]
+    pub fn remove_peer<'env>(&self, env: &'env Env, public_key: &[u8]) -> napi::Result<Object<'env>> {
+        let public_key = key("public key", public_key)?;
+        self.run(env, move |device| {
+            device.set("remove a peer", messages::remove_peer(device.ifindex, public_key))?;
+            Ok(device.keys.remove(&public_key))
+        })
+    }
+
+    #[napi(catch_unwind, ts_return_type = "Promise<void>")]
+    pub fn remove_all_peers<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
+        self.run(env, |device| {
+            device.set("remove all peers", messages::remove_all_peers(device.ifindex))?;
+            device.keys.clear();
+            Ok(())
+        })
+    }
+
+    #[napi(catch_unwind, ts_return_type = "Promise<Array<PeerStateRow>>")]
+    pub fn peers<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
+        self.run(env, |device| {
+            Ok(device.read()?.peers.into_iter().map(PeerStateRow::from).collect::<Vec<_>>())
+        })
+    }
+
+    /// The link is gone when the promise is kept. Idempotent.
+    #[napi(catch_unwind, ts_return_type = "Promise<void>")]
+    pub fn close<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
+        let device = Arc::clone(&self.device);
+        promise_blocking(env, move || {
+            let mut device = lock(&device)?;
+            if device.is_open {
+                let ifindex = device.ifindex;
+                links::delete(&mut device.route, ifindex)?;
+                device.is_open = false;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl KernelTunnel {
+    fn run<'env, T, W>(&self, env: &'env Env, work: W) -> napi::Result<Object<'env>>
+    where
+        T: ToNapiValue + Send + 'static,
+        W: FnOnce(&mut KernelDevice) -> Result<T> + Send + 'static,
+    {
+        let device = Arc::clone(&self.device);
+        promise_blocking(env, move || {
+            let mut device = lock(&device)?;
+            if !device.is_open {
+                return Err(KernelError::refused("WireGuard device", "it is closed"));
+            }
+            work(&mut device)
+        })
+    }
+}
+
+impl KernelDevice {
+    /// Answers the port. The kernel takes it only when the link goes up, so it is up for a moment, without peers and so
+    /// without traffic: a port that is taken is an error now and not later, and 0 becomes the number it stands for.
+    fn start(&mut self, private_key: [u8; 32], listen_port: u16) -> Result<u16> {
+        self.set("configure WireGuard", messages::configure(self.ifindex, private_key, listen_port))?;
+        links::set_up(&mut self.route, self.ifindex, true)?;
+        let listen_port = self.read()?.listen_port;
+        links::set_up(&mut self.route, self.ifindex, false)?;
+        Ok(listen_port)
+    }
+
+    fn set(&mut self, what: &str, message: WireguardMessage) -> Result<()> {
+        let message = self.addressed(message);
+        self.wireguard.request(message, 0)?.map_err(|refusal| refusal.into_error(what))
+    }
+
+    fn read(&mut self) -> Result<DeviceState> {
+        let message = self.addressed(messages::get(self.ifindex));
+        let now = SystemTime::now();
+        let mut state = DeviceState::default();
+        self.wireguard.dump("read WireGuard peers", message, |_, body| {
+            state.take(body, now).map_err(|words| KernelError::refused("read WireGuard peers", words))
+        })?;
+        Ok(state)
+    }
+
+    fn addressed(&self, message: WireguardMessage) -> GenlMessage<WireguardMessage> {
+        let mut message = GenlMessage::from_payload(message);
+        message.set_resolved_family_id(self.family);
+        message
+    }
+}
+
+const GENL_HEADER_BYTES: usize = 4;
+const CTRL_ATTR_FAMILY_ID: u16 = 1;
+
+fn find_family(socket: &mut Netlink) -> Result<std::result::Result<u16, Refusal>> {
+    let query = GenlMessage::from_payload(GenlCtrl {
+        cmd: GenlCtrlCmd::GetFamily,
+        nlas: vec![GenlCtrlAttrs::FamilyName("wireguard".to_string())],
+    });
+    let mut family = None;
+    let outcome = socket.ask("look for WireGuard", query, NLM_F_ACK, |_, body| {
+        let attributes = NlasIterator::new(body.get(GENL_HEADER_BYTES..).unwrap_or_default());
+        for attribute in attributes.flatten().filter(|attribute| attribute.kind() == CTRL_ATTR_FAMILY_ID) {
+            family = attribute.value().try_into().ok().map(u16::from_ne_bytes);
+        }
+        Ok(())
+    })?;
+    match (outcome, family) {
+        (Err(refusal), _) => Ok(Err(refusal)),
+        (Ok(()), Some(family)) => Ok(Ok(family)),
+        (Ok(()), None) => Err(KernelError::refused("look for WireGuard", "an answer without a family number")),
+    }
+}
+
+/// A panic under the lock leaves answers unread on the sockets: they are not used again.
+fn lock(device: &Mutex<KernelDevice>) -> Result<MutexGuard<'_, KernelDevice>> {
+    device.lock().map_err(|_| KernelError::refused("WireGuard device", "it broke in an earlier call"))
+}
