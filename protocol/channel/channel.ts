@@ -125,6 +125,7 @@ export class Channel {
   /** Bytes that came from `read` are out of our hands: the peer may send as many again. */
   consumed(stream: number, bytes: number): void {
     this.#streams.consumed(stream, bytes);
+    this.#settleDrain();
   }
 
   // ── the session ──
@@ -318,7 +319,7 @@ export class Channel {
   }
 
   #settleDrain(): void {
-    if (this.#phase.kind !== 'draining' || this.#streams.liveCount > 0) return;
+    if (this.#phase.kind !== 'draining' || !this.#streams.isEmpty) return;
     if (!this.#phase.saidDrained) {
       this.#phase = { ...this.#phase, saidDrained: true };
       this.#enqueue({ type: 'DRAINED' });

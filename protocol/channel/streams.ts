@@ -48,7 +48,12 @@ export class Streams {
     return this.#live.us.size + this.#live.peer.size;
   }
 
-  /** Bytes of the peer kept in all streams; at most the windows together. */
+  /** Nothing is on the wire and nothing waits to be read or consumed. */
+  get isEmpty(): boolean {
+    return this.#byId.size === 0;
+  }
+
+  /** Bytes of the peer kept in all streams. */
   get retained(): number {
     let bytes = 0;
     for (const stream of this.#byId.values()) bytes += stream.retained;
@@ -166,8 +171,8 @@ export class Streams {
       throw new ShellstreamError('UNEXPECTED_RECORD', `stream ${id} opened`);
     if (this.#live.peer.size >= this.#options.maxStreams) throw new ShellstreamError('STREAM_LIMIT');
     this.#lastPeerId = id;
-    const stream = this.#add({ id, openedBy: 'peer', credit: window });
     const refusal = refuse ?? (this.#isFull ? 'OVERLOADED' : undefined);
+    const stream = this.#add({ id, openedBy: 'peer', credit: window });
     if (refusal === undefined) this.#emit({ type: 'stream-opened', stream: id, target });
     else stream.reset(refusal);
     this.#update(stream);
