@@ -3,26 +3,13 @@
  * nothing stands there that it does not hold.
  */
 
-import {
-  type Grant,
-  type GrantedTarget,
-  mayAdvertise,
-  type Prefix,
-  resolveTarget,
-  type Target,
-} from '../../protocol/capability/index.ts';
+import { type Grant, mayAdvertise, type Prefix, type Target, targetFloor } from '../../protocol/capability/index.ts';
 import type { GrantBody } from '../../protocol/channel/grant.ts';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import { deriveSecrets, type Evidence, SECRET_BYTES, wireguardProofHolds } from '../../protocol/handshake/index.ts';
 import { tryParseAddress } from '../../protocol/net/address.ts';
 import { hostPrefix, prefixesEqual } from '../../protocol/net/prefix.ts';
-import {
-  floorFor,
-  negotiate,
-  type PostureLevel,
-  remoteHandshakeAllowed,
-  typeAllowed,
-} from '../../protocol/posture/index.ts';
+import { negotiate, type PostureLevel, remoteHandshakeAllowed, typeAllowed } from '../../protocol/posture/index.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import type { Clock } from '../base/clock.ts';
 import type { ControlFlow, DataPlane } from '../dataplane/ports.ts';
@@ -276,19 +263,15 @@ export class LocalEnforcer implements Enforcer {
     };
   }
 
-  /** The grant under our own accord: a target of the peer is ordinary unless a rule of ours says otherwise. */
-  #ownView({ offer: { sessionType: type } }: Approached, answer: GrantBody): Grant {
-    const { accord, attestor } = this.#parts;
-    const asker = { identity: attestor.self().spiffeId, tier: 'site_owner', type } as const;
-    const ordinary = (target: Target): GrantedTarget => ({
-      ...target,
-      class: 'ordinary',
-      floor: floorFor(type, 'ordinary'),
-    });
+  /** The grant under our own accord: what a target of the peer may carry at which level, we say for our side. */
+  #ownView({ offer: { sessionType } }: Approached, answer: GrantBody): Grant {
     return {
       mode: answer.mode,
       capabilities: answer.capabilities,
-      targets: answer.targets.map((target) => resolveTarget(accord, asker, target) ?? ordinary(target)),
+      targets: answer.targets.map((target) => ({
+        ...target,
+        ...targetFloor(this.#parts.accord, sessionType, target),
+      })),
       reachable: answer.reachable,
       lifetimeMs: answer.lifetimeMs,
     };

@@ -9,7 +9,6 @@ import type { GrantBody } from '../../protocol/channel/grant.ts';
 import { decodeFrame, encodeFrame } from '../../protocol/channel/index.ts';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import {
-  type ConfirmSent,
   decodeRecord,
   type Established,
   encodeRecord,
@@ -33,12 +32,19 @@ export interface AttestParts {
   readonly enforcer: Enforcer;
   readonly handshake: HandshakeOptions;
   readonly connection: Connection;
+  /** The session that is attested again. */
   readonly renews?: SessionId;
+  /** Responder: the keys are there, what comes next on the wire is under them. */
+  onEstablished?(established: Established): void;
+  /** Initiator: sends message 3 where it must not go by `exchange.send`. */
+  sendLast?(record: Uint8Array, established: Established): void;
 }
 
 export interface Attested {
   readonly admission: Admission;
   readonly established: Established;
+  /** Records that came behind the answer, while what it grants was put in place. */
+  readonly early?: readonly Uint8Array[];
 }
 
 /** A refusal after message 3: the keys are there, so the peer can be told under them. */
@@ -59,6 +65,7 @@ export async function attestAsResponder(exchange: RecordExchange, parts: AttestP
   exchange.send(verify.record);
   const confirm = verify.next.readConfirm(await exchange.next());
   const established = confirm.establish();
+  parts.onEstablished?.(established);
   try {
     // Parsed here for the one key that only this side's Noise ephemeral can check; judged by the enforcer alone.
     const { wireguard } = parseConfirmBody(confirm.evidence.body);
@@ -99,7 +106,9 @@ export async function attestAsInitiator(
   exchange.send(init.record);
   const verify = init.next.readVerify(await exchange.next());
   const evidence = await enforcer.approach({ ...verify, ...approach });
-  const confirm: ConfirmSent = send(exchange, verify.writeConfirm(evidence));
+  const { record, next: confirm } = verify.writeConfirm(evidence);
+  if (parts.sendLast === undefined) exchange.send(record);
+  else parts.sendLast(record, confirm);
   const { nonce } = parseVerifyBody(verify.evidence.body);
   return {
     established: confirm,
@@ -139,9 +148,4 @@ export function writeAnswer(
   frame: Parameters<typeof encodeFrame>[0] & { readonly type: 'GRANT' | 'DENY' },
 ): Uint8Array {
   return encodeRecord(RECORD.TRANSPORT, established.send.seal(encodeFrame(frame)));
-}
-
-function send<Next>(exchange: RecordExchange, step: { readonly record: Uint8Array; readonly next: Next }): Next {
-  exchange.send(step.record);
-  return step.next;
 }

@@ -1,0 +1,58 @@
+/** From an accepted link to a live session, or to the one answer that its refusal deserves. */
+import { reasonOf } from '../../protocol/errors.ts';
+import { encodeRefused, type HandshakeOptions } from '../../protocol/handshake/index.ts';
+import { REASONS, type Reason } from '../../protocol/reasons.ts';
+import type { Clock } from '../base/clock.ts';
+import type { Logger } from '../base/logger.ts';
+import type { Enforcer } from '../enforcer/ports.ts';
+import type { Link } from '../link/index.ts';
+import { AttestationRefused, attestAsResponder, writeAnswer } from '../session/attest.ts';
+import { LinkExchange } from '../session/link-exchange.ts';
+import type { SessionRegistry } from '../session/registry.ts';
+
+export interface AcceptParts {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly enforcer: Enforcer;
+  readonly handshake: HandshakeOptions;
+  readonly registry: SessionRegistry;
+  readonly handshakeTimeoutMs: number;
+  /** Told of every attempt that came to nothing. */
+  readonly onRefused: (reason: Reason) => void;
+}
+
+/** Never throws: whatever goes wrong ends this link and nothing else. */
+export async function acceptLink(parts: AcceptParts, link: Link): Promise<void> {
+  const { clock, log, enforcer, handshake, registry } = parts;
+  using exchange = new LinkExchange(link, clock, parts.handshakeTimeoutMs);
+  try {
+    registry.makeRoom();
+    const attested = await attestAsResponder(exchange, { enforcer, handshake, connection: link });
+    const { admission, established } = attested;
+    if (admission.answer === undefined) throw new Error('an admission without an answer');
+    link.send(writeAnswer(established, { type: 'GRANT', grant: admission.answer }));
+    await registry.open(link, attested);
+  } catch (error) {
+    const reason = reasonOf(error);
+    parts.onRefused(reason);
+    log.warn('handshake refused', {
+      reason,
+      detail: error instanceof Error ? error.message : String(error),
+      from: link.remoteAddress,
+      ...(error instanceof AttestationRefused ? error.fields : {}),
+    });
+    answerRefusal(link, error, reason);
+    link.close();
+  }
+}
+
+/** At lockdown silence; before keys a coarse REFUSED; after message 3 a DENY that only the peer can read. */
+function answerRefusal(link: Link, error: unknown, reason: Reason): void {
+  if (error instanceof AttestationRefused) {
+    link.send(writeAnswer(error.established, { type: 'DENY', reason }));
+    return;
+  }
+  if (reason === 'POSTURE_ISOLATED' || reason === 'CONNECTION_LOST') return;
+  // Who was cut off mid-way by a fault of ours learns that, and no more.
+  link.send(encodeRefused(REASONS[reason].fault === 'INTERNAL' ? 'INTERNAL' : reason));
+}

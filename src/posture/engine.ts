@@ -1,0 +1,205 @@
+/**
+ * The posture of this node: what its sources say, the one level that follows, and the order in which a change of it
+ * reaches everything (P8). Tightening goes from the data plane outwards, so that nothing forbidden passes while the
+ * rest follows; relaxing goes the other way. A step that fails never stops a stricter one after it.
+ */
+import { ShellstreamError } from '../../protocol/errors.ts';
+import {
+  counts,
+  effectiveLevel,
+  NO_STATEMENTS,
+  type PostureLevel,
+  type Statements,
+  state,
+} from '../../protocol/posture/index.ts';
+import type { Clock, Timer } from '../base/clock.ts';
+import type { Logger } from '../base/logger.ts';
+import type { PostureReader } from '../enforcer/ports.ts';
+
+/** One thing that follows the level. Idempotent; told the level that holds when it runs. */
+export interface PostureStep {
+  readonly name: string;
+  apply(level: PostureLevel, epoch: bigint): Promise<void> | void;
+}
+
+export interface PostureChange {
+  readonly from: PostureLevel;
+  readonly to: PostureLevel;
+  readonly epoch: bigint;
+  readonly heldBy: readonly string[];
+  readonly reason: string;
+}
+
+export interface StatedSource {
+  readonly source: string;
+  readonly level: PostureLevel;
+  readonly epoch: bigint;
+  readonly sinceMs: number;
+  readonly expiresAtMs: number | undefined;
+  readonly reason: string;
+  readonly governs: boolean;
+  readonly counts: boolean;
+}
+
+export interface EngineParts {
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Before anything was said. */
+  readonly initial: PostureLevel;
+  /** Wall time; makes epochs of a restarted node higher than those its peers know. */
+  readonly firstEpoch: bigint;
+}
+
+export class PostureEngine implements PostureReader {
+  readonly #parts: EngineParts;
+  readonly #listeners = new Set<(change: PostureChange) => void>();
+  readonly #since = new Map<string, number>();
+  #dataPlane: readonly PostureStep[] = [];
+  #sessionLayer: readonly PostureStep[] = [];
+  #statements: Statements = NO_STATEMENTS;
+  #level: PostureLevel;
+  #epoch: bigint;
+  #changedAt: number;
+  #running: Promise<void> | undefined;
+  #expiry: Timer | undefined;
+
+  constructor(parts: EngineParts) {
+    this.#parts = parts;
+    this.#level = parts.initial;
+    this.#epoch = parts.firstEpoch;
+    this.#changedAt = parts.clock.now();
+    if (parts.initial !== 5) this.#state('initial', parts.initial, 'configured');
+  }
+
+  /** The level that admission and sessions go by. On tightening the data plane has it first. */
+  get level(): PostureLevel {
+    return this.#level;
+  }
+
+  get epoch(): bigint {
+    return this.#epoch;
+  }
+
+  get sinceMs(): number {
+    return this.#changedAt;
+  }
+
+  get sources(): readonly StatedSource[] {
+    const now = this.#parts.clock.now();
+    const { heldBy } = effectiveLevel(this.#statements, now);
+    return [...this.#statements.values()].map((held) => {
+      const { source, level, epoch, expiresAt, reason } = held.statement;
+      return {
+        source,
+        level,
+        epoch,
+        sinceMs: this.#since.get(source) ?? now,
+        expiresAtMs: expiresAt,
+        reason: reason ?? '',
+        governs: heldBy.includes(source),
+        counts: counts(held, now),
+      };
+    });
+  }
+
+  /**
+   * What follows a change. On tightening: `dataPlane` in order, then the level as admission reads it, then
+   * `sessionLayer` in order. On relaxing admission reads it first, then both go backwards, so that the data plane is
+   * last to open. Applied once at the start, so that they agree.
+   */
+  async start(dataPlane: readonly PostureStep[], sessionLayer: readonly PostureStep[]): Promise<void> {
+    this.#dataPlane = dataPlane;
+    this.#sessionLayer = sessionLayer;
+    for (const step of dataPlane) await this.#run(step, { to: this.#level, epoch: this.#epoch });
+    await this.#follow();
+  }
+
+  /** A source says its level. Resolves when everything follows it. */
+  async state(source: string, level: PostureLevel, reason: string, forMs?: number): Promise<void> {
+    this.#state(source, level, reason, forMs);
+    await this.#follow();
+  }
+
+  onChange(listener: (change: PostureChange) => void): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
+  }
+
+  #state(source: string, level: PostureLevel, reason: string, forMs?: number): void {
+    const now = this.#parts.clock.now();
+    const epoch = (this.#statements.get(source)?.statement.epoch ?? this.#parts.firstEpoch) + 1n;
+    const statement = { source, level, epoch, reason, ...(forMs === undefined ? {} : { expiresAt: now + forMs }) };
+    const stated = state(this.#statements, statement);
+    if (stated.kind === 'stale') throw new ShellstreamError('INTERNAL', `a stale statement of ${source}`);
+    this.#statements = stated.statements;
+    this.#since.set(source, now);
+  }
+
+  /** One transition at a time; whatever is said meanwhile is looked at when it is done. */
+  #follow(): Promise<void> {
+    this.#running ??= this.#transitions().finally(() => {
+      this.#running = undefined;
+    });
+    return this.#running;
+  }
+
+  async #transitions(): Promise<void> {
+    for (;;) {
+      const { level, heldBy, nextExpiry } = effectiveLevel(this.#statements, this.#parts.clock.now());
+      if (level === this.#level) {
+        this.#watchExpiry(nextExpiry);
+        return;
+      }
+      await this.#transition(level, heldBy);
+    }
+  }
+
+  async #transition(to: PostureLevel, heldBy: readonly string[]): Promise<void> {
+    const from = this.#level;
+    const change: PostureChange = { from, to, epoch: this.#epoch + 1n, heldBy, reason: this.#reasonOf(heldBy) };
+    const started = this.#parts.clock.monotonic();
+    if (to < from) {
+      for (const step of this.#dataPlane) await this.#run(step, change);
+      this.#publish(change);
+      for (const step of this.#sessionLayer) await this.#run(step, change);
+    } else {
+      this.#publish(change);
+      for (const step of this.#sessionLayer.toReversed()) await this.#run(step, change);
+      for (const step of this.#dataPlane.toReversed()) await this.#run(step, change);
+    }
+    const ms = this.#parts.clock.monotonic() - started;
+    const { epoch, reason } = change;
+    this.#parts.log.warn('posture changed', { from, to, epoch: String(epoch), heldBy, reason, ms });
+    for (const listener of this.#listeners) listener(change);
+  }
+
+  #publish({ to, epoch }: PostureChange): void {
+    this.#level = to;
+    this.#epoch = epoch;
+    this.#changedAt = this.#parts.clock.now();
+  }
+
+  async #run(step: PostureStep, { to, epoch }: Pick<PostureChange, 'to' | 'epoch'>): Promise<void> {
+    try {
+      await step.apply(to, epoch);
+    } catch (error) {
+      this.#parts.log.error('posture step failed', { step: step.name, level: to, error });
+    }
+  }
+
+  #reasonOf(heldBy: readonly string[]): string {
+    return (
+      heldBy.map((source) => this.#statements.get(source)?.statement.reason ?? '').find((text) => text !== '') ?? ''
+    );
+  }
+
+  #watchExpiry(at: number | undefined): void {
+    this.#expiry?.cancel();
+    this.#expiry = undefined;
+    if (at === undefined) return;
+    const { clock, log } = this.#parts;
+    this.#expiry = clock.after(at - clock.now(), () => {
+      this.#follow().catch((error: unknown) => log.error('posture did not follow an expiry', { error }));
+    });
+  }
+}

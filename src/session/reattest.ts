@@ -1,0 +1,180 @@
+/**
+ * Re-attestation: the same handshake inside the channel, over REATTEST frames, under a prologue that only the two ends
+ * of this session know. What makes it delicate is when the keys change (protocol/README.md §4.4): the initiator's
+ * REATTEST with ATTEST-CONFIRM and the responder's GRANT or DENY are each the last frame under the old keys.
+ */
+import type { ChannelEvent, GrantBody } from '../../protocol/channel/index.ts';
+import { assertNever, reasonOf, ShellstreamError } from '../../protocol/errors.ts';
+import { type Established, type HandshakeOptions, RECORD, reattestPrologue } from '../../protocol/handshake/index.ts';
+import type { Reason } from '../../protocol/reasons.ts';
+import type { Clock, Timer } from '../base/clock.ts';
+import type { Admission, Connection, Enforcer } from '../enforcer/ports.ts';
+import { type Approach, attestAsInitiator, attestAsResponder, type RecordExchange } from './attest.ts';
+import type { SessionWire } from './wire.ts';
+
+export interface ReattestationParts {
+  readonly wire: SessionWire;
+  readonly enforcer: Enforcer;
+  readonly handshake: HandshakeOptions;
+  readonly connection: Connection;
+  readonly clock: Clock;
+  /** Present at the initiator. */
+  readonly approach?: Approach;
+  current(): Admission;
+  adopt(renewed: Admission): void;
+  fail(reason: Reason, detail: string): void;
+}
+
+const TIMEOUT_MS = 10_000;
+
+export class Reattestation {
+  readonly #parts: ReattestationParts;
+  #exchange: InnerExchange | undefined;
+  /** At the initiator, between ATTEST-CONFIRM and its answer. */
+  #answer: { established: Established; accept(grant: GrantBody): Promise<Admission> } | undefined;
+
+  constructor(parts: ReattestationParts) {
+    this.#parts = parts;
+  }
+
+  /** The initiator attests again; nothing when it does already, or at the responder. */
+  start(): void {
+    const { approach } = this.#parts;
+    if (approach === undefined || this.#exchange !== undefined) return;
+    this.#run(async (exchange) => {
+      this.#answer = await attestAsInitiator(exchange, this.#attestParts(), approach);
+    });
+  }
+
+  handle(event: Extract<ChannelEvent, { type: 'reattest' | 'grant' | 'deny' }>): void {
+    switch (event.type) {
+      case 'reattest':
+        return this.#receive(event.record);
+      case 'grant':
+        return this.#granted(event.grant);
+      case 'deny':
+        return this.#parts.fail(event.reason, 're-attestation denied by the peer');
+    }
+    assertNever(event);
+  }
+
+  /** The session is over. */
+  abandon(): void {
+    this.#exchange?.abort(new ShellstreamError('CLOSED'));
+    this.#exchange = undefined;
+  }
+
+  #receive(record: Uint8Array): void {
+    if (this.#exchange === undefined) this.#respond();
+    this.#exchange?.push(record);
+  }
+
+  #respond(): void {
+    const { wire, adopt } = this.#parts;
+    this.#run(async (exchange) => {
+      const parts = {
+        ...this.#attestParts(),
+        // The next record of the initiator is under the new key, and may be here already.
+        onEstablished: (established: Established) => {
+          wire.rekeyReceive(established.receive);
+          wire.resume();
+        },
+      };
+      const { admission, established } = await attestAsResponder(exchange, parts);
+      this.#finish();
+      if (admission.answer === undefined) throw new ShellstreamError('INTERNAL', 'an admission without an answer');
+      wire.sendThenRekey({ type: 'GRANT', grant: admission.answer }, established.send);
+      adopt(admission);
+    });
+  }
+
+  #granted(grant: GrantBody): void {
+    const answer = this.#answer;
+    if (answer === undefined) return this.#parts.fail('UNEXPECTED_RECORD', 'GRANT before ATTEST-CONFIRM');
+    this.#parts.wire.rekeyReceive(answer.established.receive);
+    this.#finish();
+    answer.accept(grant).then(
+      (admission) => this.#parts.adopt(admission),
+      (error: unknown) => this.#failed(error),
+    );
+  }
+
+  #run(attest: (exchange: RecordExchange) => Promise<void>): void {
+    const exchange = new InnerExchange(this.#parts, this.#parts.approach === undefined);
+    this.#exchange = exchange;
+    attest(exchange).catch((error: unknown) => {
+      if (this.#exchange === exchange) this.#failed(error);
+    });
+  }
+
+  #finish(): void {
+    this.#exchange?.finish();
+    this.#exchange = undefined;
+    this.#answer = undefined;
+  }
+
+  #failed(error: unknown): void {
+    this.#finish();
+    this.#parts.fail(reasonOf(error), error instanceof Error ? error.message : String(error));
+  }
+
+  #attestParts() {
+    const { enforcer, handshake, connection, current } = this.#parts;
+    const { id, reattestSecret } = current();
+    return {
+      enforcer,
+      connection,
+      renews: id,
+      handshake: { ...handshake, prologue: reattestPrologue(reattestSecret) },
+      // The initiator's last frame under its old key is the one with ATTEST-CONFIRM.
+      sendLast: (record: Uint8Array, established: Established) =>
+        this.#parts.wire.sendThenRekey({ type: 'REATTEST', record }, established.send),
+    };
+  }
+}
+
+/** Inner records by frames. A responder's wire is held while a record is being worked on: the keys may change behind it. */
+class InnerExchange implements RecordExchange {
+  readonly #parts: ReattestationParts;
+  readonly #holds: boolean;
+  readonly #records: Uint8Array[] = [];
+  readonly #timer: Timer;
+  #waiting: { resolve(record: Uint8Array): void; reject(error: Error): void } | undefined;
+
+  constructor(parts: ReattestationParts, holds: boolean) {
+    this.#parts = parts;
+    this.#holds = holds;
+    this.#timer = parts.clock.after(TIMEOUT_MS, () => parts.fail('HANDSHAKE_TIMEOUT', 're-attestation'));
+  }
+
+  send(record: Uint8Array): void {
+    this.#parts.wire.send({ type: 'REATTEST', record });
+  }
+
+  next(): Promise<Uint8Array> {
+    const record = this.#records.shift();
+    if (record !== undefined) return Promise.resolve(record);
+    return new Promise((resolve, reject) => {
+      this.#waiting = { resolve, reject };
+    });
+  }
+
+  push(record: Uint8Array): void {
+    if (this.#holds && record[0] === RECORD.CONFIRM) this.#parts.wire.hold();
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    if (waiting !== undefined) waiting.resolve(record);
+    else if (this.#records.length === 0) this.#records.push(record);
+    else this.#parts.fail('UNEXPECTED_RECORD', 'records of a re-attestation before their turn');
+  }
+
+  finish(): void {
+    this.#timer.cancel();
+  }
+
+  abort(error: Error): void {
+    this.#timer.cancel();
+    this.#waiting?.reject(error);
+    this.#waiting = undefined;
+  }
+}

@@ -1,0 +1,142 @@
+/**
+ * Every live session of this node. What is not in here has no flow, no tunnel and no stream: sessions enter after the
+ * enforcer admitted them, and leave only through their own end, which releases what they hold.
+ */
+import { ShellstreamError } from '../../protocol/errors.ts';
+import type { Reason } from '../../protocol/reasons.ts';
+import type { Logger } from '../base/logger.ts';
+import type { Enforcer } from '../enforcer/ports.ts';
+import type { Link } from '../link/index.ts';
+import type { Approach, Attested } from './attest.ts';
+import { Session, type SessionListener, type SessionParts } from './session.ts';
+
+export interface RegistryParts extends SessionParts {
+  readonly log: Logger;
+  readonly enforcer: Enforcer;
+  readonly limits: { readonly sessions: number; readonly sessionsPerIdentity: number };
+}
+
+export type RegistryEvent =
+  | { readonly kind: 'opened'; readonly session: Session }
+  | { readonly kind: 'ended'; readonly session: Session; readonly reason: Reason; readonly byPeer: boolean }
+  | {
+      readonly kind: 'drain-received';
+      readonly session: Session;
+      readonly reason: Reason;
+      readonly level: number | undefined;
+      readonly epoch: bigint;
+      readonly deadlineMs: number;
+    };
+
+export class SessionRegistry {
+  readonly #parts: RegistryParts;
+  readonly #sessions = new Map<string, Session>();
+  readonly #ending = new Set<Promise<void>>();
+  readonly #listeners = new Set<(event: RegistryEvent) => void>();
+
+  constructor(parts: RegistryParts) {
+    this.#parts = parts;
+  }
+
+  /** Throws SESSION_LIMIT when there is no room; to be asked before the enforcer is. */
+  makeRoom(): void {
+    if (this.#sessions.size >= this.#parts.limits.sessions) throw new ShellstreamError('SESSION_LIMIT');
+  }
+
+  /** From here on the session is live. `approach` for those that we dialled. */
+  async open(link: Link, attested: Attested, approach?: Approach): Promise<Session> {
+    const { admission } = attested;
+    const { spiffeId } = admission.peer;
+    const ofPeer = this.of(spiffeId);
+    if (ofPeer.length >= this.#parts.limits.sessionsPerIdentity) {
+      await this.#parts.enforcer.release(admission.id, 'SESSION_LIMIT');
+      throw new ShellstreamError('SESSION_LIMIT', `too many sessions of ${spiffeId}`);
+    }
+    const session = new Session(this.#parts, link, attested, this.#listener(), approach);
+    if (session.state !== 'ended') this.#sessions.set(session.id, session);
+    const { offer, grant, effectiveLevel, governedBy, peer } = admission;
+    this.#parts.log.info('session opened', {
+      session: session.id,
+      role: session.role,
+      peer: spiffeId,
+      tier: peer.tier,
+      type: offer.sessionType,
+      mode: grant.mode,
+      capabilities: grant.capabilities,
+      targets: grant.targets.length,
+      level: effectiveLevel,
+      governedBy,
+    });
+    this.#tell({ kind: 'opened', session });
+    return session;
+  }
+
+  get(id: string): Session | undefined {
+    return this.#sessions.get(id);
+  }
+
+  get all(): readonly Session[] {
+    return [...this.#sessions.values()];
+  }
+
+  get size(): number {
+    return this.#sessions.size;
+  }
+
+  of(spiffeId: string): readonly Session[] {
+    return this.all.filter((session) => session.admission.peer.spiffeId === spiffeId);
+  }
+
+  /** Our posture changed: every peer is told, every session judged. Resolves when those that ended hold nothing more. */
+  async postureChanged(): Promise<void> {
+    for (const session of this.all) session.ownPostureChanged();
+    await this.settled();
+  }
+
+  identityRotated(): void {
+    for (const session of this.all) session.identityRotated();
+  }
+
+  endAll(reason: Reason): Promise<void> {
+    for (const session of this.all) session.end(reason);
+    return this.settled();
+  }
+
+  /** Resolves when no ended session holds anything any more. */
+  async settled(): Promise<void> {
+    while (this.#ending.size > 0) await Promise.all(this.#ending);
+  }
+
+  onEvent(listener: (event: RegistryEvent) => void): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
+  }
+
+  #listener(): SessionListener {
+    const { log } = this.#parts;
+    return {
+      drainReceived: (session, { reason, level, epoch, deadlineMs }) => {
+        log.info('drain received', { session: session.id, reason, level, deadlineMs });
+        this.#tell({ kind: 'drain-received', session, reason, level, epoch, deadlineMs });
+      },
+      tunnelReported: (session, { state, generation }) =>
+        log.info('tunnel reported by peer', { session: session.id, state, generation }),
+      attestedAgain: (session) =>
+        log.info('session attested again', { session: session.id, expiresAt: session.admission.expiresAt }),
+      ended: (session, reason, byPeer, detail) => {
+        this.#sessions.delete(session.id);
+        const released = session
+          .released()
+          .catch((error: unknown) => log.error('session not fully released', { session: session.id, error }))
+          .finally(() => this.#ending.delete(released));
+        this.#ending.add(released);
+        log.info('session ended', { session: session.id, reason, byPeer, detail });
+        this.#tell({ kind: 'ended', session, reason, byPeer });
+      },
+    };
+  }
+
+  #tell(event: RegistryEvent): void {
+    for (const listener of this.#listeners) listener(event);
+  }
+}

@@ -1,0 +1,277 @@
+/**
+ * One open session, from its grant to its end: what was admitted, the wire under it, the streams in it. It judges
+ * itself whenever a level changes at either end, attests again in time, and when it ends takes with it whatever the
+ * enforcer put into the data plane.
+ */
+import { Channel, type ChannelEvent, type Governor } from '../../protocol/channel/index.ts';
+import { assertNever } from '../../protocol/errors.ts';
+import type { HandshakeOptions } from '../../protocol/handshake/index.ts';
+import { type Accord, judgeSession, negotiate, type PostureLevel } from '../../protocol/posture/index.ts';
+import type { Reason } from '../../protocol/reasons.ts';
+import type { Clock, Timer } from '../base/clock.ts';
+import type { Admission, Connection, Enforcer, PostureReader } from '../enforcer/ports.ts';
+import type { Link } from '../link/index.ts';
+import type { Approach, Attested } from './attest.ts';
+import { StreamPipes } from './pipes.ts';
+import { Reattestation } from './reattest.ts';
+import { SessionWire } from './wire.ts';
+
+export interface SessionParts {
+  readonly clock: Clock;
+  readonly enforcer: Enforcer;
+  readonly posture: PostureReader;
+  /** Absent on an operator's own machine: there the other side alone judges. */
+  readonly accord?: Accord;
+  readonly handshake: HandshakeOptions;
+  readonly pingMs: number;
+  readonly maxStreams: number;
+  readonly windowBytes: number;
+}
+
+export interface SessionListener {
+  drainReceived?(session: Session, event: Extract<ChannelEvent, { type: 'drain' }>): void;
+  tunnelReported?(session: Session, event: Extract<ChannelEvent, { type: 'tunnel' }>): void;
+  roundTrip?(session: Session, ms: number): void;
+  attestedAgain?(session: Session): void;
+  ended(session: Session, reason: Reason, byPeer: boolean, detail: string | undefined): void;
+}
+
+/** The initiator attests again when this part of what is left has passed. */
+const REATTEST_AFTER = 0.6;
+
+export class Session {
+  readonly role: 'initiator' | 'responder';
+  readonly connection: Connection;
+  readonly openedAtMs: number;
+  readonly pipes: StreamPipes;
+  readonly #parts: SessionParts;
+  readonly #listener: SessionListener;
+  readonly #wire: SessionWire;
+  readonly #reattestation: Reattestation;
+  #admission: Admission;
+  #peerLevel: PostureLevel;
+  #peerEpoch: bigint;
+  #effective: PostureLevel;
+  #expiry: Timer | undefined;
+  #renewal: Timer | undefined;
+  #end: { readonly reason: Reason; readonly released: Promise<void> } | undefined;
+
+  /** `approach` for an initiator: what it asks for again when it attests again. */
+  constructor(
+    parts: SessionParts,
+    link: Link,
+    { admission, established, early = [] }: Attested,
+    listener: SessionListener,
+    approach?: Approach,
+  ) {
+    const { clock } = parts;
+    this.role = approach === undefined ? 'responder' : 'initiator';
+    this.connection = link;
+    this.openedAtMs = clock.now();
+    this.#parts = parts;
+    this.#listener = listener;
+    this.#admission = admission;
+    this.#peerLevel = admission.peerLevel;
+    this.#peerEpoch = admission.peerEpoch;
+    this.#effective = admission.effectiveLevel;
+    const channel = new Channel(
+      { role: this.role, pingMs: parts.pingMs, maxStreams: parts.maxStreams, windowBytes: parts.windowBytes },
+      clock.monotonic(),
+    );
+    this.#wire = new SessionWire({ link, established, channel, clock, onEvent: (event) => this.#handle(event) });
+    this.pipes = new StreamPipes(this.#wire, clock);
+    this.#reattestation = new Reattestation({
+      wire: this.#wire,
+      enforcer: parts.enforcer,
+      handshake: parts.handshake,
+      connection: link,
+      clock,
+      current: () => this.#admission,
+      adopt: (renewed) => this.#adopt(renewed),
+      fail: (reason, detail) => this.end(reason, detail),
+      ...(approach === undefined ? {} : { approach }),
+    });
+    this.#watchDeadlines();
+    if (admission.tunnelGeneration !== undefined) this.#reportTunnel(admission.tunnelGeneration);
+    this.postureChanged();
+    for (const record of early) this.#wire.receive(record);
+  }
+
+  get id(): string {
+    return this.#admission.id;
+  }
+
+  get admission(): Admission {
+    return this.#admission;
+  }
+
+  get peerLevel(): PostureLevel {
+    return this.#peerLevel;
+  }
+
+  get effectiveLevel(): PostureLevel {
+    return this.#effective;
+  }
+
+  get governedBy(): Governor {
+    const own = this.#parts.posture.level;
+    return this.role === 'initiator'
+      ? negotiate({ initiator: own, responder: this.#peerLevel }).governedBy
+      : negotiate({ initiator: this.#peerLevel, responder: own }).governedBy;
+  }
+
+  get state(): 'active' | 'draining' | 'ended' {
+    if (this.#end !== undefined) return 'ended';
+    return this.#wire.act((channel) => channel.phase) === 'open' ? 'active' : 'draining';
+  }
+
+  get wire(): SessionWire {
+    return this.#wire;
+  }
+
+  /** Our own level changed: the peer is told, then the session is judged. */
+  ownPostureChanged(): void {
+    if (this.#end !== undefined) return;
+    const { level, epoch } = this.#parts.posture;
+    this.#wire.send({ type: 'POSTURE', level, epoch });
+    this.postureChanged();
+  }
+
+  /** Judges the session under the level that governs it now. Flows need none of this: their floors act in the kernel. */
+  postureChanged(): void {
+    const from = this.#effective;
+    const to = negotiate({ initiator: this.#parts.posture.level, responder: this.#peerLevel }).effective;
+    this.#effective = to;
+    const { accord } = this.#parts;
+    if (to === from || accord === undefined || this.#end !== undefined) return;
+    const { offer, grant, peer } = this.#admission;
+    // An initiator was not told its tier; the responder judges by it.
+    const tier = peer.tier ?? 'site_owner';
+    const verdict = judgeSession(accord, { type: offer.sessionType, tier, grant }, from, to);
+    switch (verdict.kind) {
+      case 'keep':
+        if (verdict.reattest) this.#reattestation.start();
+        return;
+      case 'narrow':
+        this.#admission = { ...this.#admission, grant: { ...grant, capabilities: verdict.capabilities } };
+        if (verdict.reattest) this.#reattestation.start();
+        return;
+      case 'drain':
+        return this.drain(verdict.reason, verdict.deadlineMs);
+      case 'end':
+        return this.drain(verdict.reason, 0);
+    }
+    assertNever(verdict);
+  }
+
+  /** DRAIN with a deadline lets streams finish; with 0 the session ends now. */
+  drain(reason: Reason, deadlineMs: number): void {
+    const { level, epoch } = this.#parts.posture;
+    const byPosture = reason.startsWith('POSTURE');
+    this.#wire.act((channel, now) =>
+      channel.drain(now, { reason, level: byPosture ? level : undefined, epoch: byPosture ? epoch : 0n, deadlineMs }),
+    );
+  }
+
+  /** Idempotent. The peer is told. */
+  end(reason: Reason, detail?: string): void {
+    this.#wire.close(reason, detail);
+  }
+
+  /** Our identity rotated: what we attested with ends soon. */
+  identityRotated(): void {
+    if (this.role === 'initiator') this.#reattestation.start();
+  }
+
+  /** Resolves when nothing of the session is left in the data plane. */
+  async released(): Promise<void> {
+    await this.#end?.released;
+  }
+
+  #handle(event: ChannelEvent): void {
+    switch (event.type) {
+      case 'stream-opened':
+        return this.pipes.accept(event.stream, event.target, {
+          // Only the responder hosts targets.
+          grant: this.role === 'responder' ? this.#admission.grant : { ...this.#admission.grant, capabilities: [] },
+          level: this.#effective,
+        });
+      case 'stream-accepted':
+      case 'stream-readable':
+      case 'stream-writable':
+      case 'stream-finished':
+      case 'stream-closed':
+        return this.pipes.handle(event);
+      case 'posture':
+        return this.#peerPosture(event.level, event.epoch);
+      case 'drain':
+        return this.#listener.drainReceived?.(this, event);
+      case 'drained':
+        return;
+      case 'tunnel':
+        this.#listener.tunnelReported?.(this, event);
+        if (event.state === 'failed') this.end('TUNNEL_FAILED', 'the peer could not install it');
+        return;
+      case 'reattest':
+      case 'grant':
+      case 'deny':
+        return this.#reattestation.handle(event);
+      case 'round-trip':
+        return this.#listener.roundTrip?.(this, event.ms);
+      case 'closed':
+        return this.#ended(event.reason, event.by === 'peer', event.detail);
+    }
+    assertNever(event);
+  }
+
+  #peerPosture(level: PostureLevel, epoch: bigint): void {
+    // An old POSTURE replayed inside the session cannot be; one that crossed with a GRANT can.
+    if (epoch <= this.#peerEpoch) return;
+    this.#peerEpoch = epoch;
+    this.#peerLevel = level;
+    this.#supervise(this.#parts.enforcer.setPeerLevel(this.id, level));
+    this.postureChanged();
+  }
+
+  #adopt(renewed: Admission): void {
+    this.#admission = renewed;
+    this.#peerLevel = renewed.peerLevel;
+    this.#peerEpoch = renewed.peerEpoch;
+    this.#watchDeadlines();
+    if (renewed.tunnelGeneration !== undefined) this.#reportTunnel(renewed.tunnelGeneration);
+    this.#listener.attestedAgain?.(this);
+    this.postureChanged();
+  }
+
+  #watchDeadlines(): void {
+    const { clock } = this.#parts;
+    const left = this.#admission.expiresAt - clock.now();
+    this.#expiry?.cancel();
+    this.#renewal?.cancel();
+    this.#expiry = clock.after(left, () => this.end('EXPIRED'));
+    if (this.role === 'initiator') {
+      this.#renewal = clock.after(left * REATTEST_AFTER, () => this.#reattestation.start());
+    }
+  }
+
+  #reportTunnel(generation: number): void {
+    this.#wire.send({ type: 'TUNNEL', state: 'ready', generation });
+  }
+
+  #ended(reason: Reason, byPeer: boolean, detail: string | undefined): void {
+    if (this.#end !== undefined) return;
+    this.#expiry?.cancel();
+    this.#renewal?.cancel();
+    this.#reattestation.abandon();
+    this.pipes.closeAll();
+    this.#end = { reason, released: this.#parts.enforcer.release(this.id, reason) };
+    this.#listener.ended(this, reason, byPeer, detail);
+  }
+
+  /** A data plane that cannot be told is a session that cannot be kept. */
+  #supervise(work: Promise<void>): void {
+    work.catch((error: unknown) =>
+      this.end('DATAPLANE_FAILED', error instanceof Error ? error.message : String(error)),
+    );
+  }
+}

@@ -1,0 +1,166 @@
+/**
+ * A session's wire: link, transport keys and channel brought together. Records that arrive are opened and given to the
+ * channel; what the channel wants to send is sealed as far as the link has room; its deadline becomes a timer.
+ * It knows nothing of identities, grants or posture.
+ */
+import {
+  type Channel,
+  type ChannelEvent,
+  encodeFrame,
+  type Frame,
+  type SessionFrame,
+} from '../../protocol/channel/index.ts';
+import { ShellstreamError } from '../../protocol/errors.ts';
+import { decodeRecord, type Established, encodeRecord, RECORD } from '../../protocol/handshake/index.ts';
+import type { TransportCipher } from '../../protocol/noise/index.ts';
+import type { Reason } from '../../protocol/reasons.ts';
+import type { Clock, Timer } from '../base/clock.ts';
+import type { Link } from '../link/index.ts';
+
+export interface WireParts {
+  readonly link: Link;
+  readonly established: Established;
+  readonly channel: Channel;
+  readonly clock: Clock;
+  readonly onEvent: (event: ChannelEvent) => void;
+}
+
+/** What may wait in the link's socket before streams are held back. */
+const SEND_BUFFER_BYTES = 1 << 20;
+/** Records that may arrive while reading is held, during one step of a re-attestation. */
+const MAX_HELD_RECORDS = 256;
+
+export class SessionWire {
+  readonly #link: Link;
+  readonly #channel: Channel;
+  readonly #clock: Clock;
+  readonly #onEvent: (event: ChannelEvent) => void;
+  #send: TransportCipher;
+  #receive: TransportCipher;
+  #rekey: { readonly after: Frame; readonly send: TransportCipher } | undefined;
+  #held: Uint8Array[] | undefined;
+  #timer: Timer | undefined;
+  #timerAt = Number.POSITIVE_INFINITY;
+  #isSettling = false;
+
+  constructor(parts: WireParts) {
+    this.#link = parts.link;
+    this.#channel = parts.channel;
+    this.#clock = parts.clock;
+    this.#onEvent = parts.onEvent;
+    this.#send = parts.established.send;
+    this.#receive = parts.established.receive;
+    parts.link.onRecord((record) => this.receive(record));
+    parts.link.onClose(() => this.act((channel) => channel.close('CONNECTION_LOST')));
+    parts.link.onDrain(() => this.#settle());
+  }
+
+  /** Every use of the channel goes through here, so that its events are told and its frames leave afterwards. */
+  act<T>(action: (channel: Channel, now: number) => T): T {
+    const result = action(this.#channel, this.#clock.monotonic());
+    this.#settle();
+    return result;
+  }
+
+  send(frame: SessionFrame): void {
+    this.act((channel) => channel.send(frame));
+  }
+
+  /** `frame` is the last one under the present sending key. */
+  sendThenRekey(frame: SessionFrame, send: TransportCipher): void {
+    this.#rekey = { after: frame, send };
+    this.send(frame);
+  }
+
+  /** From the next record on; the one that is being handled was the last under the former key. */
+  rekeyReceive(receive: TransportCipher): void {
+    this.#receive = receive;
+  }
+
+  /** Records wait until `resume`: the next may be under a key that is not known yet. */
+  hold(): void {
+    this.#held ??= [];
+    this.#link.pause();
+  }
+
+  resume(): void {
+    const held = this.#held ?? [];
+    this.#held = undefined;
+    this.#link.resume();
+    while (this.#held === undefined) {
+      const record = held.shift();
+      if (record === undefined) return;
+      this.receive(record);
+    }
+    // Held again by what one of them led to.
+    this.#held = [...held, ...this.#held];
+  }
+
+  close(reason: Reason, detail?: string): void {
+    this.act((channel) => channel.close(reason, detail));
+  }
+
+  /** A record of the link. */
+  receive(record: Uint8Array): void {
+    if (this.#held !== undefined) {
+      this.#held.push(record);
+      if (this.#held.length > MAX_HELD_RECORDS) this.close('OVERLOADED', 'records during a re-attestation');
+      return;
+    }
+    try {
+      const plaintext = this.#receive.open(decodeRecord(record, RECORD.TRANSPORT));
+      if (plaintext === undefined) throw new ShellstreamError('DECRYPT_FAILED');
+      this.act((channel, now) => channel.receiveBytes(now, plaintext));
+    } catch (error) {
+      if (!(error instanceof ShellstreamError)) throw error;
+      this.close(error.reason, error.message);
+    }
+  }
+
+  /** Events first, since they may cause frames; then frames, since sending them may cause events. */
+  #settle(): void {
+    if (this.#isSettling) return;
+    this.#isSettling = true;
+    try {
+      do this.#tellEvents();
+      while (this.#sendFrames());
+    } finally {
+      this.#isSettling = false;
+    }
+    if (this.#channel.isFinished) this.#link.close();
+    this.#schedule();
+  }
+
+  #tellEvents(): void {
+    for (let event = this.#channel.poll(); event !== undefined; event = this.#channel.poll()) this.#onEvent(event);
+  }
+
+  /** Whether any left. */
+  #sendFrames(): boolean {
+    let sent = false;
+    for (;;) {
+      const room = SEND_BUFFER_BYTES - this.#link.bufferedBytes;
+      const frame = this.#channel.pull(this.#clock.monotonic(), room);
+      if (frame === undefined) return sent;
+      this.#link.send(encodeRecord(RECORD.TRANSPORT, this.#send.seal(encodeFrame(frame))));
+      sent = true;
+      if (this.#rekey?.after === frame) {
+        this.#send = this.#rekey.send;
+        this.#rekey = undefined;
+      }
+    }
+  }
+
+  #schedule(): void {
+    const deadline = this.#channel.deadline ?? Number.POSITIVE_INFINITY;
+    if (deadline === this.#timerAt) return;
+    this.#timer?.cancel();
+    this.#timerAt = deadline;
+    this.#timer = undefined;
+    if (deadline === Number.POSITIVE_INFINITY) return;
+    this.#timer = this.#clock.after(deadline - this.#clock.monotonic(), () => {
+      this.#timerAt = Number.POSITIVE_INFINITY;
+      this.act((channel, now) => channel.handleTimeout(now));
+    });
+  }
+}
