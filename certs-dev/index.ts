@@ -4,5 +4,6 @@
  */
 export type { EntryOptions } from './entry.ts';
 export { federate } from './federation.ts';
+export * as hostile from './hostile.ts';
 export { memorySource } from './memory-source.ts';
 export { type Entry, startTrustDomain, TrustDomain, type TrustDomainOptions } from './trust-domain.ts';

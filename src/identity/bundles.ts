@@ -25,6 +25,8 @@ export interface JwtBundle {
 }
 
 export interface JwtAuthority {
+  /** The only JWS algorithm the key is for, when its issuer says so. */
+  readonly algorithm: string | undefined;
   readonly type: KeyType;
   readonly object: KeyObject;
 }
@@ -68,12 +70,19 @@ function importAuthority(der: Uint8Array): readonly Certificate[] {
   }
 }
 
-/** One of symmetric kind would let anybody who reads the bundle sign tokens, so only public keys of allowed types pass. */
-function importJwk(jwk: Record<string, unknown>): JwtAuthority | undefined {
+/**
+ * A key of a JWK set, or undefined when it is none that may verify JWT-SVIDs. Public keys only: one of symmetric kind
+ * would let anybody who reads the bundle sign tokens. `use` and `key_ops` are kept to (RFC 7517 §4.2, §4.3).
+ */
+export function importJwk(jwk: Readonly<Record<string, unknown>>): JwtAuthority | undefined {
+  const { use, alg, key_ops: operations } = jwk;
+  if (use !== undefined && use !== 'sig' && use !== 'jwt-svid') return undefined;
+  if (operations !== undefined && !(Array.isArray(operations) && operations.includes('verify'))) return undefined;
+  if (alg !== undefined && typeof alg !== 'string') return undefined;
   try {
-    const object = createPublicKey({ key: jwk, format: 'jwk' });
+    const object = createPublicKey({ key: { ...jwk }, format: 'jwk' });
     const type = keyTypeOf(object);
-    return type === undefined ? undefined : { type, object };
+    return type === undefined ? undefined : { type, object, algorithm: alg };
   } catch {
     return undefined;
   }

@@ -47,10 +47,11 @@ export function parseJws(token: string): Omit<ParsedJwtSvid, 'claims'> & { reado
   const signingInput = Buffer.from(`${header}.${payload}`, 'latin1');
   return {
     keyId: kid,
-    payload: decodeBase64Url(payload),
+    payload: payload === '' ? new Uint8Array() : decodeBase64Url(payload),
     signingInput,
-    isSignedBy: ({ type, object }) =>
+    isSignedBy: ({ type, object, algorithm: meant }) =>
       type === algorithm.key &&
+      (meant === undefined || meant === alg) &&
       (algorithm.signatureBytes === undefined || signatureBytes.length === algorithm.signatureBytes) &&
       verify(algorithm.hash, signingInput, { key: object, ...algorithm.options }, signatureBytes),
   };
