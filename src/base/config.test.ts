@@ -1,0 +1,156 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { parse } from 'yaml';
+import { z } from 'zod';
+import { DEFAULT_ACCORD_FILE, loadAccord } from './accord-file.ts';
+import { interfacePrefix, loadConfig, parseConfig } from './config.ts';
+import { configSchema } from './config-schema.ts';
+
+const EXAMPLE = new URL('../../deploy/shellstream.example.yaml', import.meta.url).pathname;
+const EXAMPLE_ACCORD = new URL('../../protocol/accords/example-site.yaml', import.meta.url).pathname;
+const LEAST = 'apiVersion: shellstream/v1\nsite: { trustDomain: alpha.example }\n';
+
+test('the least configuration gets every default, its instance in each name', () => {
+  const config = parseConfig(`${LEAST}instance: two\n`);
+  expect(config).toMatchObject({
+    listen: { address: '::', port: 7843 },
+    wireguard: { driver: 'auto', interface: 'shstwo-0', port: 51840, mtu: 1420, addresses: [] },
+    posture: { initial: 5, isolate: 'all-but-loopback', allowAtLockdown: [], leaseSeconds: 10 },
+    control: { socket: '/run/shellstream/two/control.sock', siteOwners: [0] },
+    stateDirectory: '/var/lib/shellstream/two',
+    runtimeDirectory: '/run/shellstream/two',
+    pinDirectory: '/sys/fs/bpf/shellstream/two',
+    metrics: {},
+  });
+});
+
+test('the control socket lies in the runtime directory that was set', () => {
+  expect(parseConfig(`${LEAST}runtimeDirectory: /srv/x\n`).control.socket).toBe('/srv/x/control.sock');
+});
+
+test('the links of one instance are never taken for another’s', () => {
+  expect('shsab-0'.startsWith(interfacePrefix('a'))).toBe(false);
+  expect(`${interfacePrefix('abcdefghij')}0`).toHaveLength(15);
+});
+
+test('the example parses, and documents every key of the schema', async () => {
+  const config = await loadConfig(EXAMPLE);
+  expect(config.mesh.peers[0]).toMatchObject({
+    spiffeId: 'spiffe://beta.example/gateway/one',
+    address: { host: 'gateway.beta.example', port: 7843 },
+    request: { capabilities: ['OBSERVE', 'CONNECT'] },
+  });
+  const written = keysOf(parse(await readFile(EXAMPLE, 'utf8')));
+  const known = schemaKeys(z.toJSONSchema(configSchema, { io: 'input', unrepresentable: 'any' }));
+  expect(known.size).toBeGreaterThan(60);
+  expect([...known].filter((key) => !written.has(key))).toEqual([]);
+  expect([...written].filter((key) => !known.has(key))).toEqual([]);
+});
+
+test('the example shows the defaults where it says so', async () => {
+  const [shown, defaults] = [await loadConfig(EXAMPLE), parseConfig(LEAST)];
+  for (const key of ['instance', 'listen', 'limits', 'workloadApi', 'accord', 'control', 'shutdownSeconds'] as const) {
+    expect(shown[key]).toEqual(defaults[key]);
+  }
+});
+
+test.each<readonly [string, string, RegExp]>([
+  ['an unknown key', 'wireguard:\n  privateKeyFile: /x\n', /x\.yaml:4:3: wireguard\.privateKeyFile: no such key/],
+  ['a level that is none', 'posture: { initial: 0 }\n', /x\.yaml:3:12: posture\.initial: a level from 1 to 5/],
+  ['an instance that would leave its directory', 'instance: ../../etc\n', /x\.yaml:3:1: instance/],
+  ['an interface name that is not ours', 'wireguard: { interface: eth0 }\n', /wireguard\.interface/],
+  ['a host name to listen on', 'listen: { address: localhost }\n', /listen\.address: not an IP address/],
+  ['a default route to advertise', 'advertise: [0.0.0.0/0]\n', /x\.yaml:3:13: advertise\.0/],
+  ['metrics for everybody', 'metrics: { address: "0.0.0.0:9843" }\n', /metrics\.address: only a loopback address/],
+  ['a relative path', 'stateDirectory: var\n', /stateDirectory: an absolute path/],
+  ['a socket path that does not fit', `control: { socket: /${'x'.repeat(107)} }\n`, /control\.socket/],
+  [
+    'a peer that is no identity',
+    'mesh: { peers: [{ name: b, spiffeId: b.example }] }\n',
+    /mesh\.peers\.0\.spiffeId: not a SPIFFE ID/,
+  ],
+  [
+    'one identity under two names',
+    `mesh: { peers: [${peer('b')}, ${peer('c')}] }\n`,
+    /mesh\.peers\.1\.spiffeId: one identity is one peer/,
+  ],
+  [
+    'ports where there are none',
+    'mesh: { peers: [{ name: b, spiffeId: "spiffe://b/g", request: { targets: [{ prefix: 10.0.0.1, protocol: icmp, port: 1 }] } }] }\n',
+    /port: no ports there/,
+  ],
+  [
+    'an IPv6 endpoint without brackets',
+    'mesh: { peers: [{ name: b, spiffeId: "spiffe://b/g", address: "fd00::1:7843" }] }\n',
+    /not a host and port/,
+  ],
+  [
+    'a port beyond 65535',
+    'mesh: { peers: [{ name: b, spiffeId: "spiffe://b/g", address: "b:65536" }] }\n',
+    /not a host and port/,
+  ],
+])('%s is refused at its place', (_what, text, problem) => {
+  expect(() => parseConfig(LEAST + text, 'x.yaml')).toThrow(problem);
+});
+
+test('a site without a name is refused', () => {
+  expect(() => parseConfig('apiVersion: shellstream/v1\n')).toThrow(/site/);
+});
+
+test('a file that cannot be read says which and why', async () => {
+  await expect(loadConfig('/nonexistent/shellstream.yaml')).rejects.toThrow(/\/nonexistent\/shellstream\.yaml: ENOENT/);
+});
+
+test('an accord file is read over the default, and its hash covers both', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'shellstream-accord-'));
+  try {
+    const hashed: number[] = [];
+    const sum = (bytes: Uint8Array): Uint8Array => Uint8Array.of(hashed.push(bytes.length));
+    const own = join(directory, 'accord.yaml');
+    await writeFile(own, await readFile(EXAMPLE_ACCORD));
+    const { accord, hash } = await loadAccord(own, sum);
+    expect(accord).toMatchObject({ id: 'site-alpha', extends: 'default' });
+    const [base, site] = [await readFile(DEFAULT_ACCORD_FILE), await readFile(own)];
+    expect(hashed).toEqual([base.length, 1 + site.length]);
+    expect(hash).toEqual(Uint8Array.of(2));
+
+    hashed.length = 0;
+    expect((await loadAccord(DEFAULT_ACCORD_FILE, sum)).accord.extends).toBeUndefined();
+    expect(hashed).toEqual([base.length]);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
+
+function peer(name: string): string {
+  return `{ name: ${name}, spiffeId: "spiffe://b.example/g" }`;
+}
+
+/** `a.b`, lists without their index. */
+function keysOf(value: unknown, path = ''): Set<string> {
+  if (Array.isArray(value)) return new Set(value.flatMap((item) => [...keysOf(item, path)]));
+  if (typeof value !== 'object' || value === null) return new Set();
+  return new Set(
+    Object.entries(value).flatMap(([key, inner]) => {
+      const own = path === '' ? key : `${path}.${key}`;
+      return [own, ...keysOf(inner, own)];
+    }),
+  );
+}
+
+function schemaKeys(schema: z.core.JSONSchema._JSONSchema, path = ''): Set<string> {
+  if (typeof schema === 'boolean') return new Set();
+  const keys = new Set<string>();
+  for (const [key, inner] of Object.entries(schema.properties ?? {})) {
+    const own = path === '' ? key : `${path}.${key}`;
+    keys.add(own);
+    for (const deeper of schemaKeys(inner, own)) keys.add(deeper);
+  }
+  const items = schema.items === undefined || Array.isArray(schema.items) ? [] : [schema.items];
+  for (const inner of [...items, ...(schema.anyOf ?? []), ...(schema.allOf ?? [])]) {
+    for (const deeper of schemaKeys(inner, path)) keys.add(deeper);
+  }
+  return keys;
+}
