@@ -1,0 +1,235 @@
+import { Code, ConnectError } from '@connectrpc/connect';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { type Entry, federate, type TrustDomain } from '../../certs-dev/index.ts';
+import { SteppedClock, TemporaryDomains } from '../../certs-dev/testing.ts';
+import { parseSpiffeId } from '../../protocol/identity/spiffe-id.ts';
+import { openIdentitySource } from './index.ts';
+import type { IdentityHealth, IdentitySource } from './source.ts';
+import type { WorkloadApi, X509Context } from './workload-api.ts';
+import { WorkloadApiSource } from './workload-api-source.ts';
+
+/** Long enough for a busy machine; nothing here waits for it to pass. */
+const PATIENCE_MS = 20_000;
+let clock: SteppedClock;
+let domains: TemporaryDomains;
+let domain: TrustDomain;
+let entry: Entry;
+
+beforeEach(async () => {
+  clock = new SteppedClock();
+  domains = await TemporaryDomains.create(clock);
+  domain = await domains.start('a.test');
+  entry = await domain.register({ path: '/web', tier: 'master' });
+});
+afterEach(() => domains[Symbol.asyncDispose]());
+
+describe('an identity over the Workload API', () => {
+  test('arrives with its bundles, ours and the federated', async () => {
+    federate(domain, await domains.start('b.test'));
+    await using source = await opened();
+    expect(source.current()).toMatchObject({ spiffeId: entry.spiffeId, trustDomain: 'a.test' });
+    expect([...source.bundles.x509.keys()].sort()).toEqual(['a.test', 'b.test']);
+    expect([...source.bundles.jwt.keys()].sort()).toEqual(['a.test', 'b.test']);
+    expect(source.health()).toMatchObject({ state: 'streaming', identityUpdatedAt: clock.now(), lastError: undefined });
+  });
+
+  test('follows a rotation of the SVID, with a new key', async () => {
+    await using source = await opened();
+    const before = source.current();
+    const rotated = changed(source, () => source.current() !== before);
+    domain.rotate();
+    await rotated;
+    expect(source.current().chain).not.toEqual(before.chain);
+  });
+
+  test('follows the domain’s own rotation at half of the SVID’s life', async () => {
+    await using source = await opened();
+    const { expiresAt } = source.current();
+    const rotated = changed(source, () => source.current().expiresAt !== expiresAt);
+    clock.advance(1800_000);
+    await rotated;
+    expect(source.current().expiresAt).toBe(expiresAt + 1800_000);
+  });
+
+  test('follows a federation that begins, changes and ends', async () => {
+    const other = await domains.start('b.test');
+    await using source = await opened();
+    const begun = changed(source, () => source.bundles.x509.has('b.test') && source.bundles.jwt.has('b.test'));
+    using federation = federate(domain, other);
+    await begun;
+    const digest = source.bundles.x509.get('b.test')?.digest;
+    const renewed = changed(source, () => source.bundles.x509.get('b.test')?.digest !== digest);
+    other.rotateAuthorities({ forget: false });
+    await renewed;
+    expect(source.bundles.x509.get('b.test')?.authorities).toHaveLength(2);
+    const ended = changed(source, () => !source.bundles.x509.has('b.test') && !source.bundles.jwt.has('b.test'));
+    federation[Symbol.dispose]();
+    await ended;
+  });
+
+  test('survives the agent’s death with its age, and a restart brings new ones', async () => {
+    await using source = await opened();
+    const identity = source.current();
+    await domain.killAgent();
+    await state(source, 'unavailable');
+    clock.advance(60_000);
+    expect(source.current()).toBe(identity);
+    expect(source.health().bundles.map(({ ageMs }) => ageMs)).toEqual([60_000, 60_000]);
+    const back = changed(source, () => source.current() !== identity);
+    await domain.startAgent();
+    await advancedUntil(back);
+    expect(source.health().state).toBe('streaming');
+  });
+
+  test('is denied after its entry was deleted, and still stands until it expires', async () => {
+    await using source = await opened();
+    entry.delete();
+    await state(source, 'denied');
+    expect(source.current().spiffeId).toBe(entry.spiffeId);
+    clock.advance(3600_001);
+    expect(() => source.current()).toThrow('SVID_EXPIRED');
+  });
+
+  test('is none on the socket of nobody', async () => {
+    await using source = open(domain.agentSocket);
+    await state(source, 'denied');
+    expect(() => source.current()).toThrow('NO_BUNDLE');
+    await expect(source.ready(AbortSignal.abort())).rejects.toThrow('permission_denied');
+  });
+
+  test('can be one of several, by its SPIFFE ID', async () => {
+    const wanted = parseSpiffeId('spiffe://a.test/another');
+    if (wanted === undefined) throw new Error('unreachable');
+    await using source = openIdentitySource({ socketPath: entry.socketPath, clock, random: () => 1, spiffeId: wanted });
+    await state(source, 'unavailable');
+    expect(source.health().lastError).toContain('spiffe://a.test/another');
+  });
+});
+
+describe('tokens', () => {
+  test('are minted per audience, cached by the agent, and validated', async () => {
+    await using source = await opened();
+    const token = await source.fetchSat('spiffe://b.test/gw#bound', patience());
+    expect(await source.fetchSat('spiffe://b.test/gw#bound', patience())).toBe(token);
+    expect(await source.fetchSat('spiffe://b.test/gw#other', patience())).not.toBe(token);
+    expect(await source.validateSat(token, 'spiffe://b.test/gw#bound', patience())).toBe(entry.spiffeId);
+    await expect(source.validateSat(token, 'spiffe://b.test/gw', patience())).rejects.toThrow('SAT_INVALID');
+  });
+
+  test('for a new audience cannot be had while the server is away; one fetched before can', async () => {
+    await using source = await opened();
+    const token = await source.fetchSat('plain', patience());
+    domain.server.away(true);
+    expect(await source.fetchSat('plain', patience())).toBe(token);
+    await expect(source.fetchSat('bound', patience())).rejects.toThrow('SAT_UNVERIFIABLE');
+    domain.server.away(false);
+    expect(await source.fetchSat('bound', patience())).not.toBe(token);
+  });
+
+  test('are neither minted nor validated by a dead agent', async () => {
+    await using source = await opened();
+    const token = await source.fetchSat('plain', patience());
+    await domain.killAgent();
+    await expect(source.fetchSat('plain', patience())).rejects.toThrow('SAT_UNVERIFIABLE');
+    await expect(source.validateSat(token, 'plain', patience())).rejects.toThrow('SAT_UNVERIFIABLE');
+  });
+});
+
+describe('reconnection', () => {
+  test('waits 0.1 s doubling to 5 s, half of it by chance, and starts over after a message', async () => {
+    const waits: number[] = [];
+    const api = new FailingApi();
+    await using source = new WorkloadApiSource({ api, clock, random: () => 0 });
+    for (let round = 0; round < 8; round += 1) {
+      await api.failed();
+      const [wait = Number.NaN] = clock.pending;
+      waits.push(wait);
+      clock.advance(wait);
+    }
+    expect(waits).toEqual([50, 100, 200, 400, 800, 1600, 2500, 2500]);
+    expect(source.health().state).toBe('unavailable');
+  });
+
+  test('never happens after the source was disposed, whose own abort is no failure', async () => {
+    const source = await opened();
+    await source[Symbol.asyncDispose]();
+    expect(source.health()).toMatchObject({ state: 'streaming', lastError: undefined });
+    expect(clock.pending).toHaveLength(1);
+  });
+});
+
+/** Fails every X.509 stream as an agent that is not there; JWT streams stay silent. */
+class FailingApi implements WorkloadApi {
+  #failed = Promise.withResolvers<void>();
+
+  /** Resolves once a stream has failed and the failure has been dealt with. */
+  async failed(): Promise<void> {
+    await this.#failed.promise;
+    this.#failed = Promise.withResolvers();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  // biome-ignore lint/correctness/useYield: it fails before it has anything to give
+  async *x509Contexts(): AsyncGenerator<X509Context> {
+    this.#failed.resolve();
+    throw new ConnectError('connect ENOENT', Code.Unavailable);
+  }
+
+  async *jwtBundles(signal: AbortSignal): AsyncGenerator<never> {
+    await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+  }
+
+  async fetchJwt(): Promise<never> {
+    throw new Error('not asked here');
+  }
+
+  async validateJwt(): Promise<never> {
+    throw new Error('not asked here');
+  }
+}
+
+function open(socketPath: string): WorkloadApiSource {
+  return openIdentitySource({ socketPath, clock, random: () => 1 });
+}
+
+async function opened(): Promise<WorkloadApiSource> {
+  const source = open(entry.socketPath);
+  await source.ready(patience());
+  return source;
+}
+
+function patience(): AbortSignal {
+  return AbortSignal.timeout(PATIENCE_MS);
+}
+
+/** Resolves at the first change after which the condition holds. */
+function changed(source: IdentitySource, condition: () => boolean): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const subscription = source.onChange(() => {
+    if (!condition()) return;
+    subscription[Symbol.dispose]();
+    resolve();
+  });
+  return promise;
+}
+
+/** Resolves once health says this state; states are not announced, so the event loop is turned until then. */
+async function state(source: IdentitySource, wanted: IdentityHealth['state']): Promise<void> {
+  const signal = patience();
+  while (source.health().state !== wanted && !signal.aborted) await new Promise((resolve) => setImmediate(resolve));
+  expect(source.health().state).toBe(wanted);
+}
+
+/** Lets backoff timers fire until the promise resolves. */
+async function advancedUntil(promise: Promise<void>): Promise<void> {
+  let isDone = false;
+  void promise.then(() => {
+    isDone = true;
+  });
+  const signal = patience();
+  while (!isDone && !signal.aborted) {
+    clock.advance(100);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  expect(isDone).toBe(true);
+}
