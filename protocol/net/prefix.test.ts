@@ -115,7 +115,7 @@ describe('prefixes', () => {
         expect(prefixesEqual(a, b)).toBe(x.from === y.from && x.to === y.to);
         const both = intersectPrefixes(a, b);
         expect(both !== undefined).toBe(prefixesOverlap(a, b));
-        if (both !== undefined) expect(both.length).toBe(Math.max(a.length, b.length));
+        expect(both?.length ?? Math.max(a.length, b.length)).toBe(Math.max(a.length, b.length));
       }),
     );
   });
