@@ -192,6 +192,10 @@ native() {
     *)
       tool=cargo
       title="native addon $1 (minutes the first time)"
+      if ! command -v cargo >/dev/null 2>&1 && [ -e "native/$1/$1.node" ]; then
+        say "native addon $1 stays as it is: there is no cargo to rebuild it with"
+        return 0
+      fi
       without="native addon $1: $(without_addon "$1")"
       get='get Rust from https://rustup.rs; what Debian has is too old'
       ;;
