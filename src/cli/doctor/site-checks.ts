@@ -1,0 +1,86 @@
+/** What the site must give: configuration, accord, identity, time, free ports. */
+import { reasonOf } from '../../../protocol/errors.ts';
+import type { Config } from '../../base/config.ts';
+import type { Finding } from '../../control/ports.ts';
+import { duration, problem } from '../output.ts';
+import type { Host } from './host.ts';
+import { missing, ok, warning } from './kernel-checks.ts';
+
+export interface Site {
+  readonly configPath: string;
+  /** Undefined: it does not load, and what depends on it is looked at by its defaults. */
+  readonly config: Config | undefined;
+  readonly findings: readonly Finding[];
+}
+
+export async function readSite(host: Host, configPath: string): Promise<Site> {
+  try {
+    const config = await host.loadConfig(configPath);
+    const detail = `${configPath}: instance ${config.instance} of ${config.site.trustDomain}`;
+    const findings = [ok('configuration', detail), await accord(host, config)];
+    return { configPath, config, findings };
+  } catch (error) {
+    const isUnreadable = reasonOf(error) === 'INTERNAL';
+    const mend = isUnreadable
+      ? `install -D deploy/shellstream.example.yaml ${configPath}, then make it yours`
+      : `mend ${configPath}; deploy/shellstream.example.yaml explains every key`;
+    return { configPath, config: undefined, findings: [missing('configuration', problem(error), mend)] };
+  }
+}
+
+async function accord(host: Host, config: Config): Promise<Finding> {
+  try {
+    const { accord, hash } = await host.loadAccord(config.accord.file);
+    const short = Buffer.from(hash).toString('hex').slice(0, 16);
+    return ok('accord', `${config.accord.file}: ${accord.id} serial ${accord.serial}, ${short}`);
+  } catch (error) {
+    return missing('accord', problem(error), `mend ${config.accord.file}, or set accord.file`);
+  }
+}
+
+/** The Workload API and, by the SVID it gives, the clock. */
+export async function identity(host: Host, socket: string, nowMs: number): Promise<readonly Finding[]> {
+  try {
+    const { spiffeIds, expiresAtMs, trustDomains } = await host.workloadIdentity(socket);
+    const [first] = spiffeIds;
+    if (first === undefined || expiresAtMs === undefined) {
+      return [missing('workload api', `${socket} gives no SVID`, REGISTER), unprovenClock(nowMs)];
+    }
+    const bundles = `bundles of ${trustDomains.join(', ')}`;
+    const found = ok('workload api', `${spiffeIds.join(', ')} for ${duration(expiresAtMs - nowMs)}; ${bundles}`);
+    if (expiresAtMs > nowMs) return [found, ok('clock', "inside the SVID's validity")];
+    const behind = `the SVID just given ended ${duration(nowMs - expiresAtMs)} ago by this clock`;
+    return [found, missing('clock', behind, SYNCHRONISE)];
+  } catch (error) {
+    const detail = `${socket}: ${problem(error)}`;
+    const mend = /permission|denied/i.test(detail) ? REGISTER : 'start the SPIRE agent, or set workloadApi.socket';
+    return [missing('workload api', detail, mend), unprovenClock(nowMs)];
+  }
+}
+
+function unprovenClock(nowMs: number): Finding {
+  if (nowMs >= RELEASED_MS) return ok('clock', 'after the release of this version; no SVID to measure it by');
+  return missing('clock', `${new Date(nowMs).toISOString()} is before this version was made`, SYNCHRONISE);
+}
+
+export async function ports(host: Host, config: Config): Promise<readonly Finding[]> {
+  const wanted = [
+    { name: 'session port', kind: 'tcp', address: config.listen.address, port: config.listen.port },
+    { name: 'tunnel port', kind: 'udp', address: '::', port: config.wireguard.port },
+  ] as const;
+  return await Promise.all(
+    wanted.map(async ({ name, kind, address, port }) => {
+      const place = `${kind} ${port} on ${address}`;
+      const why = await host.whyNotBound(kind, address, port);
+      if (why === undefined) return ok(name, `${place} is free`);
+      const find = `ss -lnp --${kind} 'sport = :${port}' names who holds it`;
+      return name === 'session port'
+        ? missing(name, `${place}: ${why}`, find)
+        : warning(name, `${place}: ${why}`, find);
+    }),
+  );
+}
+
+const SYNCHRONISE = 'timedatectl set-ntp true';
+const REGISTER = 'spire-server entry create -parentID AGENT_ID -spiffeID spiffe://DOMAIN/gateway -selector unix:uid:0';
+const RELEASED_MS = Date.UTC(2026, 10, 1);

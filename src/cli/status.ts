@@ -1,0 +1,94 @@
+/** `shellstream status`: what a running gateway is, holds and lacks. */
+import type { Command } from 'commander';
+import { type Health, healthOf } from '../control/health.ts';
+import type { GatewayStatus, PeerView, PostureView } from '../control/ports.ts';
+import { asksGateway, type ConsoleOptions, withGateway } from './console.ts';
+import { duration, json, pairs, table } from './output.ts';
+import type { CliWorld } from './world.ts';
+
+export function addStatus(program: Command, world: CliWorld): void {
+  asksGateway(program.command('status'))
+    .description('what the gateway is, its posture, identity, tunnel, peers and problems')
+    .action((options: ConsoleOptions) =>
+      withGateway(world, options, async (gateway) => {
+        const status = await gateway.status();
+        const peers = await gateway.peers();
+        const health = healthOf(status);
+        world.out.write(options.json ? json({ ...status, peers, health }) : report(status, peers, health));
+      }),
+    );
+}
+
+/** Also `posture get`. */
+export function postureReport(posture: PostureView, nowMs: number): string {
+  const rows = posture.sources.map((source) => [
+    source.governs ? '*' : '',
+    source.source,
+    String(source.level),
+    duration(nowMs - source.sinceMs),
+    source.expiresAtMs === undefined ? 'until withdrawn' : `in ${duration(source.expiresAtMs - nowMs)}`,
+    source.setAside ? `set aside: ${source.reason}` : source.reason,
+  ]);
+  const level = `posture level ${posture.effective} for ${duration(nowMs - posture.sinceMs)} (epoch ${posture.epoch})\n`;
+  if (rows.length === 0) return `${level}no source says anything\n`;
+  return level + table(['', 'SOURCE', 'LEVEL', 'FOR', 'EXPIRES', 'REASON'], rows);
+}
+
+function report(status: GatewayStatus, peers: readonly PeerView[], health: Health): string {
+  const { nowMs, identity, tunnel, counts, accord } = status;
+  const facts = pairs([
+    ['instance', `${status.instance}, version ${status.version}, up ${duration(nowMs - status.startedAtMs)}`],
+    ['site', status.site],
+    ['identity', `${status.spiffeId ?? 'none'}${expiry(identity.svidExpiresAtMs, nowMs)}`],
+    ['bundles', identity.bundles.map((bundle) => bundleText(bundle, nowMs)).join(', ') || 'none'],
+    ['accord', `${accord.id} serial ${accord.serial}, ${accord.hash.slice(0, 16)}`],
+    ['tunnel', `${tunnel.driver} (${tunnel.why})${tunnel.device && `, ${tunnel.device} on UDP ${tunnel.listenPort}`}`],
+    ['filter', status.interfaces.map(({ name, kind }) => `${name} (${kind})`).join(', ') || 'attached nowhere'],
+    ['lease', status.leaseRemainingMs === undefined ? 'none' : `${duration(status.leaseRemainingMs)} left`],
+    [
+      'now',
+      `${counts.sessions} sessions, ${counts.streams} streams, ${counts.tunnelPeers} tunnel peers, ` +
+        `${counts.flows} flows, ${counts.pendingHandshakes} handshakes under way`,
+    ],
+  ]);
+  const sections = [facts, postureReport(status.posture, nowMs)];
+  if (peers.length > 0) sections.push(peerTable(peers, nowMs));
+  if (health.problems.length > 0) {
+    sections.push(
+      table(
+        ['PROBLEMS'],
+        health.problems.map((problem) => [problem]),
+      ),
+    );
+  }
+  return sections.join('\n');
+}
+
+function peerTable(peers: readonly PeerView[], nowMs: number): string {
+  return table(
+    ['PEER', 'STATE', 'ADDRESS', 'SESSION', 'LAST FAILURE'],
+    peers.map((peer) => [
+      peer.name,
+      peerState(peer, nowMs),
+      peer.address ?? 'dials us',
+      peer.session ?? '',
+      peer.lastFailure === undefined
+        ? ''
+        : `${peer.lastFailure.reason}, ${duration(nowMs - peer.lastFailure.atMs)} ago: ${peer.lastFailure.detail}`,
+    ]),
+  );
+}
+
+function peerState({ state, nextDialAtMs, hold }: PeerView, nowMs: number): string {
+  if (hold !== undefined) return `held for ${duration(nowMs - hold.sinceMs)} (${hold.id})`;
+  if (nextDialAtMs !== undefined) return `${state}, dials in ${duration(Math.max(0, nextDialAtMs - nowMs))}`;
+  return state;
+}
+
+function bundleText(bundle: GatewayStatus['identity']['bundles'][number], nowMs: number): string {
+  return `${bundle.trustDomain} ${duration(nowMs - bundle.refreshedAtMs)} old${bundle.stale ? ' STALE' : ''}`;
+}
+
+function expiry(atMs: number | undefined, nowMs: number): string {
+  return atMs === undefined ? '' : `, expires in ${duration(atMs - nowMs)}`;
+}

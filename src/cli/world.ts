@@ -1,0 +1,27 @@
+/** Everything of the world that the command line needs; `src/roots/shellstream.ts` gives the real one. */
+import type { Clock } from '../base/clock.ts';
+import type { Host } from './doctor/host.ts';
+import type { ConnectedSession, ConnectRequest } from './session-port.ts';
+
+export interface CliWorld {
+  readonly out: Terminal;
+  readonly err: Terminal;
+  readonly clock: Clock;
+  /** Aborts when the operator interrupts (SIGINT, SIGTERM). */
+  readonly interrupted: AbortSignal;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Of the package. */
+  readonly version: string;
+  /** Runs until the gateway has shut down; it minds the signals itself. Rejects when it cannot start. */
+  runGateway(configPath: string): Promise<void>;
+  /** Resolves at GRANT; rejects with the reason of the refusal, or when `interrupted` aborts. */
+  connectSession(request: ConnectRequest, interrupted: AbortSignal): Promise<ConnectedSession>;
+  readonly host: Host;
+}
+
+export interface Terminal {
+  write(text: string): void;
+}
+
+export const EXIT = { ok: 0, failed: 1, usage: 2 } as const;
+export type ExitCode = (typeof EXIT)[keyof typeof EXIT];

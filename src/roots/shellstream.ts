@@ -1,0 +1,32 @@
+#!/usr/bin/env node
+/** The process `shellstream`: gives the command line its world. A verb loads what only it needs. */
+import { readFileSync } from 'node:fs';
+import { systemClock } from '../base/clock.ts';
+import { realHost } from '../cli/doctor/real-host.ts';
+import { main } from '../cli/main.ts';
+import { EXIT } from '../cli/world.ts';
+
+const interruption = new AbortController();
+// Once each: a second signal ends a process that does not mind the first.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interruption.abort());
+
+// `shellstream events | head -1` is no failure.
+process.stdout.on('error', () => process.exit(EXIT.ok));
+
+process.exitCode = await main(process.argv.slice(2), {
+  out: process.stdout,
+  err: process.stderr,
+  clock: systemClock,
+  interrupted: interruption.signal,
+  environment: process.env,
+  version: packageVersion(),
+  runGateway: async (configPath) => (await import('./gateway.ts')).runGateway(configPath),
+  connectSession: async (request, interrupted) => (await import('./connect.ts')).connectSession(request, interrupted),
+  host: realHost(systemClock),
+});
+
+function packageVersion(): string {
+  const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+  const isManifest = typeof manifest === 'object' && manifest !== null && 'version' in manifest;
+  return isManifest ? String(manifest.version) : 'unknown';
+}
