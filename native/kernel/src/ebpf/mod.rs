@@ -3,7 +3,7 @@
 //! What the bytes mean is in native/bpf/layout.h and src/dataplane/linux/flows-packing.ts; which to write is the
 //! daemon's to decide.
 
-mod inside;
+pub(crate) mod inside;
 mod interface;
 mod links;
 mod loader;
@@ -69,6 +69,11 @@ pub struct TestRun {
 /// Loaded programs and maps. Attachments and pins outlive it, and the process.
 #[napi]
 pub struct FlowPlane {
+    /// None once closed.
+    plane: Option<Plane>,
+}
+
+struct Plane {
     // Before `pins`: threads end and maps close before the instance's lock is let go.
     posture_watch: Option<Watch>,
     events_watch: Option<Watch>,
@@ -86,21 +91,29 @@ impl FlowPlane {
         let inside = Inside::open(options.namespace.as_deref())?;
         let pins = Pins::open(&options.instance)?;
         let loaded = loader::load(&options.object, &pins, &options.sizes, options.quota)?;
-        Ok(Self { posture_watch: None, events_watch: None, loaded, inside, tcx: options.tcx, pins })
+        let plane = Plane { posture_watch: None, events_watch: None, loaded, inside, tcx: options.tcx, pins };
+        Ok(Self { plane: Some(plane) })
+    }
+
+    /// Ends the threads and lets the instance go. Attachments and pins stay. Idempotent.
+    #[napi(catch_unwind)]
+    pub fn close(&mut self) {
+        self.plane = None;
     }
 
     /// What the programs must be told of an interface.
     #[napi(catch_unwind)]
     pub fn describe_interface(&self, ifindex: u32) -> napi::Result<InterfaceLayer> {
-        let found = self.inside.run(|| interface::describe(ifindex))?;
+        let found = self.plane()?.inside.run(|| interface::describe(ifindex))?;
         Ok(InterfaceLayer { ethernet: found.ethernet, mtu: found.mtu })
     }
 
     /// Attaches a program for each way, first in the chain; replaces what this instance had there.
     #[napi(catch_unwind)]
     pub fn attach(&mut self, ifindex: u32, program_in: String, program_out: String) -> napi::Result<()> {
-        let (ebpf, folder, tcx) = (&mut self.loaded.ebpf, self.pins.links(), self.tcx);
-        self.inside.run(|| {
+        let plane = self.plane_mut()?;
+        let (ebpf, folder, tcx) = (&mut plane.loaded.ebpf, plane.pins.links(), plane.tcx);
+        plane.inside.run(|| {
             links::attach(ebpf, &folder, &program_in, ifindex, Way::In, tcx)?;
             links::attach(ebpf, &folder, &program_out, ifindex, Way::Out, tcx)
         })?;
@@ -110,15 +123,16 @@ impl FlowPlane {
     /// Nothing attached: fine.
     #[napi(catch_unwind)]
     pub fn detach(&self, ifindex: u32) -> napi::Result<()> {
-        let folder = self.pins.links();
-        self.inside.run(|| links::detach(&folder, ifindex))?;
+        let plane = self.plane()?;
+        let folder = plane.pins.links();
+        plane.inside.run(|| links::detach(&folder, ifindex))?;
         Ok(())
     }
 
     /// Interface indexes with anything of this instance on them, former runs' too.
     #[napi(catch_unwind)]
     pub fn attached(&self) -> napi::Result<Vec<u32>> {
-        Ok(links::attached(&self.pins.links())?)
+        Ok(links::attached(&self.plane()?.pins.links())?)
     }
 
     #[napi(catch_unwind)]
@@ -195,22 +209,22 @@ impl FlowPlane {
     /// Calls back with slot 0 of posture_level when it changed. One watch at a time; a second replaces the first.
     #[napi(catch_unwind)]
     pub fn watch_posture(&mut self, callback: Function<'_, u32, ()>) -> napi::Result<()> {
-        self.posture_watch = None;
+        self.plane_mut()?.posture_watch = None;
         let callback = callback.build_threadsafe_function().weak::<true>().max_queue_size::<64>().build()?;
         let map = self.table("posture_level")?.fd().try_clone();
         let map = map.map_err(|error| KernelError::from_io("posture_level", &error))?;
-        self.posture_watch = Some(Watch::posture(map, callback)?);
+        self.plane_mut()?.posture_watch = Some(Watch::posture(map, callback)?);
         Ok(())
     }
 
     /// Calls back with denials (`struct denial`), one behind the other. Once in the life of this object.
     #[napi(catch_unwind)]
     pub fn watch_events(&mut self, callback: Function<'_, Buffer, ()>) -> napi::Result<()> {
-        let Some(ring) = self.loaded.events.take() else {
+        let Some(ring) = self.plane_mut()?.loaded.events.take() else {
             return Err(KernelError::refused("shell_events", "is already watched").into());
         };
         let callback = callback.build_threadsafe_function().weak::<true>().max_queue_size::<64>().build()?;
-        self.events_watch = Some(Watch::events(ring, callback)?);
+        self.plane_mut()?.events_watch = Some(Watch::events(ring, callback)?);
         Ok(())
     }
 
@@ -223,24 +237,37 @@ impl FlowPlane {
         packet: &[u8],
         repeat: u32,
     ) -> napi::Result<TestRun> {
-        let found = self.loaded.ebpf.program_mut(&program);
+        let plane = self.plane_mut()?;
+        let found = plane.loaded.ebpf.program_mut(&program);
         let found = found.ok_or_else(|| KernelError::refused(&program, "no such program"))?;
         let fd = loader::classifier(&program, found)?.fd();
         let fd = fd.map_err(|error| KernelError::from_chain(&program, &error))?;
-        let run = self.inside.run(|| {
+        let run = plane.inside.run(|| {
             sys::test_run(fd.as_fd(), packet, ifindex, repeat)
                 .map_err(|error| KernelError::from_io(format!("test run of {program}"), &error))
         })?;
         Ok(TestRun { verdict: run.verdict as u32, nanoseconds: run.nanoseconds, packet: run.packet.into() })
     }
 
+    fn plane(&self) -> Result<&Plane> {
+        self.plane.as_ref().ok_or_else(closed)
+    }
+
+    fn plane_mut(&mut self) -> Result<&mut Plane> {
+        self.plane.as_mut().ok_or_else(closed)
+    }
+
     fn table(&self, map: &str) -> Result<&Table> {
-        self.loaded.tables.get(map).ok_or_else(|| KernelError::refused(map, "no such map"))
+        self.plane()?.loaded.tables.get(map).ok_or_else(|| KernelError::refused(map, "no such map"))
     }
 
     fn memory(&self, map: &str) -> Result<&Memory> {
         self.table(map)?.memory()
     }
+}
+
+fn closed() -> KernelError {
+    KernelError::refused("data plane", "is closed")
 }
 
 /// Nanoseconds of CLOCK_BOOTTIME.

@@ -1,8 +1,7 @@
 //! Links, addresses, routes and policy rules of one network namespace over rtnetlink.
 //!
-//! The socket is opened on the calling thread and stays bound to that thread's namespace, so later work may run on any
-//! thread. Routes cross the border to JavaScript packed (`routes.rs`), because ten thousand objects would cost more
-//! than the kernel does.
+//! A socket stays bound to the namespace it was opened in, so the work may run on any thread. Routes cross the
+//! border to JavaScript packed (`routes.rs`), because ten thousand objects would cost more than the kernel does.
 
 pub mod addresses;
 pub mod links;
@@ -17,6 +16,7 @@ use napi::Env;
 use napi_derive::napi;
 
 use crate::background::promise_blocking;
+use crate::ebpf::inside::Inside;
 use crate::errors::{KernelError, Result};
 use rules::RuleRow;
 use socket::Netlink;
@@ -28,10 +28,11 @@ pub struct RouteNetlink {
 
 #[napi]
 impl RouteNetlink {
-    /// Bound to the network namespace of the calling thread.
+    /// Bound to the network namespace at this path; none: the calling thread's.
     #[napi(constructor, catch_unwind)]
-    pub fn new() -> napi::Result<Self> {
-        let socket = Netlink::open(netlink_sys::protocols::NETLINK_ROUTE)?;
+    pub fn new(namespace: Option<String>) -> napi::Result<Self> {
+        let inside = Inside::open(namespace.as_deref())?;
+        let socket = inside.run(|| Netlink::open(netlink_sys::protocols::NETLINK_ROUTE))?;
         Ok(Self { socket: Arc::new(Mutex::new(socket)) })
     }
 

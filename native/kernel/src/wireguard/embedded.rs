@@ -15,6 +15,7 @@ use super::tun::{self, Tun};
 use super::uapi::{self, ControlSocket, Status};
 use super::udp::ReusedSocket;
 use crate::background::{promise, promise_blocking, runtime};
+use crate::ebpf::inside::Inside;
 use crate::errors::{KernelError, Result};
 use crate::netlink::links;
 use crate::netlink::socket::Netlink;
@@ -34,22 +35,32 @@ pub struct EmbeddedTunnel {
 
 #[napi]
 impl EmbeddedTunnel {
-    /// Creates the TUN device, down, and binds the UDP socket, both in the network namespace of the calling thread.
+    /// Creates the TUN device, down, and binds the UDP socket, both in the network namespace at this path; none: the
+    /// calling thread's.
     #[napi(factory, catch_unwind)]
-    pub fn open(name: String, private_key: &[u8], listen_port: u16, mtu: u32) -> napi::Result<Self> {
+    pub fn open(
+        name: String,
+        private_key: &[u8],
+        listen_port: u16,
+        mtu: u32,
+        namespace: Option<String>,
+    ) -> napi::Result<Self> {
         let private_key = StaticSecret::from(key("private key", private_key)?);
         if !(tun::SMALLEST_MTU..=tun::LARGEST_MTU).contains(&mtu) {
             let range = format!("{} to {}", tun::SMALLEST_MTU, tun::LARGEST_MTU);
             return Err(KernelError::refused(format!("MTU {mtu}"), format!("outside {range}")).into());
         }
-        let mut netlink = Netlink::open(netlink_sys::protocols::NETLINK_ROUTE)?;
-        let fd = tun::create(&name)?;
-        let ifindex = tun::ifindex(&name)?;
+        let runtime = runtime()?;
+        let (mut netlink, fd, ifindex, socket) = Inside::open(namespace.as_deref())?.run(|| {
+            let _entered = runtime.enter();
+            let netlink = Netlink::open(netlink_sys::protocols::NETLINK_ROUTE)?;
+            let fd = tun::create(&name)?;
+            let ifindex = tun::ifindex(&name)?;
+            Ok((netlink, fd, ifindex, ReusedSocket::bind(listen_port)?))
+        })?;
         links::prepare_tunnel(&mut netlink, ifindex, mtu)?;
 
-        let runtime = runtime()?;
-        let _inside = runtime.enter();
-        let socket = ReusedSocket::bind(listen_port)?;
+        let _entered = runtime.enter();
         let listen_port = socket.port()?;
         let device = Arc::new(RwLock::new(None));
         let watched = Arc::downgrade(&device);

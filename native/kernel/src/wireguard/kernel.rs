@@ -18,6 +18,7 @@ use super::kernel_messages::{self as messages, DeviceState};
 use super::peers::{key, Peer, PeerRow, PeerStateRow};
 use super::tun;
 use crate::background::promise_blocking;
+use crate::ebpf::inside::Inside;
 use crate::errors::{KernelError, Result};
 use crate::netlink::links;
 use crate::netlink::socket::{Netlink, Refusal};
@@ -63,16 +64,24 @@ struct KernelDevice {
 
 #[napi]
 impl KernelTunnel {
-    /// Creates the link, down, in the network namespace of the calling thread.
+    /// Creates the link, down, in the network namespace at this path; none: the calling thread's.
     #[napi(factory, catch_unwind)]
-    pub fn open(name: String, private_key: &[u8], listen_port: u16, mtu: u32) -> napi::Result<Self> {
+    pub fn open(
+        name: String,
+        private_key: &[u8],
+        listen_port: u16,
+        mtu: u32,
+        namespace: Option<String>,
+    ) -> napi::Result<Self> {
         let private_key = key("private key", private_key)?;
-        let mut wireguard = Netlink::open(NETLINK_GENERIC)?;
-        let mut route = Netlink::open(NETLINK_ROUTE)?;
-        let family =
-            find_family(&mut wireguard)?.map_err(|refusal| refusal.into_error("the kernel has no WireGuard"))?;
-        links::create_wireguard(&mut route, &name, mtu)?;
-        let ifindex = tun::ifindex(&name)?;
+        let (wireguard, family, route, ifindex) = Inside::open(namespace.as_deref())?.run(|| {
+            let mut wireguard = Netlink::open(NETLINK_GENERIC)?;
+            let mut route = Netlink::open(NETLINK_ROUTE)?;
+            let family = find_family(&mut wireguard)?
+                .map_err(|refusal| refusal.into_error("the kernel has no WireGuard"))?;
+            links::create_wireguard(&mut route, &name, mtu)?;
+            Ok((wireguard, family, route, tun::ifindex(&name)?))
+        })?;
         let mut device =
             KernelDevice { wireguard, family, route, ifindex, keys: HashSet::new(), is_open: true };
         match device.start(private_key, listen_port) {
