@@ -21,7 +21,7 @@ type Action =
   | { readonly do: 'open' | 'drain' | 'tick'; readonly end: End }
   | { readonly do: 'write'; readonly end: End; readonly pick: number; readonly bytes: number }
   | { readonly do: 'read'; readonly end: End; readonly pick: number; readonly consumes: boolean }
-  | { readonly do: 'finish' | 'reset'; readonly end: End; readonly pick: number }
+  | { readonly do: 'finish' | 'reset' | 'release'; readonly end: End; readonly pick: number }
   /** Moves frames into the pipe, or out of it. */
   | { readonly do: 'send' | 'deliver'; readonly end: End; readonly frames: number };
 
@@ -85,8 +85,8 @@ class World {
   now = 0;
   /** Faults that the world does not commit by itself. */
   isHostile = false;
-  /** Streams that one end gave up: nothing is promised of their bytes. */
-  readonly #cut = new Set<number>();
+  /** Directions of streams that one end gave up: nothing is promised of their bytes. */
+  readonly #cut = new Set<string>();
   readonly ends: Readonly<Record<End, Side>> = { a: side('initiator'), b: side('responder') };
 
   perform(step: Action): void {
@@ -119,7 +119,17 @@ class World {
         const stream = pickFrom(known, step.pick);
         if (stream === undefined) break;
         channel.reset(stream, 'CLOSED');
-        this.#cut.add(stream);
+        this.#cutBoth(stream);
+        break;
+      }
+      case 'release': {
+        const stream = pickFrom(known, step.pick);
+        if (stream === undefined) break;
+        channel.release(stream);
+        const flow = out.get(stream);
+        if (flow !== undefined) flow.isFinished = true;
+        // What comes is dropped; what was written must still arrive.
+        this.#cut.add(`${stream} from ${other(step.end)}`);
         break;
       }
       case 'drain':
@@ -152,7 +162,6 @@ class World {
       expect(total(pipe)).toBeLessThanOrEqual(PIPE_BYTES + 200);
     }
     for (const [stream, flow] of this.#flows()) {
-      if (this.#cut.has(stream)) continue;
       expect(flow.read, `stream ${stream} gave what was never written`).toBeLessThanOrEqual(flow.written);
       const inFlight = flow.written - flow.read + flow.held;
       expect(inFlight, `stream ${stream} outgrew its window`).toBeLessThanOrEqual(WINDOW + SEND_BUFFER);
@@ -188,7 +197,6 @@ class World {
     // A drain asked for ends the session; nothing else here does.
     expect([a.channel.phase, b.channel.phase]).toEqual(a.drains || b.drains ? ['closed', 'closed'] : ['open', 'open']);
     for (const [stream, flow] of this.#flows()) {
-      if (this.#cut.has(stream)) continue;
       expect(flow.read, `stream ${stream} lost bytes`).toBe(flow.written);
       expect(flow.isEnded, `the end of stream ${stream} was not told`).toBe(true);
     }
@@ -209,9 +217,6 @@ class World {
           if (flow !== undefined) flow.isEnded = true;
           break;
         }
-        case 'stream-closed':
-          this.#cut.add(event.stream);
-          break;
         case 'closed':
           if (event.by === 'us' && !this.isHostile) expect(event.reason, event.detail).toBe('OPERATOR_DRAIN');
           break;
@@ -267,10 +272,14 @@ class World {
     return true;
   }
 
+  #cutBoth(stream: number): void {
+    for (const end of ['a', 'b'] as const) this.#cut.add(`${stream} from ${end}`);
+  }
+
   *#flows(): Generator<readonly [number, Flow]> {
     for (const end of ['a', 'b'] as const) {
       for (const [stream, flow] of this.ends[end].out) {
-        if (this.ends[other(end)].known.has(stream)) yield [stream, flow];
+        if (this.ends[other(end)].known.has(stream) && !this.#cut.has(`${stream} from ${end}`)) yield [stream, flow];
       }
     }
   }
@@ -287,7 +296,10 @@ function action(): fc.Arbitrary<Action> {
       arbitrary: fc.record({ do: fc.constant('write' as const), end, pick, bytes: fc.integer({ min: 1, max: 5_000 }) }),
     },
     { weight: 120, arbitrary: fc.record({ do: fc.constant('read' as const), end, pick, consumes: fc.boolean() }) },
-    { weight: 40, arbitrary: fc.record({ do: fc.constantFrom('finish' as const, 'reset' as const), end, pick }) },
+    {
+      weight: 40,
+      arbitrary: fc.record({ do: fc.constantFrom('finish' as const, 'reset' as const, 'release' as const), end, pick }),
+    },
     {
       weight: 240,
       arbitrary: fc.record({

@@ -79,7 +79,36 @@ describe('a stream', () => {
     exchange();
     expect(events(us)).toEqual([{ type: 'stream-closed', stream, reason: 'TARGET_UNREACHABLE' }]);
     expect([us.streamCount, peer.streamCount]).toEqual([0, 0]);
-    expect(us.write(stream, bytes(1, 1))).toBe(0);
+    expect(us.write(stream, bytes(1, 1)), 'dropped, so that no writer waits for ever').toBe(1);
+  });
+
+  it('that is released still delivers what was written, beyond the first window', () => {
+    const { us, peer, exchange } = pair();
+    const stream = openAccepted(us, peer, exchange);
+    us.write(stream, bytes(WINDOW, 1));
+    exchange();
+    us.write(stream, bytes(WINDOW, 2));
+    us.release(stream);
+    exchange();
+    expect(peer.read(stream)).toEqual(bytes(WINDOW, 1));
+    peer.consumed(stream, WINDOW);
+    exchange();
+    expect(peer.read(stream)).toEqual(bytes(WINDOW, 2));
+    expect(events(peer).map(({ type }) => type)).not.toContain('stream-closed');
+    peer.consumed(stream, WINDOW);
+    expect(events(peer)).toEqual([{ type: 'stream-closed', stream, reason: 'CLOSED' }]);
+    exchange();
+    expect([us.streamCount, peer.streamCount]).toEqual([0, 0]);
+  });
+
+  it('that is released stops a peer that goes on sending', () => {
+    const { us, peer, exchange } = pair();
+    const stream = openAccepted(us, peer, exchange);
+    peer.write(stream, bytes(10, 1));
+    us.release(stream);
+    exchange();
+    expect(events(peer)).toContainEqual({ type: 'stream-closed', stream, reason: 'CLOSED' });
+    expect([us.streamCount, peer.streamCount, us.retainedBytes]).toEqual([0, 0, 0]);
   });
 
   it('reset before its OPEN left leaves no trace on the wire', () => {
@@ -359,6 +388,17 @@ describe('a hostile peer', () => {
     }
     expect(us.phase).toBe('closed');
     expect(opened).toBeLessThanOrEqual(257);
+  });
+
+  it('that opens, finishes and resets in a loop is closed as well', () => {
+    const us = channel('initiator');
+    for (let id = 2; us.phase === 'open' && id < 10_000; id += 2) {
+      for (const frame of [open(id), finish(id), reset(id)]) us.receive(0, frame);
+      const told = events(us).map(({ type }) => type);
+      if (us.phase === 'open') expect(told, 'or the dial would outlive the stream').toContain('stream-closed');
+      drained(us);
+    }
+    expect(us.phase).toBe('closed');
   });
 
   it('that floods pings while it does not read gets one answer', () => {

@@ -86,7 +86,7 @@ export class Channel {
     return this.#streams.retained;
   }
 
-  // ── streams. A stream that has ended takes and gives nothing; its end may cross with any call ──
+  // ── streams. A stream that has ended drops what it is given and gives nothing; its end may cross with any call ──
 
   /**
    * The number of a new stream to one address, TCP and a port.
@@ -111,7 +111,16 @@ export class Channel {
     this.#streams.finish(stream);
   }
 
-  /** Gives the stream up in both directions, unread and unsent bytes with it; also how to forget a finished one. */
+  /**
+   * The application is through with the stream in good order: what was written still leaves and ends, what is unread or
+   * comes later is dropped, and a peer that goes on sending is stopped once everything has left.
+   */
+  release(stream: number): void {
+    this.#streams.release(stream);
+    this.#settleDrain();
+  }
+
+  /** Gives the stream up in both directions, unread and unsent bytes with it. */
   reset(stream: number, reason: Reason): void {
     this.#streams.reset(stream, reason);
     this.#settleDrain();

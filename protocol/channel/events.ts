@@ -16,7 +16,10 @@ export type StreamEvent =
   | { readonly type: 'stream-writable'; readonly stream: number }
   /** The peer has sent everything and all of it was read; our direction goes on. */
   | { readonly type: 'stream-finished'; readonly stream: number }
-  /** The stream is gone in both directions, before its end; unread bytes with it. */
+  /**
+   * The peer gave the stream up: unread bytes are gone. Had it finished before, it only takes nothing more, and this comes
+   * when all that it sent was consumed.
+   */
   | { readonly type: 'stream-closed'; readonly stream: number; readonly reason: Reason };
 
 export type ChannelEvent =

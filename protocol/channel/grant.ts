@@ -107,7 +107,7 @@ const HASH_BYTES = 32;
 
 function hash(what: string, wire: Uint8Array): Uint8Array {
   if (wire.length !== HASH_BYTES) throw malformed(`${what} bytes`, wire.length);
-  return wire.slice();
+  return new Uint8Array(wire);
 }
 
 function malformed(what: string, got: unknown): ShellstreamError {

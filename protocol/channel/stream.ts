@@ -1,7 +1,8 @@
 /**
  * One stream: two halves that end separately. A half ends with one STREAM_CLOSE of its sender: without a reason when
- * everything was sent, with one to give the whole stream up, which the other side answers with its own. A sender may
- * still give up after it has finished. So both ends agree on when a stream is over and nothing has to be remembered.
+ * everything was sent (finish), with one to give the whole stream up (reset), which the other side answers with its own.
+ * A reset after a finish only stops the other direction: what was sent stays good. Each end knows from what it sent and
+ * received when a stream is over, and nothing of it has to be remembered.
  *
  * Window: granted (the peer may send) + buffered (waits for `read`) + held (read, not yet consumed) + freed (consumed,
  * not yet granted again) never exceeds the window this side chose.
@@ -44,7 +45,11 @@ export class Stream {
   readonly #unsent = new ByteQueue();
   readonly #unread = new ByteQueue();
   #send: SendHalf = { kind: 'open' };
-  #peer: 'open' | 'finished' | 'reset' = 'open';
+  /** `stopped`: finished, and takes nothing more of ours. */
+  #peer: 'open' | 'finished' | 'stopped' | 'reset' = 'open';
+  /** Whether what the peer sends is still for somebody. */
+  #isDropped = false;
+  #stopped: Reason | undefined;
   #openFor: Target | undefined;
   #credit: number;
   #granted = 0;
@@ -76,7 +81,7 @@ export class Stream {
   }
 
   write(bytes: Uint8Array): number {
-    if (this.#send.kind !== 'open') return 0;
+    if (this.#send.kind !== 'open') return bytes.length;
     const taken = bytes.subarray(0, this.#sendBufferBytes - this.#unsent.length);
     this.#unsent.push(taken);
     this.#writerWaits = taken.length < bytes.length;
@@ -89,7 +94,15 @@ export class Stream {
 
   reset(reason: Reason): void {
     if (!this.#isReset && !this.isOver) this.#send = { kind: 'resetting', reason };
-    this.#discard();
+    this.#unsent.clear();
+    this.#dropReceived();
+  }
+
+  /** What was written still leaves; what comes is dropped; when everything has left, a peer that goes on is stopped. */
+  release(): void {
+    this.finish();
+    this.#dropReceived();
+    this.#stopPeer();
   }
 
   read(most: number): Uint8Array | undefined {
@@ -99,8 +112,8 @@ export class Stream {
   }
 
   consumed(bytes: number): void {
-    // After a reset nothing is held any more, while the application may still count what it had taken.
-    if (this.#isReset) return;
+    // Then nothing is held any more, while the application may still count what it had taken.
+    if (this.#isDropped) return;
     if (bytes > this.#held) throw new ShellstreamError('INTERNAL', `${bytes} bytes consumed, ${this.#held} held`);
     this.#held -= bytes;
     this.#freed += bytes;
@@ -115,7 +128,7 @@ export class Stream {
       throw new ShellstreamError('WINDOW_EXCEEDED', `${bytes.length} bytes, ${this.#granted} granted`);
     }
     this.#granted -= bytes.length;
-    if (this.#isReset) return false;
+    if (this.#isDropped) return false;
     const wasEmpty = this.#unread.length === 0;
     this.#unread.push(bytes);
     return wasEmpty;
@@ -136,15 +149,30 @@ export class Stream {
     this.#peer = 'finished';
   }
 
-  /** Whether the application has to be told: not when it gave the stream up itself. */
-  onReset(reason: Reason): boolean {
-    if (this.#peer === 'reset') throw new ShellstreamError('UNEXPECTED_RECORD', 'a stream reset twice');
-    this.#peer = 'reset';
-    const news = !this.#isReset;
+  /**
+   * `answer`: to our own reset, or nobody cares any more. `abort`: unread bytes are gone. `stop`: the peer had
+   * finished before; what it sent can still be read, then {@link takeStopped} gives the reason.
+   */
+  onReset(reason: Reason): 'answer' | 'abort' | 'stop' {
+    if (this.#peer === 'reset' || this.#peer === 'stopped') {
+      throw new ShellstreamError('UNEXPECTED_RECORD', 'a stream reset twice');
+    }
+    const kind = this.#isDropped ? 'answer' : this.#peer === 'finished' ? 'stop' : 'abort';
+    this.#peer = this.#peer === 'finished' ? 'stopped' : 'reset';
     if (this.#send.kind === 'finished') this.#send = { kind: 'reset' };
-    else if (news) this.#send = { kind: 'resetting', reason };
-    this.#discard();
-    return news;
+    else if (!this.#isReset) this.#send = { kind: 'resetting', reason };
+    this.#unsent.clear();
+    if (kind === 'abort') this.#dropReceived();
+    if (kind === 'stop') this.#stopped = reason;
+    return kind;
+  }
+
+  /** Once, when the peer has stopped us and all that it sent is consumed. */
+  takeStopped(): Reason | undefined {
+    if (this.retained > 0 || this.#isDropped) return undefined;
+    const reason = this.#stopped;
+    this.#stopped = undefined;
+    return reason;
   }
 
   // ── what leaves ──
@@ -187,6 +215,7 @@ export class Stream {
     }
     if (this.#send.kind !== 'finishing' || this.#unsent.length > 0) return undefined;
     this.#send = { kind: 'finished' };
+    this.#stopPeer();
     return { type: 'STREAM_CLOSE', stream: this.id, reason: undefined };
   }
 
@@ -205,7 +234,7 @@ export class Stream {
 
   /** Everything the peer sent was read and there will be no more. */
   get isReadToTheEnd(): boolean {
-    return this.#peer === 'finished' && this.#unread.length === 0;
+    return (this.#peer === 'finished' || this.#peer === 'stopped') && this.#unread.length === 0;
   }
 
   /** Both halves have ended on the wire: no frame but a late STREAM_WINDOW or STREAM_CLOSE can come. */
@@ -223,14 +252,20 @@ export class Stream {
   }
 
   get #creditIsDue(): boolean {
-    if (this.#isReset) return false;
+    if (this.#isDropped || this.#isReset) return false;
     // The peer waits for this answer even when it has nothing to send.
     if (this.#acceptance === 'due') return true;
     return this.#freed > 0 && this.#freed * 2 >= this.#windowBytes && this.#peer === 'open';
   }
 
-  #discard(): void {
-    this.#unsent.clear();
+  #stopPeer(): void {
+    if (this.#isDropped && this.#send.kind === 'finished' && this.#peer === 'open') {
+      this.#send = { kind: 'resetting', reason: 'CLOSED' };
+    }
+  }
+
+  #dropReceived(): void {
+    this.#isDropped = true;
     this.#unread.clear();
     this.#held = 0;
     this.#freed = 0;

@@ -76,7 +76,7 @@ export class Streams {
   }
 
   write(id: number, bytes: Uint8Array): number {
-    return this.#with(id, (stream) => stream.write(bytes)) ?? 0;
+    return this.#with(id, (stream) => stream.write(bytes)) ?? bytes.length;
   }
 
   finish(id: number): void {
@@ -87,6 +87,10 @@ export class Streams {
     const stream = this.#byId.get(id);
     if (stream?.isUnsent) this.#remove(stream);
     else this.#with(id, (known) => known.reset(reason));
+  }
+
+  release(id: number): void {
+    this.#with(id, (stream) => stream.release());
   }
 
   read(id: number, most: number): Uint8Array | undefined {
@@ -184,11 +188,12 @@ export class Streams {
       if (stream.isReadToTheEnd) this.#emit({ type: 'stream-finished', stream: stream.id });
       return;
     }
-    if (!stream.onReset(reason)) return;
+    const kind = stream.onReset(reason);
+    if (kind === 'answer') return;
     if (stream.openedBy === 'peer' && !this.#resets.take(now)) {
       throw new ShellstreamError('STREAM_LIMIT', 'streams opened and reset too fast');
     }
-    this.#emit({ type: 'stream-closed', stream: stream.id, reason });
+    if (kind === 'abort') this.#emit({ type: 'stream-closed', stream: stream.id, reason });
   }
 
   #add(options: { id: number; openedBy: 'us' | 'peer'; credit: number; target?: Target }): Stream {
@@ -199,7 +204,7 @@ export class Streams {
     return stream;
   }
 
-  /** A stream that is no longer there takes nothing and gives nothing: its end may cross with any call. */
+  /** A stream that is no longer there drops what it is given: its end may cross with any call. */
   #with<T>(id: number, action: (stream: Stream) => T): T | undefined {
     const stream = this.#byId.get(id);
     if (stream === undefined) return undefined;
@@ -209,6 +214,8 @@ export class Streams {
   }
 
   #update(stream: Stream): void {
+    const stopped = stream.takeStopped();
+    if (stopped !== undefined) this.#emit({ type: 'stream-closed', stream: stream.id, reason: stopped });
     if (stream.isOver) {
       this.#live[stream.openedBy].delete(stream);
       if (stream.retained === 0) {

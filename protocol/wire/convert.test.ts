@@ -36,10 +36,12 @@ describe('words of the model survive the wire', () => {
   });
 
   it('a prefix is a copy: later writes into the record do not move it', () => {
-    const record = Uint8Array.of(10, 0, 0, 0);
-    const prefix = prefixFromWire(create(PrefixSchema, { address: record, length: 8 }));
-    record[0] = 99;
-    expect(prefix.address[0]).toBe(10);
+    // A Buffer too, whose own `slice` would be a view.
+    for (const record of [Uint8Array.of(10, 0, 0, 0), Buffer.of(10, 0, 0, 0)]) {
+      const prefix = prefixFromWire(create(PrefixSchema, { address: record, length: 8 }));
+      record[0] = 99;
+      expect(prefix.address[0]).toBe(10);
+    }
   });
 });
 

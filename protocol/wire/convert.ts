@@ -1,7 +1,7 @@
 /**
  * Between the wire's messages and the model's values, for what the handshake and the frames share. Every
  * `…FromWire` refuses with MALFORMED what the model has no word for and what exceeds the limits below.
- * Byte fields are copied, so that a value may outlive the record it came in.
+ * Byte fields are copied (by a constructor: a Buffer's `slice` is a view), so that a value may outlive its record.
  */
 import { create } from '@bufbuild/protobuf';
 import type { Capability, Mode, Prefix, SessionRequest, SessionType, Target } from '../capability/model.ts';
@@ -34,7 +34,7 @@ export function prefixFromWire(wire: WirePrefix): Prefix {
   if (address.length !== 4 && address.length !== 16) throw malformed('prefix address bytes', address.length);
   if (length > address.length * 8) throw malformed('prefix length', length);
   if (!hostBitsAreZero(address, length)) throw malformed('prefix', 'host bits set');
-  return { address: address.slice(), length };
+  return { address: new Uint8Array(address), length };
 }
 
 /** At most {@link MAX_PREFIXES}. */
