@@ -40,13 +40,15 @@ describe('what two grants leave together', () => {
       reachable: [parsePrefix('10.2.3.0/24'), parsePrefix('10.4.0.0/16')],
       lifetimeMs: 500,
     });
-    expect(intersectGrants(grant(), other)).toEqual({
+    const both: Grant = {
       mode: 'overlay',
       capabilities: ['CONNECT'],
       targets: [target('10.1.0.0/16', 443, 3)],
       reachable: [parsePrefix('10.2.3.0/24')],
       lifetimeMs: 500,
-    });
+    };
+    expect(intersectGrants(grant(), other)).toEqual(both);
+    expect(intersectGrants(other, grant())).toEqual(both);
   });
 
   test('is nothing where no capability or mode is common', () => {

@@ -140,6 +140,13 @@ describe('targets', () => {
     expect(ask([wrong])).toMatchObject({ kind: 'deny', reason: 'TARGET_NOT_ALLOWED' });
   });
 
+  test('IPv4 in IPv6 clothes are not allowed even by a rule in the same clothes', () => {
+    const [web] = SITE.targets;
+    if (web === undefined) throw new Error('the example has targets');
+    const accord: Accord = { ...SITE, targets: [{ ...web, prefixes: [parsePrefix('::ffff:10.1.0.0/120')] }] };
+    expect(ask([target('::ffff:10.1.0.1', 443)], { accord })).toMatchObject({ reason: 'TARGET_NOT_ALLOWED' });
+  });
+
   test('of a rule for other session types are not allowed: an operator calls itself health-monitoring in vain', () => {
     expect(ask([target('10.1.1.20', 22)], { tier: 'master' })).toMatchObject({ reason: 'TARGET_NOT_ALLOWED' });
     expect(ask([target('10.1.1.20', 22)], { tier: 'master', type: 'incident-response' }).kind).toBe('grant');
