@@ -11,7 +11,7 @@ export interface ProviderUnderTest {
   openWithNonce(key: Uint8Array, nonce: Uint8Array, ad: Uint8Array, ciphertext: Uint8Array): Uint8Array | undefined;
 }
 
-export const NATIVE_IS_BUILT = existsSync(NATIVE_ADDON);
+const NATIVE_IS_BUILT = existsSync(NATIVE_ADDON);
 
 /** Every provider that this checkout can run: node:crypto, noble, and the addon where it was built. */
 export const PROVIDERS: readonly ProviderUnderTest[] = [

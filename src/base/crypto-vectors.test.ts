@@ -1,8 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { NATIVE_IS_BUILT, PROVIDERS } from './crypto-under-test.ts';
+import { needs } from '../../test/support/requirements.ts';
+import { PROVIDERS } from './crypto-under-test.ts';
 
-test.skipIf(!NATIVE_IS_BUILT && !process.env.CI)('the native addon is built and is one of three providers', () => {
+test('the native addon is built and is one of three providers', (context) => {
+  needs(context, 'addon crypto');
   expect(PROVIDERS.map(({ provider }) => provider.name).sort()).toEqual(['native', 'noble', 'node']);
 });
 
