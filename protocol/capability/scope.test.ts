@@ -1,8 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
+import { parseSpiffeId } from '../identity/spiffe-id.ts';
 import { parsePrefix } from '../net/prefix.ts';
 import { parseAccord } from '../posture/parse-accord.ts';
-import { targetFloor } from './scope.ts';
+import type { Tier } from './model.ts';
+import { targetFloor, tierPolicyOf } from './scope.ts';
+import { decideTier } from './tier.ts';
 
 const SITE = parseAccord(read('example-site.yaml'), {
   bases: new Map([['default', parseAccord(read('default.yaml'))]]),
@@ -20,6 +23,25 @@ describe('a target that the other end hosts', () => {
   test('is lifted by no session type', () => {
     expect(targetFloor(SITE, 'management', target('10.1.0.1', 443))).toEqual({ class: 'ordinary', floor: 3 });
     expect(targetFloor(SITE, 'operator', target('10.1.1.10', 7844))).toEqual({ class: 'ordinary', floor: 3 });
+  });
+});
+
+describe('tiers by the accord', () => {
+  const policy = tierPolicyOf(SITE, 'alpha.example');
+  const tierOf = (text: string, claimed?: Tier): Tier | undefined => {
+    const id = parseSpiffeId(text);
+    return id === undefined ? undefined : decideTier(id, claimed, policy);
+  };
+
+  test('are given by identity, never above what a token claims', () => {
+    expect(tierOf('spiffe://alpha.example/operator/kim')).toBe('journeyman');
+    expect(tierOf('spiffe://alpha.example/operator/kim', 'site_owner')).toBe('journeyman');
+    expect(tierOf('spiffe://alpha.example/operator/kim', 'apprentice')).toBe('apprentice');
+  });
+
+  test('of a federated domain stay under its ceiling, and without one there are none', () => {
+    expect(tierOf('spiffe://beta.example/gateway/one', 'site_owner')).toBe('master');
+    expect(tierOf('spiffe://gamma.example/gateway/one', 'site_owner')).toBeUndefined();
   });
 });
 

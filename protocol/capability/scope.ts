@@ -7,6 +7,7 @@ import { isAdvertisable } from '../net/special.ts';
 import type { Accord, Identities, TargetRule, Who } from '../posture/accord.ts';
 import { floorFor } from '../posture/floor.ts';
 import { type GrantedTarget, type Prefix, type SessionType, type Target, TIERS, type Tier } from './model.ts';
+import type { TierPolicy } from './tier.ts';
 
 /** Who asks, after everything about them was verified. */
 export interface Asker {
@@ -46,6 +47,11 @@ export function targetFloor(accord: Accord, type: SessionType, target: Target): 
     if (floor < best.floor && containsTarget(rule, target)) best = { class: rule.class, floor };
   }
   return best;
+}
+
+/** How the accord gives tiers, for `decideTier` at a site of this trust domain. */
+export function tierPolicyOf({ tiers }: Accord, trustDomain: string): TierPolicy {
+  return { trustDomain, patterns: tiers.assigned, ceilings: tiers.ceilings };
 }
 
 /** Whether the identity's site may have the prefix behind it. A default route never. */
