@@ -1,45 +1,123 @@
-/** Structured logs: one JSON object a line. The rest of the daemon knows only this interface. */
-import { destination, type LevelWithSilent, pino, stdSerializers } from 'pino';
+/**
+ * The daemon's log: one JSON object a line, on standard error. What a peer or a caller hands in is untrusted and perhaps
+ * secret, so fields pass `redact` first: secrets by their name, tokens by their shape, bytes always, all of it bounded.
+ */
+import { type DestinationStream, destination, type Logger as PinoLogger, pino, stdTimeFunctions } from 'pino';
+import { ShellstreamError } from '../../protocol/errors.ts';
+
+export type LogFields = Readonly<Record<string, unknown>>;
 
 export interface Logger {
-  debug(fields: object, message: string): void;
-  info(fields: object, message: string): void;
-  warn(fields: object, message: string): void;
-  error(fields: object, message: string): void;
-  /** The same with fields that stand in every line. */
-  child(fields: object): Logger;
+  debug(message: string, fields?: LogFields): void;
+  info(message: string, fields?: LogFields): void;
+  warn(message: string, fields?: LogFields): void;
+  error(message: string, fields?: LogFields): void;
+  /** A logger whose lines all carry these fields too. */
+  child(fields: LogFields): Logger;
 }
 
-export interface LogOptions {
-  readonly level: LevelWithSilent;
-  /** Standard error unless told. */
-  readonly file?: string | undefined;
-  readonly fields?: object;
+export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+export interface LoggerOptions {
+  readonly level?: LogLevel;
+  /** Takes whole lines; standard error unless told. */
+  readonly destination?: DestinationStream;
 }
 
-/** Names under which nothing is ever written, however it got into a line. */
-const SECRETS = ['sat', 'token', 'secret', 'privateKey', 'presharedKey', 'reattestSecret'];
+export function createLogger(options: LoggerOptions = {}): Logger {
+  const settings = {
+    level: options.level ?? 'info',
+    base: null,
+    timestamp: stdTimeFunctions.isoTime,
+    // Not `level`: that is the posture's word here.
+    formatters: { level: (label: string) => ({ severity: label }) },
+  };
+  // Synchronous: the lines before a crash are the ones that matter.
+  return wrap(pino(settings, options.destination ?? destination({ dest: 2, sync: true })));
+}
 
-export function createLogger(options: LogOptions): Logger {
-  const target = options.file === undefined ? destination({ fd: 2, sync: true }) : destination({ dest: options.file, mkdir: true, sync: true });
-  return pino(
-    {
-      level: options.level,
-      base: options.fields ?? {},
-      timestamp: () => `,"time":"${new Date().toISOString()}"`,
-      formatters: { level: (label) => ({ level: label }) },
-      serializers: { error: stdSerializers.err },
-      redact: { paths: SECRETS.flatMap((name) => [name, `*.${name}`]), censor: '[secret]' },
-    },
-    target,
+/** For tests, and where nobody listens. */
+export const silentLogger: Logger = {
+  debug: () => {},
+  info: () => {},
+  warn: () => {},
+  error: () => {},
+  child: () => silentLogger,
+};
+
+function wrap(pinoLogger: PinoLogger): Logger {
+  const write = (level: LogLevel) => (message: string, fields?: LogFields) => {
+    if (pinoLogger.isLevelEnabled(level)) pinoLogger[level](fields === undefined ? {} : redact(fields), clean(message));
+  };
+  return {
+    debug: write('debug'),
+    info: write('info'),
+    warn: write('warn'),
+    error: write('error'),
+    child: (fields) => wrap(pinoLogger.child(redact(fields))),
+  };
+}
+
+const SECRET_NAME = /secret|token|password|passphrase|authorization|cookie|private|preshared|psk|^sat$|^jwt$|^key$/i;
+/** A compact JWS or JWE anywhere in a text: whoever reads the log could present it. */
+const TOKEN = /\beyJ[\w-]{8,}\.[\w-]+\.[\w.-]*/g;
+/** A peer that puts a megabyte into a field must not put it into every log line. */
+const MAX_TEXT = 2_048;
+const MAX_ITEMS = 64;
+const MAX_DEPTH = 5;
+
+/** A copy that may be written: no secrets, no bytes, no unbounded text, list or nesting. */
+export function redact(fields: LogFields): Record<string, unknown> {
+  const redacted = redactRecord(fields, 1);
+  // A field must not speak for the line: readers take the last of two equal names.
+  for (const name of RESERVED) {
+    if (name in redacted) {
+      redacted[`${name}_`] = redacted[name];
+      delete redacted[name];
+    }
+  }
+  return redacted;
+}
+
+const RESERVED = ['severity', 'time', 'msg'];
+
+function redactRecord(fields: LogFields, depth: number): Record<string, unknown> {
+  const entries = Object.entries(fields).slice(0, MAX_ITEMS);
+  return Object.fromEntries(
+    entries.map(([name, value]) => [name, isSecret(name, value) ? '[redacted]' : redactValue(value, depth)]),
   );
 }
 
-/** Writes nothing. */
-export const silentLogger: Logger = {
-  debug: () => undefined,
-  info: () => undefined,
-  warn: () => undefined,
-  error: () => undefined,
-  child: () => silentLogger,
-};
+/** Flags and counts about a secret are none. */
+function isSecret(name: string, value: unknown): boolean {
+  return SECRET_NAME.test(name) && typeof value !== 'boolean' && typeof value !== 'number' && value !== undefined;
+}
+
+function redactValue(value: unknown, depth: number): unknown {
+  if (typeof value === 'string') return clean(value);
+  if (typeof value === 'bigint') return String(value);
+  if (typeof value === 'function' || typeof value === 'symbol') return `[${typeof value}]`;
+  if (typeof value !== 'object' || value === null) return value;
+  if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return `[${value.byteLength} bytes]`;
+  if (depth > MAX_DEPTH) return '[deeper]';
+  if (value instanceof Error) return redactError(value, depth);
+  if (value instanceof Date) return Number.isNaN(value.getTime()) ? '[no date]' : value.toISOString();
+  if (value instanceof Set) return redactValue([...value], depth);
+  if (value instanceof Map) return redactValue(Object.fromEntries(value), depth);
+  if (Array.isArray(value)) return value.slice(0, MAX_ITEMS).map((item) => redactValue(item, depth + 1));
+  return redactRecord(value as LogFields, depth + 1);
+}
+
+function redactError(error: Error, depth: number): Record<string, unknown> {
+  const cause = error.cause === undefined ? {} : { cause: redactValue(error.cause, depth + 1) };
+  if (error instanceof ShellstreamError) {
+    return { reason: error.reason, message: clean(error.message), ...redactRecord(error.fields, depth + 1), ...cause };
+  }
+  return { name: error.name, message: clean(error.message), stack: clean(error.stack ?? ''), ...cause };
+}
+
+function clean(text: string): string {
+  const bounded = text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}… (${text.length} characters)` : text;
+  return bounded.replace(TOKEN, '[token]');
+}
