@@ -1,0 +1,15 @@
+#!/bin/sh
+# Makes dist/, which the published package runs: the sources without their types, and beside them, at the same places as in
+# this tree, the files that they look for by a path from their own. `npm pack` calls it; run deploy/setup.sh before.
+set -eu
+
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+cd "$root"
+
+rm -rf dist
+node_modules/.bin/node node_modules/typescript/bin/tsc --project tsconfig.build.json >&2
+for file in package.json protocol/accords/*.yaml native/crypto/crypto.node native/kernel/kernel.node \
+  native/bpf/shellstream.o; do
+  mkdir -p "dist/$(dirname "$file")"
+  cp "$file" "dist/$file"
+done
