@@ -16,7 +16,8 @@ export interface CliWorld {
   runGateway(configPath: string): Promise<void>;
   /** Resolves at GRANT; rejects with the reason of the refusal, or when `interrupted` aborts. */
   connectSession(request: ConnectRequest, interrupted: AbortSignal): Promise<ConnectedSession>;
-  readonly host: Host;
+  /** For the doctor only. */
+  host(): Promise<Host>;
 }
 
 export interface Terminal {

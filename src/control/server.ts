@@ -28,11 +28,11 @@ export interface ControlOptions {
   readonly idleMs?: number;
 }
 
-/** The part of a pino logger that is used here. */
+/** The part of the daemon's logger that is used here. */
 export interface ControlLog {
-  info(fields: object, message: string): void;
-  warn(fields: object, message: string): void;
-  error(fields: object, message: string): void;
+  info(message: string, fields: Record<string, unknown>): void;
+  warn(message: string, fields: Record<string, unknown>): void;
+  error(message: string, fields: Record<string, unknown>): void;
 }
 
 export interface ControlServer extends AsyncDisposable {
@@ -48,7 +48,7 @@ export async function startControl(options: ControlOptions): Promise<ControlServ
   const watchers = new Watchers(view, clock);
   const server = createServer(accept);
   const place = await listenAt(server, { path: options.path, group: access.observerGroup });
-  server.on('error', (error) => log.error({ error }, 'control socket failed'));
+  server.on('error', (error) => log.error('control socket failed', { error }));
 
   return {
     path: options.path,
@@ -64,7 +64,7 @@ export async function startControl(options: ControlOptions): Promise<ControlServ
     const by = options.credentialsOf(socket);
     const standing = standingOf(by, access);
     if (by === undefined || standing === undefined) {
-      log.warn({ uid: by?.uid, pid: by?.pid }, 'a stranger at the control socket was refused');
+      log.warn('a stranger at the control socket was refused', { uid: by?.uid, pid: by?.pid });
       const who = by === undefined ? 'the kernel does not say who asks' : `user ${by.uid} is no site owner here`;
       refuse(socket, new ShellstreamError('CAPABILITY_NOT_GRANTED', who));
       return;
@@ -112,10 +112,10 @@ export async function startControl(options: ControlOptions): Promise<ControlServ
   async function respondTo(ask: Ask, by: Actor, standing: Standing): Promise<Response> {
     try {
       const response = await answer(ask, view, by, standing);
-      if (CHANGES.has(ask.case)) log.info({ uid: by.uid, pid: by.pid, ask: ask.case }, 'console order carried out');
+      if (CHANGES.has(ask.case)) log.info('console order carried out', { uid: by.uid, pid: by.pid, ask: ask.case });
       return response;
     } catch (error) {
-      log.warn({ uid: by.uid, pid: by.pid, ask: ask.case, error }, 'console request refused');
+      log.warn('console request refused', { uid: by.uid, pid: by.pid, ask: ask.case, error });
       throw error;
     }
   }

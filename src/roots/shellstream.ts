@@ -2,7 +2,6 @@
 /** The process `shellstream`: gives the command line its world. A verb loads what only it needs. */
 import { readFileSync } from 'node:fs';
 import { systemClock } from '../base/clock.ts';
-import { realHost } from '../cli/doctor/real-host.ts';
 import { main } from '../cli/main.ts';
 import { EXIT } from '../cli/world.ts';
 
@@ -20,9 +19,9 @@ process.exitCode = await main(process.argv.slice(2), {
   interrupted: interruption.signal,
   environment: process.env,
   version: packageVersion(),
-  runGateway: async (configPath) => (await import('./gateway.ts')).runGateway(configPath),
+  runGateway: async (configPath) => (await import('./run-gateway.ts')).runGateway(configPath),
   connectSession: async (request, interrupted) => (await import('./connect.ts')).connectSession(request, interrupted),
-  host: realHost(systemClock),
+  host: async () => (await import('../cli/doctor/real-host.ts')).realHost(systemClock),
 });
 
 function packageVersion(): string {

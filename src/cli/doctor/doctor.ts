@@ -24,9 +24,11 @@ export function addDoctor(program: Command, world: CliWorld, fail: () => void): 
 }
 
 async function diagnose(
-  { host, clock, environment }: CliWorld,
+  world: CliWorld,
   options: ConsoleOptions & { readonly config: string },
 ): Promise<readonly Finding[]> {
+  const { clock, environment } = world;
+  const host = await world.host();
   const findings: Finding[] = [];
   for (const check of KERNEL_CHECKS) findings.push(await check(host));
   const site = await readSite(host, options.config);

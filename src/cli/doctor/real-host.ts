@@ -9,7 +9,7 @@ import type { Clock } from '../../base/clock.ts';
 import { loadConfig } from '../../base/config.ts';
 import { loadNativeCrypto } from '../../base/crypto-native.ts';
 import { nodeCrypto } from '../../base/crypto-node.ts';
-import { kernelAddon } from '../../dataplane/linux/addon.ts';
+import { kernelAddon } from '../../dataplane/linux/native.ts';
 import { connectWorkloadApi } from '../../identity/workload-api.ts';
 import type { Host, NativePart, TunnelProbe, WorkloadIdentity } from './host.ts';
 

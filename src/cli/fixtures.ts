@@ -1,0 +1,71 @@
+/** A world for the command line in tests: what it printed, and what it asked for, can be read afterwards. */
+import { PassThrough } from 'node:stream';
+import { ManualClock } from '../control/fixtures.ts';
+import type { Host } from './doctor/host.ts';
+import { main } from './main.ts';
+import type { ConnectedSession, ConnectRequest } from './session-port.ts';
+import type { CliWorld, ExitCode } from './world.ts';
+
+export interface Ran {
+  readonly code: ExitCode;
+  readonly out: string;
+  readonly err: string;
+}
+
+export class FakeWorld implements CliWorld {
+  readonly out = new Printed();
+  readonly err = new Printed();
+  clock: CliWorld['clock'] = new ManualClock();
+  readonly interruption = new AbortController();
+  readonly environment: Record<string, string> = {};
+  readonly version = '0.1.0';
+  readonly asked: (ConnectRequest | string)[] = [];
+  /** What the next `connect` gets; a rejection is the gateway's refusal. */
+  session: () => Promise<ConnectedSession> = () => Promise.reject(new Error('no session was prepared'));
+  gateway: () => Promise<void> = () => Promise.resolve();
+  makeHost: () => Host = () => {
+    throw new Error('no host was prepared');
+  };
+
+  get interrupted(): AbortSignal {
+    return this.interruption.signal;
+  }
+
+  async runGateway(configPath: string): Promise<void> {
+    this.asked.push(configPath);
+    await this.gateway();
+  }
+
+  async connectSession(request: ConnectRequest): Promise<ConnectedSession> {
+    this.asked.push(request);
+    return await this.session();
+  }
+
+  async host(): Promise<Host> {
+    return this.makeHost();
+  }
+
+  async run(...argv: readonly string[]): Promise<Ran> {
+    const code = await main(argv, this);
+    return { code, out: this.out.text, err: this.err.text };
+  }
+}
+
+/** A terminal that keeps what it was told, and tells who waits for some of it. */
+export class Printed {
+  text = '';
+  readonly #written = new PassThrough().resume();
+
+  write(text: string): void {
+    this.text += text;
+    this.#written.emit('written');
+  }
+
+  async until(pattern: RegExp): Promise<RegExpExecArray> {
+    for (;;) {
+      const match = pattern.exec(this.text);
+      if (match !== null) return match;
+      await new Promise((resolve) => this.#written.once('written', resolve));
+    }
+  }
+}
