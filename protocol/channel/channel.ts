@@ -164,6 +164,11 @@ export class Channel {
     this.#end('us', reason, detail, [...lastWords, { type: 'CLOSE', reason }]);
   }
 
+  /** One PING now; its answer comes as `round-trip`. */
+  ping(now: number): void {
+    this.#liveness.pingNow(now);
+  }
+
   /** Another ping period, as when the posture changes. */
   setPingPeriod(now: number, pingMs: number): void {
     this.#liveness.setPeriod(now, pingMs);

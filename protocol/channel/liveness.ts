@@ -24,6 +24,11 @@ export class Liveness {
     this.#nextPing = Math.min(this.#nextPing, now + pingMs);
   }
 
+  pingNow(now: number): void {
+    this.#due = true;
+    this.#nextPing = now + this.#pingMs;
+  }
+
   heard(now: number): void {
     this.#lastHeard = now;
   }

@@ -3,7 +3,7 @@
  * nothing stands there that it does not hold.
  */
 
-import { type Grant, mayAdvertise, type Prefix, type Target, targetFloor } from '../../protocol/capability/index.ts';
+import { type Grant, mayAdvertise, type Prefix, targetFloor } from '../../protocol/capability/index.ts';
 import type { GrantBody } from '../../protocol/channel/grant.ts';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import { deriveSecrets, type Evidence, SECRET_BYTES, wireguardProofHolds } from '../../protocol/handshake/index.ts';
@@ -26,6 +26,7 @@ import type {
   Enforcer,
   SessionId,
 } from './ports.ts';
+import { refuseWider } from './refuse-wider.ts';
 
 export interface EnforcerParts extends AdmitParts {
   readonly clock: Clock;
@@ -281,22 +282,6 @@ export class LocalEnforcer implements Enforcer {
     const { clock, dataplane } = this.#parts;
     return dataplane.bootTimeNs() + BigInt(Math.max(0, Math.floor(wallMs - clock.now()))) * 1_000_000n;
   }
-}
-
-/** A responder that grants more than was asked is wrong or worse; nothing of such a grant is used. */
-function refuseWider({ request, offer }: Approached, answer: GrantBody): void {
-  const asked = (target: Target): boolean =>
-    request.targets.some(
-      (wanted) =>
-        wanted.protocol === target.protocol &&
-        wanted.port === target.port &&
-        prefixesEqual(wanted.prefix, target.prefix),
-    );
-  const wider =
-    answer.mode !== offer.mode ||
-    answer.capabilities.some((capability) => !request.capabilities.includes(capability)) ||
-    !answer.targets.every(asked);
-  if (wider) throw new ShellstreamError('UNEXPECTED_RECORD', 'the grant is wider than the request');
 }
 
 /** Our own addresses of the connection under the session: DRAIN must get out at lockdown. None over a unix socket. */

@@ -18,6 +18,8 @@ export interface OverlaySpec {
   readonly mtu: number;
   /** Our addresses inside the tunnel. */
   readonly addresses: readonly Prefix[];
+  /** Session and peer slots of the flow maps. Slot 0 stays unused, so that an all-zero entry names nobody. */
+  readonly slots: number;
 }
 
 /** A peer as it is to be: one value, from which tunnel, flows and routes follow. */
@@ -44,16 +46,14 @@ export interface Member {
 }
 
 const MAIN_TABLE = 254;
-/** As many as the flow maps have slots; slot 0 stays unused so that an all-zero entry names nobody. */
-const SLOTS = 65_536;
 
 export class Overlay implements AsyncDisposable {
   readonly device: TunnelDevice;
   readonly addresses: readonly Prefix[];
   readonly #dataplane: DataPlane;
   readonly #key: X25519KeyPair;
-  readonly #sessionSlots = new Slots({ first: 1, size: SLOTS });
-  readonly #peerSlots = new Slots({ first: 1, size: SLOTS });
+  readonly #sessionSlots: Slots;
+  readonly #peerSlots: Slots;
   readonly #members = new Map<number, Member>();
   #queue: Promise<unknown> = Promise.resolve();
 
@@ -62,6 +62,8 @@ export class Overlay implements AsyncDisposable {
     this.device = device;
     this.#key = key;
     this.addresses = spec.addresses;
+    this.#sessionSlots = new Slots({ first: 1, size: spec.slots });
+    this.#peerSlots = new Slots({ first: 1, size: spec.slots });
   }
 
   /** The filter is on the device before the device is up: there is no moment in which it passes everything. */

@@ -17,13 +17,15 @@ export interface AcceptParts {
   readonly handshake: HandshakeOptions;
   readonly registry: SessionRegistry;
   readonly handshakeTimeoutMs: number;
-  /** Told of every attempt that came to nothing. */
-  readonly onRefused: (reason: Reason) => void;
+  /** Told how every attempt ended, and how long it took. */
+  readonly onOutcome: (outcome: 'granted' | Reason, seconds: number) => void;
 }
 
 /** Never throws: whatever goes wrong ends this link and nothing else. */
 export async function acceptLink(parts: AcceptParts, link: Link): Promise<void> {
   const { clock, log, enforcer, handshake, registry } = parts;
+  const started = clock.monotonic();
+  const tell = (outcome: 'granted' | Reason): void => parts.onOutcome(outcome, (clock.monotonic() - started) / 1000);
   using exchange = new LinkExchange(link, clock, parts.handshakeTimeoutMs);
   try {
     registry.makeRoom();
@@ -32,9 +34,10 @@ export async function acceptLink(parts: AcceptParts, link: Link): Promise<void> 
     if (admission.answer === undefined) throw new Error('an admission without an answer');
     link.send(writeAnswer(established, { type: 'GRANT', grant: admission.answer }));
     await registry.open(link, attested);
+    tell('granted');
   } catch (error) {
     const reason = reasonOf(error);
-    parts.onRefused(reason);
+    tell(reason);
     log.warn('handshake refused', {
       reason,
       detail: error instanceof Error ? error.message : String(error),

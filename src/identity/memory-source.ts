@@ -1,9 +1,10 @@
 import { ShellstreamError } from '../../protocol/errors.ts';
 import type { SpiffeId } from '../../protocol/identity/spiffe-id.ts';
 import type { Clock } from '../base/clock.ts';
+import { Listeners } from '../base/listeners.ts';
 import type { TrustBundles } from './bundles.ts';
 import type { IdentityChange, IdentityHealth, IdentitySource, X509Identity } from './source.ts';
-import { bundleHealth, Listeners } from './source-parts.ts';
+import { bundleHealth } from './source-parts.ts';
 
 /** What stands behind a `MemoryIdentitySource`: some issuer in this process. */
 export interface MemoryIssuer {

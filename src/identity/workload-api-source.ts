@@ -2,9 +2,10 @@ import { Code, ConnectError } from '@connectrpc/connect';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import type { SpiffeId } from '../../protocol/identity/spiffe-id.ts';
 import { type Clock, sleep } from '../base/clock.ts';
+import { Listeners } from '../base/listeners.ts';
 import { type JwtBundle, NO_BUNDLES, type TrustBundles } from './bundles.ts';
 import type { IdentityChange, IdentityHealth, IdentitySource, X509Identity } from './source.ts';
-import { bundleHealth, Listeners } from './source-parts.ts';
+import { bundleHealth } from './source-parts.ts';
 import type { WorkloadApi, X509Context } from './workload-api.ts';
 
 export interface WorkloadApiSourceOptions {

@@ -29,7 +29,7 @@ export async function attestOver(link: Link, parts: DialParts, approach: Approac
       await enforcer.release(admission.id, 'CONNECTION_LOST');
       throw new ShellstreamError('CONNECTION_LOST');
     }
-    return { admission, established: attempt.established, early: exchange.takeRest() };
+    return { admission, established: attempt.established };
   } catch (error) {
     link.close();
     throw error;

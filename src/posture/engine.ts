@@ -13,6 +13,7 @@ import {
   state,
 } from '../../protocol/posture/index.ts';
 import type { Clock, Timer } from '../base/clock.ts';
+import { Listeners } from '../base/listeners.ts';
 import type { Logger } from '../base/logger.ts';
 import type { PostureReader } from '../enforcer/ports.ts';
 
@@ -28,6 +29,13 @@ export interface PostureChange {
   readonly epoch: bigint;
   readonly heldBy: readonly string[];
   readonly reason: string;
+}
+
+/** A transition whose steps have all been taken. */
+export interface PostureSettled extends PostureChange {
+  readonly seconds: number;
+  /** Some step could not be taken; the log says which. */
+  readonly failed: boolean;
 }
 
 export interface StatedSource {
@@ -52,7 +60,7 @@ export interface EngineParts {
 
 export class PostureEngine implements PostureReader {
   readonly #parts: EngineParts;
-  readonly #listeners = new Set<(change: PostureChange) => void>();
+  readonly #listeners = new Listeners<PostureSettled>();
   readonly #since = new Map<string, number>();
   #dataPlane: readonly PostureStep[] = [];
   #sessionLayer: readonly PostureStep[] = [];
@@ -60,6 +68,7 @@ export class PostureEngine implements PostureReader {
   #level: PostureLevel;
   #epoch: bigint;
   #changedAt: number;
+  #failures = 0;
   #running: Promise<void> | undefined;
   #expiry: Timer | undefined;
 
@@ -110,7 +119,7 @@ export class PostureEngine implements PostureReader {
   async start(dataPlane: readonly PostureStep[], sessionLayer: readonly PostureStep[]): Promise<void> {
     this.#dataPlane = dataPlane;
     this.#sessionLayer = sessionLayer;
-    for (const step of dataPlane) await this.#run(step, { to: this.#level, epoch: this.#epoch });
+    for (const step of [...dataPlane, ...sessionLayer]) await this.#run(step, { to: this.#level, epoch: this.#epoch });
     await this.#follow();
   }
 
@@ -120,9 +129,8 @@ export class PostureEngine implements PostureReader {
     await this.#follow();
   }
 
-  onChange(listener: (change: PostureChange) => void): Disposable {
-    this.#listeners.add(listener);
-    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
+  onChange(listener: (change: PostureSettled) => void): Disposable {
+    return this.#listeners.add(listener);
   }
 
   #state(source: string, level: PostureLevel, reason: string, forMs?: number): void {
@@ -158,6 +166,7 @@ export class PostureEngine implements PostureReader {
     const from = this.#level;
     const change: PostureChange = { from, to, epoch: this.#epoch + 1n, heldBy, reason: this.#reasonOf(heldBy) };
     const started = this.#parts.clock.monotonic();
+    const failuresBefore = this.#failures;
     if (to < from) {
       for (const step of this.#dataPlane) await this.#run(step, change);
       this.#publish(change);
@@ -170,7 +179,7 @@ export class PostureEngine implements PostureReader {
     const ms = this.#parts.clock.monotonic() - started;
     const { epoch, reason } = change;
     this.#parts.log.warn('posture changed', { from, to, epoch: String(epoch), heldBy, reason, ms });
-    for (const listener of this.#listeners) listener(change);
+    this.#listeners.tell({ ...change, seconds: ms / 1000, failed: this.#failures > failuresBefore });
   }
 
   #publish({ to, epoch }: PostureChange): void {
@@ -183,6 +192,7 @@ export class PostureEngine implements PostureReader {
     try {
       await step.apply(to, epoch);
     } catch (error) {
+      this.#failures += 1;
       this.#parts.log.error('posture step failed', { step: step.name, level: to, error });
     }
   }

@@ -43,8 +43,6 @@ export interface AttestParts {
 export interface Attested {
   readonly admission: Admission;
   readonly established: Established;
-  /** Records that came behind the answer, while what it grants was put in place. */
-  readonly early?: readonly Uint8Array[];
 }
 
 /** A refusal after message 3: the keys are there, so the peer can be told under them. */

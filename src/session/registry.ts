@@ -3,7 +3,9 @@
  * enforcer admitted them, and leave only through their own end, which releases what they hold.
  */
 import { ShellstreamError } from '../../protocol/errors.ts';
+import type { PostureLevel } from '../../protocol/posture/index.ts';
 import type { Reason } from '../../protocol/reasons.ts';
+import { Listeners } from '../base/listeners.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Enforcer } from '../enforcer/ports.ts';
 import type { Link } from '../link/index.ts';
@@ -23,7 +25,7 @@ export type RegistryEvent =
       readonly kind: 'drain-received';
       readonly session: Session;
       readonly reason: Reason;
-      readonly level: number | undefined;
+      readonly level: PostureLevel | undefined;
       readonly epoch: bigint;
       readonly deadlineMs: number;
     };
@@ -32,7 +34,7 @@ export class SessionRegistry {
   readonly #parts: RegistryParts;
   readonly #sessions = new Map<string, Session>();
   readonly #ending = new Set<Promise<void>>();
-  readonly #listeners = new Set<(event: RegistryEvent) => void>();
+  readonly #listeners = new Listeners<RegistryEvent>();
 
   constructor(parts: RegistryParts) {
     this.#parts = parts;
@@ -67,7 +69,7 @@ export class SessionRegistry {
       level: effectiveLevel,
       governedBy,
     });
-    this.#tell({ kind: 'opened', session });
+    this.#listeners.tell({ kind: 'opened', session });
     return session;
   }
 
@@ -108,8 +110,7 @@ export class SessionRegistry {
   }
 
   onEvent(listener: (event: RegistryEvent) => void): Disposable {
-    this.#listeners.add(listener);
-    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
+    return this.#listeners.add(listener);
   }
 
   #listener(): SessionListener {
@@ -117,7 +118,7 @@ export class SessionRegistry {
     return {
       drainReceived: (session, { reason, level, epoch, deadlineMs }) => {
         log.info('drain received', { session: session.id, reason, level, deadlineMs });
-        this.#tell({ kind: 'drain-received', session, reason, level, epoch, deadlineMs });
+        this.#listeners.tell({ kind: 'drain-received', session, reason, level, epoch, deadlineMs });
       },
       tunnelReported: (session, { state, generation }) =>
         log.info('tunnel reported by peer', { session: session.id, state, generation }),
@@ -131,12 +132,8 @@ export class SessionRegistry {
           .finally(() => this.#ending.delete(released));
         this.#ending.add(released);
         log.info('session ended', { session: session.id, reason, byPeer, detail });
-        this.#tell({ kind: 'ended', session, reason, byPeer });
+        this.#listeners.tell({ kind: 'ended', session, reason, byPeer });
       },
     };
-  }
-
-  #tell(event: RegistryEvent): void {
-    for (const listener of this.#listeners) listener(event);
   }
 }

@@ -6,14 +6,20 @@
 import { Channel, type ChannelEvent, type Governor } from '../../protocol/channel/index.ts';
 import { assertNever } from '../../protocol/errors.ts';
 import type { HandshakeOptions } from '../../protocol/handshake/index.ts';
-import { type Accord, judgeSession, negotiate, type PostureLevel } from '../../protocol/posture/index.ts';
+import {
+  type Accord,
+  freshSatRequired,
+  judgeSession,
+  negotiate,
+  type PostureLevel,
+} from '../../protocol/posture/index.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import type { Clock, Timer } from '../base/clock.ts';
 import type { Admission, Connection, Enforcer, PostureReader } from '../enforcer/ports.ts';
 import type { Link } from '../link/index.ts';
 import type { Approach, Attested } from './attest.ts';
-import { StreamPipes } from './pipes.ts';
 import { Reattestation } from './reattest.ts';
+import { SessionStreams } from './streams.ts';
 import { SessionWire } from './wire.ts';
 
 export interface SessionParts {
@@ -29,6 +35,7 @@ export interface SessionParts {
 }
 
 export interface SessionListener {
+  levelChanged?(session: Session): void;
   drainReceived?(session: Session, event: Extract<ChannelEvent, { type: 'drain' }>): void;
   tunnelReported?(session: Session, event: Extract<ChannelEvent, { type: 'tunnel' }>): void;
   roundTrip?(session: Session, ms: number): void;
@@ -43,7 +50,7 @@ export class Session {
   readonly role: 'initiator' | 'responder';
   readonly connection: Connection;
   readonly openedAtMs: number;
-  readonly pipes: StreamPipes;
+  readonly streams: SessionStreams;
   readonly #parts: SessionParts;
   readonly #listener: SessionListener;
   readonly #wire: SessionWire;
@@ -60,7 +67,7 @@ export class Session {
   constructor(
     parts: SessionParts,
     link: Link,
-    { admission, established, early = [] }: Attested,
+    { admission, established }: Attested,
     listener: SessionListener,
     approach?: Approach,
   ) {
@@ -79,7 +86,7 @@ export class Session {
       clock.monotonic(),
     );
     this.#wire = new SessionWire({ link, established, channel, clock, onEvent: (event) => this.#handle(event) });
-    this.pipes = new StreamPipes(this.#wire, clock);
+    this.streams = new SessionStreams(this.#wire, clock);
     this.#reattestation = new Reattestation({
       wire: this.#wire,
       enforcer: parts.enforcer,
@@ -94,7 +101,7 @@ export class Session {
     this.#watchDeadlines();
     if (admission.tunnelGeneration !== undefined) this.#reportTunnel(admission.tunnelGeneration);
     this.postureChanged();
-    for (const record of early) this.#wire.receive(record);
+    this.#wire.resume();
   }
 
   get id(): string {
@@ -142,8 +149,10 @@ export class Session {
     const from = this.#effective;
     const to = negotiate({ initiator: this.#parts.posture.level, responder: this.#peerLevel }).effective;
     this.#effective = to;
+    if (to === from || this.#end !== undefined) return;
+    this.#listener.levelChanged?.(this);
     const { accord } = this.#parts;
-    if (to === from || accord === undefined || this.#end !== undefined) return;
+    if (accord === undefined) return this.#followPeer(to);
     const { offer, grant, peer } = this.#admission;
     // An initiator was not told its tier; the responder judges by it.
     const tier = peer.tier ?? 'site_owner';
@@ -162,6 +171,16 @@ export class Session {
         return this.drain(verdict.reason, 0);
     }
     assertNever(verdict);
+  }
+
+  /** Without rules of our own: the other side judges, and all we owe it is a fresh attestation where it asks for one. */
+  #followPeer(level: PostureLevel): void {
+    if (freshSatRequired(level)) this.#reattestation.start();
+  }
+
+  /** The round trip is told as an event. */
+  ping(): void {
+    this.#wire.act((channel, now) => channel.ping(now));
   }
 
   /** DRAIN with a deadline lets streams finish; with 0 the session ends now. */
@@ -191,7 +210,7 @@ export class Session {
   #handle(event: ChannelEvent): void {
     switch (event.type) {
       case 'stream-opened':
-        return this.pipes.accept(event.stream, event.target, {
+        return this.streams.accept(event.stream, event.target, {
           // Only the responder hosts targets.
           grant: this.role === 'responder' ? this.#admission.grant : { ...this.#admission.grant, capabilities: [] },
           level: this.#effective,
@@ -201,7 +220,7 @@ export class Session {
       case 'stream-writable':
       case 'stream-finished':
       case 'stream-closed':
-        return this.pipes.handle(event);
+        return this.streams.handle(event);
       case 'posture':
         return this.#peerPosture(event.level, event.epoch);
       case 'drain':
@@ -263,7 +282,7 @@ export class Session {
     this.#expiry?.cancel();
     this.#renewal?.cancel();
     this.#reattestation.abandon();
-    this.pipes.closeAll();
+    this.streams.closeAll(reason);
     this.#end = { reason, released: this.#parts.enforcer.release(this.id, reason) };
     this.#listener.ended(this, reason, byPeer, detail);
   }

@@ -15,7 +15,7 @@ import { decodeRecord, type Established, encodeRecord, RECORD } from '../../prot
 import type { TransportCipher } from '../../protocol/noise/index.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import type { Clock, Timer } from '../base/clock.ts';
-import type { Link } from '../link/index.ts';
+import { HIGH_WATER_BYTES, type Link } from '../link/index.ts';
 
 export interface WireParts {
   readonly link: Link;
@@ -26,9 +26,7 @@ export interface WireParts {
 }
 
 /** What may wait in the link's socket before streams are held back. */
-const SEND_BUFFER_BYTES = 1 << 20;
-/** Records that may arrive while reading is held, during one step of a re-attestation. */
-const MAX_HELD_RECORDS = 256;
+const SEND_BUFFER_BYTES = HIGH_WATER_BYTES;
 
 export class SessionWire {
   readonly #link: Link;
@@ -38,7 +36,6 @@ export class SessionWire {
   #send: TransportCipher;
   #receive: TransportCipher;
   #rekey: { readonly after: Frame; readonly send: TransportCipher } | undefined;
-  #held: Uint8Array[] | undefined;
   #timer: Timer | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
   #isSettling = false;
@@ -50,8 +47,8 @@ export class SessionWire {
     this.#onEvent = parts.onEvent;
     this.#send = parts.established.send;
     this.#receive = parts.established.receive;
-    parts.link.onRecord((record) => this.receive(record));
-    parts.link.onClose(() => this.act((channel) => channel.close('CONNECTION_LOST')));
+    parts.link.onRecord((record) => this.#receiveRecord(record));
+    parts.link.onClose((reason, detail) => this.close(reason === 'CLOSED' ? 'CONNECTION_LOST' : reason, detail));
     parts.link.onDrain(() => this.#settle());
   }
 
@@ -79,34 +76,18 @@ export class SessionWire {
 
   /** Records wait until `resume`: the next may be under a key that is not known yet. */
   hold(): void {
-    this.#held ??= [];
     this.#link.pause();
   }
 
   resume(): void {
-    const held = this.#held ?? [];
-    this.#held = undefined;
     this.#link.resume();
-    while (this.#held === undefined) {
-      const record = held.shift();
-      if (record === undefined) return;
-      this.receive(record);
-    }
-    // Held again by what one of them led to.
-    this.#held = [...held, ...this.#held];
   }
 
   close(reason: Reason, detail?: string): void {
     this.act((channel) => channel.close(reason, detail));
   }
 
-  /** A record of the link. */
-  receive(record: Uint8Array): void {
-    if (this.#held !== undefined) {
-      this.#held.push(record);
-      if (this.#held.length > MAX_HELD_RECORDS) this.close('OVERLOADED', 'records during a re-attestation');
-      return;
-    }
+  #receiveRecord(record: Uint8Array): void {
     try {
       const plaintext = this.#receive.open(decodeRecord(record, RECORD.TRANSPORT));
       if (plaintext === undefined) throw new ShellstreamError('DECRYPT_FAILED');

@@ -1,0 +1,67 @@
+/** The mesh of this node: a session with each configured peer, dialled by us or awaited. */
+import type { SpiffeId } from '../../protocol/identity/spiffe-id.ts';
+import type { Clock } from '../base/clock.ts';
+import type { MeshPeerConfig } from '../base/config.ts';
+import type { Logger } from '../base/logger.ts';
+import type { PostureReader } from '../enforcer/ports.ts';
+import type { Approach } from '../session/attest.ts';
+import type { SessionRegistry } from '../session/registry.ts';
+import type { Session } from '../session/session.ts';
+import { DialledPeer } from './peer.ts';
+
+export interface MeshParts {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly posture: PostureReader;
+  readonly registry: SessionRegistry;
+  readonly random: () => number;
+  readonly peers: readonly MeshPeerConfig[];
+  /** Opens a session at an endpoint for an approach; the session is in the registry when it resolves. */
+  readonly dial: (
+    endpoint: { readonly host: string; readonly port: number },
+    approach: Approach,
+    signal: AbortSignal,
+  ) => Promise<Session>;
+  readonly approachOf: (peer: MeshPeerConfig) => Approach;
+}
+
+export interface MeshPeer {
+  readonly name: string;
+  readonly spiffeId: SpiffeId;
+  readonly address: { readonly host: string; readonly port: number } | undefined;
+  /** Undefined: the peer dials us. */
+  readonly dialled: DialledPeer | undefined;
+}
+
+export class Mesh implements AsyncDisposable {
+  readonly peers: readonly MeshPeer[];
+  readonly #subscription: Disposable;
+
+  constructor(parts: MeshParts) {
+    this.peers = parts.peers.map((config) => {
+      const { name, spiffeId, address } = config;
+      if (address === undefined) return { name, spiffeId, address, dialled: undefined };
+      const { clock, log, posture, random } = parts;
+      const dial = (signal: AbortSignal): Promise<Session> => parts.dial(address, parts.approachOf(config), signal);
+      return { name, spiffeId, address, dialled: new DialledPeer({ name, clock, log, posture, random, dial }) };
+    });
+    this.#subscription = parts.registry.onEvent((event) => {
+      if (event.kind !== 'ended') return;
+      for (const { dialled } of this.peers) dialled?.ended(event.session);
+    });
+  }
+
+  start(): void {
+    for (const { dialled } of this.peers) dialled?.start();
+  }
+
+  /** The posture rose, or the network is back: whoever waits tries now. */
+  nudge(): void {
+    for (const { dialled } of this.peers) dialled?.nudge();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#subscription[Symbol.dispose]();
+    await Promise.all(this.peers.map(({ dialled }) => dialled?.stop()));
+  }
+}

@@ -1,0 +1,220 @@
+/**
+ * A gateway put together: this folder holds the only files that construct and wire things. What a gateway needs of the
+ * world comes in as `GatewayWorld`, so that the same gateway runs on the kernel (`run-gateway.ts`) and in memory.
+ */
+
+import type { CryptoProvider } from '../../protocol/noise/crypto.ts';
+import { levelFromTrustedSource } from '../../protocol/posture/index.ts';
+import type { Reason } from '../../protocol/reasons.ts';
+import type { LoadedAccord } from '../base/accord-file.ts';
+import type { Clock } from '../base/clock.ts';
+import type { Config } from '../base/config.ts';
+import { Listeners } from '../base/listeners.ts';
+import type { Logger } from '../base/logger.ts';
+import type { DataPlane } from '../dataplane/ports.ts';
+import { LocalEnforcer } from '../enforcer/enforcer.ts';
+import { Nonces } from '../enforcer/nonces.ts';
+import { Overlay } from '../enforcer/overlay.ts';
+import { acceptLink } from '../gateway/accept.ts';
+import { AdmissionControl } from '../gateway/admission.ts';
+import { SpiffeAttestor } from '../identity/attestor.ts';
+import { type IdentitySource, SpireSatVerifier, SvidVerifier } from '../identity/index.ts';
+import { dialWebSocket, listenWebSocket } from '../link/index.ts';
+import { attestOver } from '../mesh/dial.ts';
+import { Mesh } from '../mesh/mesh.ts';
+import { PostureEngine } from '../posture/engine.ts';
+import { SessionRegistry } from '../session/registry.ts';
+import { meshApproach } from './approach.ts';
+import { gatewayUrl } from './gateway-url.ts';
+import { Isolation } from './isolation.ts';
+import { Lease } from './lease.ts';
+import { followExternalPosture, postureSteps } from './posture-steps.ts';
+
+export interface GatewayWorld {
+  readonly config: Config;
+  readonly accord: LoadedAccord;
+  readonly identity: IdentitySource;
+  readonly dataplane: DataPlane;
+  readonly crypto: CryptoProvider;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Uniform in [0, 1): jitter only. */
+  readonly random: () => number;
+}
+
+/** A running gateway, as its console and its tests see it. Disposing it ends its sessions and leaves nothing behind. */
+export interface Gateway extends AsyncDisposable {
+  readonly world: GatewayWorld;
+  readonly port: number;
+  readonly posture: PostureEngine;
+  readonly registry: SessionRegistry;
+  readonly enforcer: LocalEnforcer;
+  readonly overlay: Overlay;
+  readonly mesh: Mesh;
+  readonly admission: AdmissionControl;
+  readonly isolation: Isolation;
+  readonly lease: Lease;
+  readonly handshakes: Pick<Listeners<HandshakeOutcome>, 'add'>;
+  readonly startedAtMs: number;
+}
+
+/** A handshake that ended, from the first record to the grant or the reason why not. */
+export interface HandshakeOutcome {
+  readonly role: 'initiator' | 'responder';
+  readonly outcome: 'granted' | Reason;
+  readonly seconds: number;
+}
+
+export async function startGateway(world: GatewayWorld): Promise<Gateway> {
+  const { config, accord, identity, dataplane, crypto, clock, log } = world;
+  const { limits } = config;
+  await using parts = new AsyncDisposableStack();
+
+  // What a former run left has no session behind it. At lockdown its filter stays until ours takes its place.
+  if (!(await isLockedDown(dataplane))) await dataplane.flows.reset();
+  await dataplane.network.removeRoutes(await dataplane.network.routes());
+
+  const attestor = new SpiffeAttestor({
+    source: identity,
+    svids: new SvidVerifier({ bundles: () => identity.bundles, clock }),
+    sats: new SpireSatVerifier({ source: identity }),
+    clock,
+  });
+  const posture = new PostureEngine({
+    clock,
+    log: log.child({ part: 'posture' }),
+    initial: config.posture.initial,
+    firstEpoch: BigInt(clock.now()),
+  });
+  const isolation = new Isolation(dataplane, config.posture);
+  const lease = parts.use(await Lease.start(dataplane, clock, config.posture.leaseSeconds, log));
+  const overlay = parts.use(
+    await Overlay.open(dataplane, crypto, {
+      interfaceName: config.wireguard.interface,
+      listenPort: config.wireguard.port,
+      mtu: config.wireguard.mtu,
+      addresses: config.wireguard.addresses,
+      slots: MESH_SLOTS,
+    }),
+  );
+  const enforcer = new LocalEnforcer({
+    crypto,
+    clock,
+    attestor,
+    posture,
+    dataplane,
+    overlay,
+    accord: accord.accord,
+    accordHash: accord.hash,
+    tiers: {
+      trustDomain: config.site.trustDomain,
+      patterns: accord.accord.tiers.assigned,
+      ceilings: accord.accord.tiers.ceilings,
+    },
+    nonces: new Nonces(clock, { lifetimeMs: NONCE_LIFETIME_MS, limit: 2 * limits.pendingHandshakes }),
+    dialKeepalive: DIAL_KEEPALIVE_SECONDS,
+  });
+  // Noise static keys live as long as the process.
+  const handshake = { crypto, staticKey: crypto.x25519Generate() };
+  const registry = new SessionRegistry({
+    clock,
+    enforcer,
+    posture,
+    accord: accord.accord,
+    handshake,
+    log: log.child({ part: 'session' }),
+    limits,
+    pingMs: (limits.silenceSeconds * 1000) / SILENT_PERIODS,
+    maxStreams: limits.streamsPerSession,
+    windowBytes: limits.streamWindowBytes,
+  });
+
+  const handshakes = new Listeners<HandshakeOutcome>();
+  const admission = new AdmissionControl(posture, clock, limits);
+  const handshakeTimeoutMs = limits.handshakeSeconds * 1000;
+  const mesh = parts.use(
+    new Mesh({
+      clock,
+      log: log.child({ part: 'mesh' }),
+      posture,
+      registry,
+      random: world.random,
+      peers: config.mesh.peers,
+      approachOf: (peer) => meshApproach(config, peer),
+      dial: async (endpoint, approach, signal) => {
+        const link = await dialWebSocket(gatewayUrl(endpoint), { signal, timeoutMs: handshakeTimeoutMs });
+        const attested = await attestOver(
+          link,
+          { clock, enforcer, handshake, timeoutMs: handshakeTimeoutMs },
+          approach,
+        );
+        return registry.open(link, attested, approach);
+      },
+    }),
+  );
+
+  const steps = postureSteps({ dataplane, isolation, registry, overlay, mesh });
+  await followExternalPosture(parts, dataplane, posture, log);
+  await posture.start(steps.dataPlane, steps.sessionLayer);
+  parts.use(identity.onChange((change) => change === 'identity' && registry.identityRotated()));
+
+  const acceptParts = {
+    clock,
+    log: log.child({ part: 'gateway' }),
+    enforcer,
+    handshake,
+    registry,
+    handshakeTimeoutMs,
+    onOutcome: (outcome: 'granted' | Reason, seconds: number) =>
+      handshakes.tell({ role: 'responder', outcome, seconds }),
+  };
+  const listener = parts.use(
+    await listenWebSocket({
+      ...config.listen,
+      admit: (remoteAddress) => admission.refuses(remoteAddress) === undefined,
+      accept: (link) => {
+        using pending = new DisposableStack();
+        const counted = pending.use(admission.begin());
+        pending.move();
+        void acceptLink(acceptParts, link).finally(() => counted[Symbol.dispose]());
+      },
+    }),
+  );
+  mesh.start();
+  log.info('gateway started', { port: listener.port, interface: overlay.device.name, level: posture.level });
+
+  const owned = parts.move();
+  return {
+    world,
+    port: listener.port,
+    posture,
+    registry,
+    enforcer,
+    overlay,
+    mesh,
+    admission,
+    isolation,
+    lease,
+    handshakes,
+    startedAtMs: clock.now(),
+    async [Symbol.asyncDispose]() {
+      admission.close();
+      await registry.endAll('SHUTTING_DOWN');
+      await owned.disposeAsync();
+      // At lockdown the outer interfaces stay shut when nobody is left to open them.
+      if (posture.level > 1) await dataplane.flows.reset();
+      log.info('gateway stopped', {});
+    },
+  };
+}
+
+const NONCE_LIFETIME_MS = 30_000;
+const SILENT_PERIODS = 3;
+const DIAL_KEEPALIVE_SECONDS = 25;
+/** Mesh sessions at once; as many slots have the flow maps by default. */
+const MESH_SLOTS = 1024;
+
+async function isLockedDown({ flows }: DataPlane): Promise<boolean> {
+  const { external, own } = await flows.posture();
+  return Math.min(levelFromTrustedSource(external), levelFromTrustedSource(own)) === 1;
+}

@@ -1,0 +1,23 @@
+import type { Config } from '../base/config.ts';
+import { gatewayMetrics } from '../control/gateway-metrics.ts';
+import { startHttp } from '../control/http.ts';
+import { Registry } from '../control/metrics.ts';
+import type { GatewayView } from '../control/ports.ts';
+import type { Gateway } from './gateway.ts';
+
+/** Metrics, health and readiness on a loopback address. */
+export async function serveMetrics(
+  address: NonNullable<Config['metrics']['address']>,
+  gateway: Gateway,
+  view: GatewayView,
+): Promise<AsyncDisposable> {
+  await using parts = new AsyncDisposableStack();
+  const registry = new Registry();
+  const metrics = parts.use(gatewayMetrics(registry, view));
+  parts.use(gateway.handshakes.add(({ role, outcome, seconds }) => metrics.handshake(role, outcome, seconds)));
+  parts.use(
+    gateway.posture.onChange(({ to, seconds, failed }) => metrics.transition(to, failed ? 'failed' : 'done', seconds)),
+  );
+  parts.use(await startHttp({ ...address, registry, view }));
+  return parts.move();
+}

@@ -1,0 +1,62 @@
+/** What follows a change of posture, in the order of DESIGN-level rule P8: data plane first, then sessions, then tunnels. */
+import { levelFromTrustedSource } from '../../protocol/posture/index.ts';
+import type { Logger } from '../base/logger.ts';
+import type { DataPlane } from '../dataplane/ports.ts';
+import type { Overlay } from '../enforcer/overlay.ts';
+import type { Mesh } from '../mesh/mesh.ts';
+import type { PostureEngine, PostureStep } from '../posture/engine.ts';
+import type { SessionRegistry } from '../session/registry.ts';
+import type { Isolation } from './isolation.ts';
+
+export interface FollowerParts {
+  readonly dataplane: DataPlane;
+  readonly isolation: Isolation;
+  readonly registry: SessionRegistry;
+  readonly overlay: Overlay;
+  readonly mesh: Mesh;
+}
+
+export function postureSteps({ dataplane, isolation, registry, overlay, mesh }: FollowerParts): {
+  readonly dataPlane: readonly PostureStep[];
+  readonly sessionLayer: readonly PostureStep[];
+} {
+  return {
+    dataPlane: [
+      { name: 'governance page', apply: (level, epoch) => dataplane.governance.write({ level, epoch }) },
+      { name: 'posture map', apply: (level) => dataplane.flows.setPosture(level) },
+      { name: 'isolation of new interfaces', apply: () => isolation.cover() },
+    ],
+    sessionLayer: [
+      { name: 'sessions', apply: () => registry.postureChanged() },
+      { name: 'tunnels', apply: (level) => (level === 1 ? overlay.close() : overlay.reopen()) },
+      { name: 'mesh', apply: (level) => (level > 1 ? mesh.nudge() : undefined) },
+    ],
+  };
+}
+
+const NODE_STATEMENT = 'held over the restart of the gateway';
+
+/**
+ * Slot 0 of the posture map is another program's word; the data plane obeys it at once, and our steps follow here.
+ * A level that our own slot kept over a crash is taken up again as the console's statement: towards the stricter.
+ */
+export async function followExternalPosture(
+  owner: AsyncDisposableStack,
+  dataplane: DataPlane,
+  posture: PostureEngine,
+  log: Logger,
+): Promise<void> {
+  const say = (raw: number): void => {
+    posture
+      .state('map', levelFromTrustedSource(raw), `posture map slot 0 says ${raw}`)
+      .catch((error: unknown) => log.error('posture did not follow the map', { error }));
+  };
+  const { external, own } = await dataplane.flows.posture();
+  owner.use(dataplane.flows.onExternalPosture(say));
+  const kept = levelFromTrustedSource(own);
+  if (external !== 5)
+    await posture.state('map', levelFromTrustedSource(external), `posture map slot 0 says ${external}`);
+  if (kept < posture.level && kept < levelFromTrustedSource(external)) {
+    await posture.state('console', kept, NODE_STATEMENT);
+  }
+}

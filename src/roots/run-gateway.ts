@@ -1,0 +1,97 @@
+/** `shellstream gateway`: a gateway on this host's kernel, until a signal ends it. */
+import { chmod, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { loadAccord } from '../base/accord-file.ts';
+import { systemClock } from '../base/clock.ts';
+import { type Config, interfacePrefix, loadConfig } from '../base/config.ts';
+import { loadCryptoProvider } from '../base/crypto.ts';
+import { createLogger, type Logger } from '../base/logger.ts';
+import { startControl } from '../control/server.ts';
+import { openLinuxDataPlane, peerCredentialsOf, probeTunnelDriver } from '../dataplane/linux/index.ts';
+import { openIdentitySource } from '../identity/index.ts';
+import { startGateway } from './gateway.ts';
+import { gatewayView } from './gateway-view.ts';
+import { serveMetrics } from './metrics.ts';
+import { packageVersion } from './version.ts';
+
+/** How long the first SVID may take; SPIRE's agent needs about 5 s after its own start. */
+const IDENTITY_TIMEOUT_MS = 30_000;
+
+/** Resolves when the gateway has shut down after SIGINT or SIGTERM; rejects when it cannot start. */
+export async function runGateway(configPath: string): Promise<void> {
+  const config = await loadConfig(configPath);
+  const log = createLogger({ level: config.log.level }).child({ instance: config.instance });
+  const interrupted = interruption();
+  await using parts = new AsyncDisposableStack();
+  await privateDirectory(config.runtimeDirectory);
+  await privateDirectory(config.stateDirectory);
+
+  const crypto = loadCryptoProvider();
+  const accord = await loadAccord(config.accord.file, (bytes) => crypto.sha256(bytes));
+  const clock = systemClock;
+  const identity = parts.use(openIdentitySource({ socketPath: config.workloadApi.socket, clock, random: Math.random }));
+  await identity.ready(AbortSignal.any([interrupted, AbortSignal.timeout(IDENTITY_TIMEOUT_MS)]));
+  const tunnels = chooseTunnelDriver(config);
+  log.info('drivers chosen', { crypto: crypto.name, tunnels: tunnels.kind, why: tunnels.why });
+  const dataplane = parts.use(
+    await openLinuxDataPlane({
+      instance: config.instance,
+      governancePage: join(config.runtimeDirectory, 'governance'),
+      tunnels: tunnels.kind,
+      interfacePrefix: interfacePrefix(config.instance),
+    }),
+  );
+
+  const gateway = parts.use(
+    await startGateway({ config, accord, identity, dataplane, crypto, clock, log, random: Math.random }),
+  );
+  const view = gatewayView(gateway, { version: packageVersion(), tunnelWhy: tunnels.why });
+  parts.use(
+    await startControl({
+      path: config.control.socket,
+      access: { siteOwners: new Set(config.control.siteOwners) },
+      view,
+      clock,
+      log: log.child({ part: 'control' }),
+      credentialsOf: peerCredentialsOf,
+    }),
+  );
+  if (config.metrics.address !== undefined) parts.use(await serveMetrics(config.metrics.address, gateway, view));
+  log.info('ready', { control: config.control.socket });
+  await ended(interrupted);
+  await giveUpAfter(config.shutdownSeconds, log, parts.disposeAsync());
+}
+
+function chooseTunnelDriver({ wireguard }: Config): ReturnType<typeof probeTunnelDriver> {
+  if (wireguard.driver === 'auto') return probeTunnelDriver();
+  return { kind: wireguard.driver, why: 'the configuration says so' };
+}
+
+/** For the daemon's user only. */
+async function privateDirectory(path: string): Promise<void> {
+  await mkdir(path, { recursive: true, mode: 0o700 });
+  await chmod(path, 0o700);
+}
+
+function interruption(): AbortSignal {
+  const controller = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => controller.abort());
+  return controller.signal;
+}
+
+function ended(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}
+
+/** A shutdown that hangs must not keep a supervisor waiting; the lease ends the flows in any case. */
+async function giveUpAfter(seconds: number, log: Logger, shutdown: Promise<void>): Promise<void> {
+  const timer = systemClock.after(seconds * 1000, () => {
+    log.error('shutdown took too long', { seconds });
+    process.exit(1);
+  });
+  await shutdown;
+  timer.cancel();
+}

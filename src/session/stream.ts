@@ -1,0 +1,104 @@
+import { Duplex } from 'node:stream';
+import type { Target } from '../../protocol/capability/index.ts';
+import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
+import type { Reason } from '../../protocol/reasons.ts';
+import type { SessionWire } from './wire.ts';
+
+/** What waits in this process for a slow reader, besides the channel's own window. */
+const BUFFER_BYTES = 65_536;
+
+/**
+ * One stream of a session as a Duplex: ends half by half, errors with a ShellstreamError of the peer's reason, and
+ * gives credit only for what was read from it.
+ */
+export class SessionStream extends Duplex {
+  readonly stream: number;
+  readonly target: Target;
+  readonly openedBy: 'local' | 'peer';
+  readonly openedAtMs: number;
+  receivedBytes = 0n;
+  sentBytes = 0n;
+  readonly #wire: SessionWire;
+  #waiting: { readonly rest: Uint8Array; readonly done: (error?: Error) => void } | undefined;
+  #peerFinished = false;
+  #gone = false;
+
+  constructor(
+    wire: SessionWire,
+    about: { stream: number; target: Target; openedBy: 'local' | 'peer'; openedAtMs: number },
+  ) {
+    super({ allowHalfOpen: true, readableHighWaterMark: BUFFER_BYTES, writableHighWaterMark: BUFFER_BYTES });
+    this.#wire = wire;
+    this.stream = about.stream;
+    this.target = about.target;
+    this.openedBy = about.openedBy;
+    this.openedAtMs = about.openedAtMs;
+  }
+
+  // ── events of the channel ──
+
+  bytesArrived(): void {
+    this.#fill();
+  }
+
+  creditArrived(): void {
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    if (waiting !== undefined) this.#send(waiting.rest, waiting.done);
+  }
+
+  /** The peer has sent everything, and all of it was read from the channel. */
+  peerFinished(): void {
+    this.#peerFinished = true;
+    this.push(null);
+  }
+
+  closedByPeer(reason: Reason): void {
+    this.#gone = true;
+    this.destroy(new ShellstreamError(reason));
+  }
+
+  // ── Duplex ──
+
+  override _read(): void {
+    this.#fill();
+  }
+
+  override _write(chunk: Buffer, _encoding: string, done: (error?: Error) => void): void {
+    // The channel keeps what it takes until it is sealed; Node may reuse a pooled buffer before that.
+    this.#send(Uint8Array.from(chunk), done);
+  }
+
+  override _final(done: (error?: Error) => void): void {
+    this.#wire.act((channel) => channel.finish(this.stream));
+    done();
+  }
+
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    const isOver = this.#gone || (this.#peerFinished && this.writableFinished);
+    if (!isOver) this.#wire.act((channel) => channel.reset(this.stream, error === null ? 'CLOSED' : reasonOf(error)));
+    this.#gone = true;
+    this.#waiting?.done(error ?? new ShellstreamError('CLOSED'));
+    this.#waiting = undefined;
+    done(error);
+  }
+
+  #send(bytes: Uint8Array, done: (error?: Error) => void): void {
+    const taken = this.#wire.act((channel) => channel.write(this.stream, bytes));
+    this.sentBytes += BigInt(taken);
+    if (taken === bytes.length) done();
+    else this.#waiting = { rest: bytes.subarray(taken), done };
+  }
+
+  #fill(): void {
+    if (this.#gone || this.#peerFinished) return;
+    let wanted = true;
+    while (wanted) {
+      const bytes = this.#wire.act((channel) => channel.read(this.stream));
+      if (bytes === undefined) return;
+      this.receivedBytes += BigInt(bytes.length);
+      wanted = this.push(bytes);
+      this.#wire.act((channel) => channel.consumed(this.stream, bytes.length));
+    }
+  }
+}

@@ -1,0 +1,121 @@
+/** The streams of one session: those the peer asks for, joined to their targets; those we ask for, given to a caller. */
+import { connect } from 'node:net';
+import { pipeline } from 'node:stream/promises';
+import { containsTarget, type Target } from '../../protocol/capability/index.ts';
+import type { StreamEvent } from '../../protocol/channel/index.ts';
+import { assertNever, ShellstreamError } from '../../protocol/errors.ts';
+import { formatAddress } from '../../protocol/net/address.ts';
+import type { Reason } from '../../protocol/reasons.ts';
+import type { Clock } from '../base/clock.ts';
+import type { Admission } from '../enforcer/ports.ts';
+import { SessionStream } from './stream.ts';
+import type { SessionWire } from './wire.ts';
+
+const CONNECT_TIMEOUT_MS = 10_000;
+
+export class SessionStreams {
+  readonly #wire: SessionWire;
+  readonly #clock: Clock;
+  readonly #streams = new Map<number, SessionStream>();
+  /** Streams of ours that the peer has not answered yet. */
+  readonly #opening = new Map<number, { resolve(stream: SessionStream): void; reject(error: Error): void }>();
+
+  constructor(wire: SessionWire, clock: Clock) {
+    this.#wire = wire;
+    this.#clock = clock;
+  }
+
+  get all(): readonly SessionStream[] {
+    return [...this.#streams.values()];
+  }
+
+  /**
+   * A stream to a target behind the peer; resolves when the peer took it.
+   * @throws ShellstreamError STREAM_LIMIT, the reason of a drain, or the peer's reason
+   */
+  async open(target: Target): Promise<SessionStream> {
+    const id = this.#wire.act((channel) => channel.open(target));
+    this.#add(id, target, 'local');
+    return await new Promise((resolve, reject) => this.#opening.set(id, { resolve, reject }));
+  }
+
+  /** The peer asks for a stream: judged by what the session was granted and by the level that governs it now. */
+  accept(id: number, target: Target, judgement: StreamJudgement): void {
+    const refusal = refuse(target, judgement);
+    if (refusal === undefined) this.#join(this.#add(id, target, 'peer'));
+    else this.#wire.act((channel) => channel.reset(id, refusal));
+  }
+
+  handle(event: Exclude<StreamEvent, { type: 'stream-opened' }>): void {
+    const stream = this.#streams.get(event.stream);
+    if (stream === undefined) return;
+    switch (event.type) {
+      case 'stream-accepted':
+        this.#opening.get(event.stream)?.resolve(stream);
+        this.#opening.delete(event.stream);
+        return;
+      case 'stream-readable':
+        return stream.bytesArrived();
+      case 'stream-writable':
+        return stream.creditArrived();
+      case 'stream-finished':
+        return stream.peerFinished();
+      case 'stream-closed':
+        this.#opening.get(event.stream)?.reject(new ShellstreamError(event.reason));
+        this.#opening.delete(event.stream);
+        return stream.closedByPeer(event.reason);
+    }
+    assertNever(event);
+  }
+
+  /** The session is over. */
+  closeAll(reason: Reason): void {
+    for (const { reject } of this.#opening.values()) reject(new ShellstreamError(reason));
+    this.#opening.clear();
+    for (const stream of this.all) stream.closedByPeer(reason);
+  }
+
+  #add(stream: number, target: Target, openedBy: 'local' | 'peer'): SessionStream {
+    const added = new SessionStream(this.#wire, { stream, target, openedBy, openedAtMs: this.#clock.now() });
+    this.#streams.set(stream, added);
+    added.once('close', () => this.#streams.delete(stream));
+    // Whoever holds the stream sees the error there; one that nobody took up must not end the process.
+    added.on('error', () => undefined);
+    return added;
+  }
+
+  #join(stream: SessionStream): void {
+    const { address } = stream.target.prefix;
+    const { port } = stream.target;
+    const socket = connect({ host: formatAddress(address), port, allowHalfOpen: true }).setNoDelay(true);
+    const unreachable = (): void => void stream.destroy(new ShellstreamError('TARGET_UNREACHABLE'));
+    const timeout = this.#clock.after(CONNECT_TIMEOUT_MS, unreachable);
+    socket.once('error', unreachable);
+    stream.once('close', () => {
+      timeout.cancel();
+      // What the target was cut off from must not look whole to it.
+      if (stream.errored !== null || !socket.writableFinished) socket.resetAndDestroy();
+      else socket.destroySoon();
+    });
+    socket.once('connect', () => {
+      timeout.cancel();
+      this.#wire.act((channel) => channel.accept(stream.stream));
+      // Errors end both by the stream's own close.
+      Promise.all([pipeline(socket, stream), pipeline(stream, socket)]).catch(() => undefined);
+    });
+  }
+}
+
+/** What decides about a stream that the peer asks for. */
+export interface StreamJudgement {
+  readonly grant: Admission['grant'];
+  /** The lower of both ends' levels now. */
+  readonly level: number;
+}
+
+function refuse(target: Target, { grant, level }: StreamJudgement): Reason | undefined {
+  if (!grant.capabilities.includes('CONNECT')) return 'CAPABILITY_NOT_GRANTED';
+  const granted = grant.targets.find((candidate) => containsTarget(candidate, target));
+  if (granted === undefined) return 'TARGET_NOT_ALLOWED';
+  return level < granted.floor ? 'POSTURE_CHANGED' : undefined;
+}
