@@ -1,0 +1,121 @@
+/** Links, addresses and routes in maps, behaving as a Linux network namespace does. */
+import type { Prefix } from '../../../protocol/capability/model.ts';
+import { formatPrefix } from '../../../protocol/net/prefix.ts';
+import type { Link, NetworkLinks, Route } from '../ports.ts';
+import { checkInterfaceAddress, checkRoute, metricOf, networkFailed, routePlace, routeText } from '../route-rules.ts';
+
+export class MemoryNetwork implements NetworkLinks {
+  readonly #links = new Map<number, MemoryLink>();
+  readonly #routes = new Map<string, { readonly route: Route; readonly isOurs: boolean }>();
+  readonly #onUp = new Set<() => void>();
+  #lastIfindex = 0;
+
+  constructor() {
+    this.#link(this.plug('lo', true)).up = true;
+  }
+
+  async setUp(ifindex: number): Promise<void> {
+    this.#link(ifindex).up = true;
+    for (const listener of this.#onUp) listener();
+  }
+
+  async setDown(ifindex: number): Promise<void> {
+    this.#link(ifindex).up = false;
+    this.#flush(ifindex);
+  }
+
+  async addAddress(ifindex: number, address: Prefix): Promise<void> {
+    checkInterfaceAddress(address);
+    const { addresses } = this.#link(ifindex);
+    if (!addresses.some((known) => formatPrefix(known) === formatPrefix(address))) addresses.push(address);
+  }
+
+  async addRoutes(routes: readonly Route[]): Promise<void> {
+    routes.forEach(checkRoute);
+    for (const route of routes) {
+      if (!this.#link(route.ifindex).up) throw networkFailed(`add route ${routeText(route)}: the link is down`);
+      if (this.#routes.get(routePlace(route))?.isOurs === false) {
+        throw networkFailed(`add route ${routeText(route)}: another program has one there`);
+      }
+    }
+    for (const route of routes) this.#routes.set(routePlace(route), { route: asKept(route), isOurs: true });
+  }
+
+  async removeRoutes(routes: readonly Route[]): Promise<void> {
+    routes.forEach(checkRoute);
+    for (const route of routes) {
+      const kept = this.#routes.get(routePlace(route));
+      if (kept?.isOurs && routeText(kept.route) === routeText(route)) this.#routes.delete(routePlace(route));
+    }
+  }
+
+  async routes(): Promise<readonly Route[]> {
+    return [...this.#routes.values()].filter(({ isOurs }) => isOurs).map(({ route }) => route);
+  }
+
+  async links(): Promise<readonly Link[]> {
+    return [...this.#links].map(([ifindex, { name, up, loopback }]) => ({ ifindex, name, up, loopback }));
+  }
+
+  /** A new link, down; its number. For drivers of devices and for tests. The name must be free. */
+  plug(name: string, loopback = false): number {
+    if ([...this.#links.values()].some((link) => link.name === name)) throw networkFailed(`link ${name} is there`);
+    this.#lastIfindex += 1;
+    this.#links.set(this.#lastIfindex, { name, up: false, loopback, addresses: [] });
+    return this.#lastIfindex;
+  }
+
+  /** Takes a link away with its addresses and routes. Idempotent. */
+  unplug(ifindex: number): void {
+    this.#flush(ifindex);
+    this.#links.delete(ifindex);
+  }
+
+  isUp(ifindex: number): boolean {
+    return this.#links.get(ifindex)?.up ?? false;
+  }
+
+  addresses(ifindex: number): readonly Prefix[] {
+    return this.#link(ifindex).addresses;
+  }
+
+  /** A route as another program would put it there: for tests. */
+  addForeignRoute(route: Route): void {
+    this.#routes.set(routePlace(route), { route: asKept(route), isOurs: false });
+  }
+
+  /** Ours and others'. */
+  allRoutes(): readonly Route[] {
+    return [...this.#routes.values()].map(({ route }) => route);
+  }
+
+  /** Called after any link went up. */
+  onUp(listener: () => void): void {
+    this.#onUp.add(listener);
+  }
+
+  #link(ifindex: number): MemoryLink {
+    const link = this.#links.get(ifindex);
+    if (link === undefined) throw networkFailed(`there is no link ${ifindex}`);
+    return link;
+  }
+
+  /** The kernel does the same with the routes of a link that goes down. */
+  #flush(ifindex: number): void {
+    for (const [place, { route }] of this.#routes) if (route.ifindex === ifindex) this.#routes.delete(place);
+  }
+}
+
+interface MemoryLink {
+  readonly name: string;
+  up: boolean;
+  readonly loopback: boolean;
+  readonly addresses: Prefix[];
+}
+
+/** Without a metric that only says the default, and apart from what the caller may change later. */
+function asKept(route: Route): Route {
+  const { metric: _, ...rest } = structuredClone(route);
+  const metric = metricOf(route);
+  return metric === undefined ? rest : { ...rest, metric };
+}
