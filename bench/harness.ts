@@ -23,6 +23,11 @@ export interface Figure {
   readonly peers: readonly Contender[];
 }
 
+/** Everything that one command measures. The last figure bears the command's name. */
+export interface Bench extends AsyncDisposable {
+  readonly figures: readonly Figure[];
+}
+
 /** The last line of `--json`, in this shape. */
 export interface Report {
   readonly bench: string;

@@ -1,0 +1,71 @@
+/** `node bench/main.ts NAME [--json] [--runs N]`: measures ours and its peers in one interleaved run. */
+import { parseArgs } from 'node:util';
+import { type Bench, measure, type Report } from './harness.ts';
+
+const BENCHES: Readonly<Record<string, { readonly about: string; readonly open: () => Promise<Bench> }>> = {
+  flows: {
+    about: 'flow entries installed and activated a second; time of the filter per packet',
+    open: async () => (await import('./flows/index.ts')).openFlows(),
+  },
+};
+
+const DEFAULT_RUNS = 5;
+const MAX_RUNS = 1000;
+const USAGE = `usage: node bench/main.ts NAME [--json] [--runs N]\n\n${Object.entries(BENCHES)
+  .map(([name, { about }]) => `  ${name.padEnd(10)} ${about}\n`)
+  .join('')}`;
+
+process.exitCode = await main(process.argv.slice(2));
+
+async function main(argv: readonly string[]): Promise<0 | 1 | 2> {
+  const asked = parse(argv);
+  if (asked === 'help') {
+    process.stdout.write(USAGE);
+    return 0;
+  }
+  if (asked === undefined) {
+    process.stderr.write(USAGE);
+    return 2;
+  }
+  try {
+    await using bench = await asked.open();
+    for (const figure of bench.figures) {
+      const report = await measure(figure, asked.runs, (contender, run, value) => {
+        process.stderr.write(
+          `${figure.bench} ${run}/${asked.runs} ${contender}: ${value.toPrecision(4)} ${figure.unit}\n`,
+        );
+      });
+      process.stdout.write(asked.json ? `${JSON.stringify(report)}\n` : table(report));
+    }
+    return 0;
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
+    return 1;
+  }
+}
+
+function parse(argv: readonly string[]) {
+  try {
+    const { values, positionals } = parseArgs({
+      args: [...argv],
+      allowPositionals: true,
+      options: { json: { type: 'boolean' }, runs: { type: 'string' }, help: { type: 'boolean' } },
+    });
+    if (values.help === true) return 'help';
+    const [name = '', ...others] = positionals;
+    const bench = Object.hasOwn(BENCHES, name) ? BENCHES[name] : undefined;
+    const runs = Number(values.runs ?? DEFAULT_RUNS);
+    if (bench === undefined || others.length > 0) return undefined;
+    if (!Number.isInteger(runs) || runs < 1 || runs > MAX_RUNS) return undefined;
+    return { open: bench.open, json: values.json === true, runs };
+  } catch {
+    return undefined;
+  }
+}
+
+function table({ bench, unit, ours, peers, ratios, runs }: Report): string {
+  const rows = Object.entries(peers).map(
+    ([name, value]) => `  ${name.padEnd(20)} ${String(value).padStart(12)} ${unit}   ours / theirs ${ratios[name]}\n`,
+  );
+  return `${bench}, medians of ${runs}\n  ${'ours'.padEnd(20)} ${String(ours).padStart(12)} ${unit}\n${rows.join('')}`;
+}
