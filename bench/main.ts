@@ -7,6 +7,10 @@ const BENCHES: Readonly<Record<string, { readonly about: string; readonly open: 
     about: 'flow entries installed and activated a second; time of the filter per packet',
     open: async () => (await import('./flows/index.ts')).openFlows(),
   },
+  routes: {
+    about: 'adding, and restoring, 10,000 routes',
+    open: async () => (await import('./routes/index.ts')).openRoutes(),
+  },
 };
 
 const DEFAULT_RUNS = 5;

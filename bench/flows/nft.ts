@@ -1,5 +1,6 @@
 import type { Contender } from '../harness.ts';
-import { ENTRIES, governedNamespace, SESSIONS, TARGETS, target } from './workload.ts';
+import { governedNamespace } from '../host/governed-namespace.ts';
+import { ENTRIES, SESSIONS, TARGETS, target } from './workload.ts';
 
 /** A peer: the same entries as elements of one nftables set, all in one transaction of `nft -f -`, which is its best case. */
 export const nftSet: Contender = {

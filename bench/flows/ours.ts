@@ -3,7 +3,8 @@ import { createLinuxFlows, type LinuxFlows } from '../../src/dataplane/linux/flo
 import { kernelAddon } from '../../src/dataplane/linux/native.ts';
 import type { FlowRule, FlowSession } from '../../src/dataplane/ports.ts';
 import type { Contender } from '../harness.ts';
-import { ENTRIES, governedNamespace, SESSIONS, TARGETS, target } from './workload.ts';
+import { governedNamespace } from '../host/governed-namespace.ts';
+import { ENTRIES, SESSIONS, TARGETS, target } from './workload.ts';
 
 const LIFETIME_NS = 3_600_000_000_000n;
 const REPEAT = 200_000;
