@@ -6,6 +6,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../base/clock.ts';
+import { silentLogger } from '../base/logger.ts';
 import { FACTS, session, temporaryFolder } from '../control/fixtures.ts';
 import { MemoryGateway } from '../control/memory-view.ts';
 import type { Actor } from '../control/ports.ts';
@@ -35,7 +36,7 @@ beforeEach(async () => {
       access: { siteOwners: new Set([0]) },
       view,
       clock: systemClock,
-      log: { info() {}, warn() {}, error() {} },
+      log: silentLogger,
       credentialsOf: () => caller,
     }),
   );

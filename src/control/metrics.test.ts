@@ -115,14 +115,17 @@ describe('the gateway’s metrics', () => {
     await expect(registry.expose()).rejects.toThrow('stuck');
   });
 
-  it.skipIf(spawnSync('promtool', ['--version']).error !== undefined)('please promtool', async () => {
+  it('please a strict reader, and promtool where it is installed', async () => {
     const { view, registry, metrics } = gateway();
     view.open(session('s-1'));
     view.state('map', 3, 'outside');
     metrics.handshake('initiator', 'granted', 0.1);
     metrics.satCheck('cached', 'valid', 0.1);
     metrics.transition(3, 'done', 0.1);
-    const checked = spawnSync('promtool', ['check', 'metrics'], { input: await registry.expose(), encoding: 'utf8' });
+    const text = await registry.expose();
+    expect(parse(text).length).toBeGreaterThan(50);
+    const checked = spawnSync('promtool', ['check', 'metrics'], { input: text, encoding: 'utf8' });
+    if (checked.error !== undefined) return;
     expect({ status: checked.status, said: checked.stdout + checked.stderr }).toEqual({ status: 0, said: '' });
   });
 });

@@ -6,6 +6,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import type { Response } from '../../protocol/gen/shellstream/control/v1/control_pb.ts';
 import type { Clock } from '../base/clock.ts';
+import type { Logger } from '../base/logger.ts';
 import { type AccessRules, type Standing, standingOf } from './access.ts';
 import { type Ask, answer } from './answer.ts';
 import { serve, turnAway } from './connection.ts';
@@ -19,20 +20,13 @@ export interface ControlOptions {
   readonly access: AccessRules;
   readonly view: GatewayView;
   readonly clock: Clock;
-  readonly log: ControlLog;
-  /** SO_PEERCRED of the connection; undefined counts as a stranger. */
+  readonly log: Logger;
+  /** SO_PEERCRED of the connection; undefined, or a throw, counts as a stranger. */
   readonly credentialsOf: (socket: Socket) => Actor | undefined;
   /** Owners and observers together; observers get at most half. 64 unless told. */
   readonly mostConnections?: number;
   /** 30 s unless told. */
   readonly idleMs?: number;
-}
-
-/** The part of the daemon's logger that is used here. */
-export interface ControlLog {
-  info(message: string, fields: Record<string, unknown>): void;
-  warn(message: string, fields: Record<string, unknown>): void;
-  error(message: string, fields: Record<string, unknown>): void;
 }
 
 export interface ControlServer extends AsyncDisposable {
@@ -61,7 +55,7 @@ export async function startControl(options: ControlOptions): Promise<ControlServ
   };
 
   function accept(socket: Socket): void {
-    const by = options.credentialsOf(socket);
+    const by = credentialsOf(socket);
     const standing = standingOf(by, access);
     if (by === undefined || standing === undefined) {
       log.warn('a stranger at the control socket was refused', { uid: by?.uid, pid: by?.pid });
@@ -87,6 +81,16 @@ export async function startControl(options: ControlOptions): Promise<ControlServ
         watchers.add(watcher);
       },
     });
+  }
+
+  // Whoever hangs up before he is asked for must not bring the gateway down.
+  function credentialsOf(socket: Socket): Actor | undefined {
+    try {
+      return options.credentialsOf(socket);
+    } catch (error) {
+      log.warn('no peer credentials', { error });
+      return undefined;
+    }
   }
 
   // Each stranger holds a descriptor until he has read why; a crowd of them is not told.

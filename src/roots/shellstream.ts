@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 /** The process `shellstream`: gives the command line its world. A verb loads what only it needs. */
-import { readFileSync } from 'node:fs';
 import { systemClock } from '../base/clock.ts';
 import { main } from '../cli/main.ts';
 import { EXIT } from '../cli/world.ts';
+import { packageVersion } from './version.ts';
 
 const interruption = new AbortController();
 // Once each: a second signal ends a process that does not mind the first.
@@ -23,9 +23,3 @@ process.exitCode = await main(process.argv.slice(2), {
   connectSession: async (request, interrupted) => (await import('./connect.ts')).connectSession(request, interrupted),
   host: async () => (await import('../cli/doctor/real-host.ts')).realHost(systemClock),
 });
-
-function packageVersion(): string {
-  const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
-  const isManifest = typeof manifest === 'object' && manifest !== null && 'version' in manifest;
-  return isManifest ? String(manifest.version) : 'unknown';
-}

@@ -9,6 +9,7 @@ import type { Clock } from '../../base/clock.ts';
 import { loadConfig } from '../../base/config.ts';
 import { loadNativeCrypto } from '../../base/crypto-native.ts';
 import { nodeCrypto } from '../../base/crypto-node.ts';
+import { probeTunnelDriver } from '../../dataplane/linux/index.ts';
 import { kernelAddon } from '../../dataplane/linux/native.ts';
 import { connectWorkloadApi } from '../../identity/workload-api.ts';
 import type { Host, NativePart, TunnelProbe, WorkloadIdentity } from './host.ts';
@@ -115,13 +116,13 @@ async function whyNotLoaded(part: NativePart): Promise<string | undefined> {
   }
 }
 
-/** As the driver chooses: the kernel's WireGuard where there is one, else the embedded one, which needs a TUN device. */
+/** As the gateway chooses; the embedded driver needs a TUN device as well. */
 async function probeTunnel(): Promise<TunnelProbe> {
   try {
-    const { present, why } = kernelAddon().probeKernelWireguard();
-    if (present) return { driver: 'kernel', why };
+    const { kind, why } = probeTunnelDriver();
+    if (kind === 'kernel') return { driver: kind, why };
     const whyNoTun = await whyNotOpen('/dev/net/tun');
-    if (whyNoTun === undefined) return { driver: 'embedded', why };
+    if (whyNoTun === undefined) return { driver: kind, why };
     return { driver: 'none', why: `${why}; the embedded one has no /dev/net/tun: ${whyNoTun}` };
   } catch (error) {
     return { driver: 'none', why: words(error) };
