@@ -1,4 +1,4 @@
-import { generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
+import { constants, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { hostile, type TrustDomain } from '../../certs-dev/index.ts';
 import { SteppedClock, TemporaryDomains } from '../../certs-dev/testing.ts';
@@ -48,6 +48,14 @@ test('the peer cannot choose the algorithm: PKCS #1 v1.5 by an RSA key and P1363
   const p1363 = sign('sha256', message, { key: ec, dsaEncoding: 'ieee-p1363' });
   expect(() => verifyEvidenceSignature(svidOf(rsa), message, pkcs1)).toThrow('SVID_SIGNATURE');
   expect(() => verifyEvidenceSignature(svidOf(ec), message, p1363)).toThrow('SVID_SIGNATURE');
+});
+
+test('RSA-PSS has a salt of 32 bytes and no other', () => {
+  const key = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey;
+  const withSalt = (saltLength: number): Uint8Array =>
+    sign('sha256', message, { key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength });
+  verifyEvidenceSignature(svidOf(key), message, withSalt(32));
+  expect(() => verifyEvidenceSignature(svidOf(key), message, withSalt(20))).toThrow('SVID_SIGNATURE');
 });
 
 test('a key that no SVID may have signs nothing', () => {

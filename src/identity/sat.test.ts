@@ -156,6 +156,14 @@ describe('a SAT is refused', () => {
     expect(await refusal({ token, fresh: true })).toBe('SAT_INVALID');
   });
 
+  test('when fresh and the agent names another subject', async () => {
+    const token = peer.identity.jwt([audiences.bound]);
+    const validateSat = async (): Promise<SpiffeId> => id('spiffe://away.test/owner');
+    const doubting = new SpireSatVerifier({ source: { bundles: source.bundles, validateSat } });
+    const request = { token, subject, audiences, fresh: true, now: clock.now() };
+    await expect(doubting.verify(request)).rejects.toThrow('SAT_WRONG_SUBJECT');
+  });
+
   test('when fresh and the wait was given up', async () => {
     const token = peer.identity.jwt([audiences.bound]);
     expect(await refusal({ token, fresh: true, signal: AbortSignal.abort() })).toBe('SAT_UNVERIFIABLE');

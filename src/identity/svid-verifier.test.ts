@@ -33,6 +33,13 @@ test('a remembered chain is refused once it has expired', () => {
   expect(verifier.size).toBe(0);
 });
 
+test('a remembered chain is refused when the clock is set back to before its validity', () => {
+  const { chain } = domain.authority.issueSvid('spiffe://a.test/x', HOUR);
+  verifier.verify(chain);
+  clock.advance(-60_000);
+  expect(() => verifier.verify(chain)).toThrow('SVID_EXPIRED');
+});
+
 test('a remembered chain is refused once its authority left the bundle', () => {
   const { chain } = domain.authority.issueSvid('spiffe://a.test/x', HOUR);
   verifier.verify(chain);

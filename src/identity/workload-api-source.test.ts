@@ -150,6 +150,20 @@ describe('reconnection', () => {
     expect(source.health().state).toBe('unavailable');
   });
 
+  test('starts over at 0.1 s after a message', async () => {
+    await using source = await opened();
+    for (const round of [1, 2]) {
+      const before = source.current();
+      await domain.killAgent();
+      // Two streams that wait, and the domain's next rotation.
+      await until(() => clock.pending.length === 3);
+      expect(clock.pending.slice(0, 2), `round ${round}`).toEqual([100, 100]);
+      const back = changed(source, () => source.current() !== before && source.health().state === 'streaming');
+      await domain.startAgent();
+      await advancedUntil(back);
+    }
+  });
+
   test('never happens after the source was disposed, whose own abort is no failure', async () => {
     const source = await opened();
     await source[Symbol.asyncDispose]();
@@ -213,11 +227,15 @@ function changed(source: IdentitySource, condition: () => boolean): Promise<void
   return promise;
 }
 
-/** Resolves once health says this state; states are not announced, so the event loop is turned until then. */
 async function state(source: IdentitySource, wanted: IdentityHealth['state']): Promise<void> {
-  const signal = patience();
-  while (source.health().state !== wanted && !signal.aborted) await new Promise((resolve) => setImmediate(resolve));
+  await until(() => source.health().state === wanted);
   expect(source.health().state).toBe(wanted);
+}
+
+/** For what is not announced: turns the event loop until the condition holds, or patience ends. */
+async function until(condition: () => boolean): Promise<void> {
+  const signal = patience();
+  while (!condition() && !signal.aborted) await new Promise((resolve) => setImmediate(resolve));
 }
 
 /** Lets backoff timers fire until the promise resolves. */

@@ -120,16 +120,17 @@ export class WorkloadApiSource implements IdentitySource, AsyncDisposable {
   async #follow<T>(
     stream: 'x509' | 'jwt',
     open: (signal: AbortSignal) => AsyncIterable<T>,
-    accept: (value: T) => void,
+    accept: (value: T) => readonly IdentityChange[],
   ): Promise<void> {
     const { signal } = this.#stopped;
     let failures = 0;
     while (!signal.aborted) {
       try {
         for await (const value of open(signal)) {
-          accept(value);
+          const changes = accept(value);
           this.#streams[stream] = 'streaming';
           failures = 0;
+          for (const change of changes) this.#listeners.tell(change);
         }
         this.#fell(stream, 'unavailable', 'the stream ended');
       } catch (error) {
@@ -151,7 +152,7 @@ export class WorkloadApiSource implements IdentitySource, AsyncDisposable {
     this.#lastError = error;
   }
 
-  #acceptContext({ identities, bundles }: X509Context): void {
+  #acceptContext({ identities, bundles }: X509Context): readonly IdentityChange[] {
     const wanted = this.#options.spiffeId;
     const identity = wanted === undefined ? identities[0] : identities.find(({ spiffeId }) => spiffeId === wanted);
     if (identity === undefined)
@@ -159,13 +160,12 @@ export class WorkloadApiSource implements IdentitySource, AsyncDisposable {
     this.#identity = identity;
     this.#identityUpdatedAt = this.#options.clock.now();
     this.#bundles = { ...this.#bundles, x509: bundles };
-    this.#listeners.tell('identity');
-    this.#listeners.tell('bundles');
+    return ['identity', 'bundles'];
   }
 
-  #acceptJwtBundles(jwt: ReadonlyMap<string, JwtBundle>): void {
+  #acceptJwtBundles(jwt: ReadonlyMap<string, JwtBundle>): readonly IdentityChange[] {
     this.#bundles = { ...this.#bundles, jwt };
-    this.#listeners.tell('bundles');
+    return ['bundles'];
   }
 }
 

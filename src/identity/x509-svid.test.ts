@@ -1,10 +1,13 @@
 import { generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { OctetString } from '@peculiar/asn1-schema';
 import {
+  Extension,
   GeneralName,
   GeneralSubtree,
   GeneralSubtrees,
   id_ce_nameConstraints,
+  id_ce_subjectAltName,
   KeyUsageFlags,
   Name,
   NameConstraints,
@@ -149,6 +152,25 @@ describe('a leaf is refused', () => {
     );
   });
 
+  test('with a URI in constructed form, which other readers take for one', () => {
+    const value = Buffer.concat([Buffer.from([0x30, 0x14, 0xa6, 0x12]), Buffer.from('spiffe://a.test/xy')]);
+    const names = new Extension({
+      extnID: id_ce_subjectAltName,
+      critical: false,
+      extnValue: new OctetString(new Uint8Array(value).buffer),
+    });
+    const { chain } = hostile.issueShaped(domain, clock, '/x', { uris: [], extra: [names] });
+    expect(verdict(chain, own(), clock.now())).toBe('strict-der');
+  });
+
+  test('that names one signature algorithm in what is signed and another outside', () => {
+    const [leaf = new Uint8Array()] = domain.authority.issueSvid('spiffe://a.test/x', HOUR).chain;
+    const changed = Buffer.from(leaf);
+    const ecdsaWithSha256 = Buffer.from('06082a8648ce3d040302', 'hex');
+    changed[changed.lastIndexOf(ecdsaWithSha256) + ecdsaWithSha256.length - 1] = 3;
+    expect(verdict([changed], own(), clock.now())).toBe('one-signature-algorithm');
+  });
+
   test('with bytes behind it', () => {
     const { chain } = domain.authority.issueSvid('spiffe://a.test/x', HOUR);
     expect(verdict([Buffer.concat([chain[0] ?? new Uint8Array(), Buffer.from([0])])], own(), clock.now())).toBe(
@@ -176,6 +198,29 @@ describe('trust is refused', () => {
     const { chain } = other.authority.issueSvid('spiffe://b.test/x', HOUR);
     expect(verdict(chain, own(), clock.now())).toBe('bundle-at-hand');
     expect(verdict(chain, both(), clock.now())).toBe('accepted');
+  });
+
+  test('when the bundle holds a certificate that is no authority and it signed the leaf', () => {
+    const workload = domain.authority.issueSvid('spiffe://a.test/x', HOUR);
+    const [certificate = new Uint8Array()] = workload.chain;
+    const issuer = { privateKey: workload.privateKey, certificate, subject: 'workload' };
+    const [leaf = new Uint8Array()] = hostile.issueBelow(issuer, clock, 'spiffe://a.test/owner').chain;
+    expect(verdict([leaf], bundlesOf(['a.test', certificate]), clock.now())).toBe('issued-by-an-authority');
+  });
+
+  test('when the authority has a critical extension nobody knows: it may limit what it signs', () => {
+    const limited = hostile.issueIntermediate(domain, clock, { extra: [hostile.unknownCriticalExtension()] });
+    const [leaf = new Uint8Array()] = hostile.issueBelow(limited, clock, 'spiffe://a.test/x').chain;
+    expect(verdict([leaf], bundlesOf(['a.test', limited.certificate]), clock.now())).toBe('issued-by-an-authority');
+  });
+
+  test('when the leaf names another issuer than the one whose key signed it', () => {
+    const [leaf = new Uint8Array()] = hostile.issueBelow(
+      { ...domain.authority.x509, subject: 'another' },
+      clock,
+      'spiffe://a.test/x',
+    ).chain;
+    expect(verdict([leaf], own(), clock.now())).toBe('issued-by-an-authority');
   });
 
   test('when the authority itself has expired', () => {
