@@ -1,0 +1,140 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { stringify } from 'yaml';
+import type { Entry, EntryOptions, TrustDomain } from '../../certs-dev/index.ts';
+import type { Namespace } from '../support/namespaces.ts';
+import { attempt, type Finished, type Running, start } from '../support/processes.ts';
+
+export interface SiteOptions {
+  readonly instance: string;
+  readonly namespace: Namespace;
+  readonly directory: string;
+  readonly domain: TrustDomain;
+  /** The gateway's own entry. */
+  readonly gateway: Entry;
+  readonly tunnelAddress: string;
+  readonly accord: string;
+  readonly peers: readonly object[];
+  readonly leaseSeconds: number;
+}
+
+const SHELLSTREAM = fileURLToPath(new URL('../../src/roots/shellstream.ts', import.meta.url));
+
+/** One site of the lab: its gateway process, its console, its people. */
+export class Site implements AsyncDisposable {
+  readonly options: SiteOptions;
+  readonly configPath: string;
+  readonly socket: string;
+  #gateway: Running | undefined;
+
+  constructor(options: SiteOptions) {
+    this.options = options;
+    this.configPath = join(options.directory, 'config.yaml');
+    this.socket = join(options.directory, 'run', 'control.sock');
+  }
+
+  get namespace(): Namespace {
+    return this.options.namespace;
+  }
+
+  /** The tunnel's interface; WireGuard's control socket has its name too. */
+  get interfaceName(): string {
+    return `shs${this.options.instance}-0`;
+  }
+
+  get pins(): string {
+    return `/sys/fs/bpf/shellstream/${this.options.instance}`;
+  }
+
+  /** The gateway's process. */
+  get gateway(): Running {
+    if (this.#gateway === undefined) throw new Error(`the gateway of ${this.options.domain.name} was not started`);
+    return this.#gateway;
+  }
+
+  /** Starts the gateway; resolves when it is ready. `changes` go over the configuration. */
+  async start(changes: object = {}): Promise<void> {
+    const { directory, gateway, domain, instance, accord, tunnelAddress, peers, leaseSeconds } = this.options;
+    await mkdir(directory, { recursive: true });
+    const accordPath = join(directory, 'accord.yaml');
+    await writeFile(accordPath, accord);
+    const config = {
+      apiVersion: 'shellstream/v1',
+      instance,
+      site: { trustDomain: domain.name },
+      workloadApi: { socket: gateway.socketPath },
+      accord: { file: accordPath },
+      wireguard: { addresses: [tunnelAddress] },
+      posture: { leaseSeconds },
+      mesh: { peers },
+      control: { socket: this.socket },
+      stateDirectory: join(directory, 'state'),
+      runtimeDirectory: join(directory, 'run'),
+      ...changes,
+    };
+    await writeFile(this.configPath, stringify(config));
+    this.#gateway = this.inside(process.execPath, [SHELLSTREAM, 'gateway', '--config', this.configPath]);
+    await this.#gateway.line(/"msg":"ready"/);
+  }
+
+  /** SIGKILL: nothing of the gateway gets to run any more. */
+  async kill(): Promise<void> {
+    process.kill(this.gateway.pid, 'SIGKILL');
+    await this.gateway.finished;
+    this.#gateway = undefined;
+  }
+
+  async stop(): Promise<void> {
+    await this.#gateway?.[Symbol.asyncDispose]();
+    this.#gateway = undefined;
+  }
+
+  /**
+   * A process in this site's network, but in the mounts of the host: BPF pins stay where everybody finds them
+   * (`ip netns exec` would give it a /sys of its own).
+   */
+  inside(command: string, args: readonly string[]): Running {
+    return start('nsenter', [`--net=${this.namespace.path}`, command, ...args]);
+  }
+
+  /** A verb of the command line on this site's console; any exit code is an answer. */
+  shellstream(...args: readonly string[]): Promise<Finished> {
+    const [verb = '', ...rest] = args;
+    return this.#run([verb, ...rest, '--socket', this.socket]);
+  }
+
+  /** As `shellstream` with --json, parsed. Rejects when it fails. */
+  async json(...args: readonly string[]): Promise<Json> {
+    const { code, stdout, stderr } = await this.shellstream(...args, '--json');
+    if (code !== 0) throw new Error(`shellstream ${args.join(' ')}: code ${code}\n${stdout}${stderr}`);
+    return JSON.parse(stdout);
+  }
+
+  /** Somebody of this site: an identity of its own, with a Workload API socket. */
+  person(options: EntryOptions): Promise<Entry> {
+    return this.options.domain.register(options);
+  }
+
+  /** `shellstream connect` as that person. */
+  connect(person: Entry, ...args: readonly string[]): Promise<Finished> {
+    return this.#run(['connect', '--workload-api', person.socketPath, ...args]);
+  }
+
+  startConnect(person: Entry, ...args: readonly string[]): Running {
+    return this.inside(process.execPath, [SHELLSTREAM, 'connect', '--workload-api', person.socketPath, ...args]);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  #run(args: readonly string[]): Promise<Finished> {
+    const inside = [`--net=${this.namespace.path}`, process.execPath, SHELLSTREAM, ...args];
+    return attempt('nsenter', inside, { timeoutMs: 30_000 });
+  }
+}
+
+/** What a console says; a test asks for what it knows to be there. */
+// biome-ignore lint/suspicious/noExplicitAny: JSON of another process
+export type Json = any;
