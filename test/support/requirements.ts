@@ -2,8 +2,7 @@
  * What a test needs of its host. Outside CI a test whose need is not met is skipped, with the need and the reason in the
  * report; where CI is set it fails, so that a checker which cannot check is never green.
  *
- *     describeWith(['root', 'bpf'], 'flow enforcement', () => { ... });   // a whole suite
- *     test('drops it', async (context) => { requireRoot(context); ... }); // one test
+ *     describeWith(['root', 'bpf'], 'flow enforcement', () => { ... });
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, globSync } from 'node:fs';
@@ -12,22 +11,6 @@ import { describe, test } from 'vitest';
 import { isCi } from './ci.ts';
 
 export type Requirement = keyof typeof PROBES;
-
-/** The part of vitest's test context that a skip needs. */
-export interface Skippable {
-  skip(note?: string): never;
-}
-
-export const requireRoot = (context: Skippable): void => needs(context, 'root');
-export const requireBpf = (context: Skippable): void => needs(context, 'root', 'bpf');
-
-/** Skips the test, or fails it in CI, unless the host has all of these. */
-export function needs(context: Skippable, ...requirements: Requirement[]): void {
-  const note = unmet(requirements);
-  if (note === undefined) return;
-  if (isCi()) throw new Error(note);
-  context.skip(note);
-}
 
 /** A suite that exists only where the host has all of these; elsewhere one skipped, or in CI failed, test stands for it. */
 export function describeWith(requirements: readonly Requirement[], name: string, body: () => void): void {
