@@ -15,7 +15,8 @@ export const WEBSOCKET_LIMITS = {
   // A record in thousands of slivers costs more to keep than to send.
   maxFragments: 64,
   maxBufferedChunks: 4_096,
-  maxPendingAutoPongs: 4,
+  // Answers to pings that a peer does not read; then it is cut.
+  maxPendingAutoPongs: 16,
   // How long a peer that does not answer our close is waited for, milliseconds.
   closeTimeout: 2_000,
 } as const;
