@@ -156,6 +156,18 @@ struct {
 	__uint(max_entries, 1 << 18);
 } shell_events SEC(".maps");
 
+struct reading {
+	__u64 tick;
+	__u64 now_ns; /* BOOTTIME */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct reading);
+} clock_readings SEC(".maps");
+
 struct event_budget {
 	__u64 window_ns;
 	__u64 spent;

@@ -6,6 +6,7 @@
 #ifndef SHELLSTREAM_OUTER_H
 #define SHELLSTREAM_OUTER_H
 
+#include "clock.h"
 #include "flow.h"
 #include "posture.h"
 #include "report.h"
@@ -62,7 +63,7 @@ static __noinline int static_passes(const struct flow_key *key, const struct pac
 
 static __always_inline int outer(struct __sk_buff *skb, __u8 direction)
 {
-	__u64 now = bpf_ktime_get_boot_ns();
+	__u64 now = boot_now();
 	__u32 ifindex = skb->ifindex;
 	struct iface *settings;
 	struct packet p = {};

@@ -7,6 +7,7 @@
  *   posture.h  the node's level          policy.h   which grant covers a new flow?
  *   flow.h     what grants opened        inner.h    ICMP errors
  *   mss.h      TCP's segment size        report.h   counters, denials
+ *   clock.h    BOOTTIME, cheaply
  *   tunnel.h, outer.h  the two kinds of interface        maps.h, layout.h  maps, their keys and values
  */
 #include "maps.h"
@@ -14,16 +15,29 @@
 #include "outer.h"
 #include "tunnel.h"
 
+/* Devices without an Ethernet header: WireGuard, TUN. */
 SEC("classifier")
 int tunnel_in(struct __sk_buff *skb)
 {
-	return tunnel(skb, DIRECTION_IN);
+	return tunnel(skb, DIRECTION_IN, 0);
 }
 
 SEC("classifier")
 int tunnel_out(struct __sk_buff *skb)
 {
-	return tunnel(skb, DIRECTION_OUT);
+	return tunnel(skb, DIRECTION_OUT, 0);
+}
+
+SEC("classifier")
+int tunnel_ether_in(struct __sk_buff *skb)
+{
+	return tunnel(skb, DIRECTION_IN, 1);
+}
+
+SEC("classifier")
+int tunnel_ether_out(struct __sk_buff *skb)
+{
+	return tunnel(skb, DIRECTION_OUT, 1);
 }
 
 SEC("classifier")

@@ -3,6 +3,7 @@
 #ifndef SHELLSTREAM_TUNNEL_H
 #define SHELLSTREAM_TUNNEL_H
 
+#include "clock.h"
 #include "inner.h"
 #include "mss.h"
 #include "policy.h"
@@ -70,20 +71,17 @@ static __always_inline enum cause judge_flow(struct packet *p, struct flow_key *
 	return fresh == NO_FLOW ? known : fresh;
 }
 
-static __always_inline int tunnel(struct __sk_buff *skb, __u8 direction)
+static __always_inline int tunnel(struct __sk_buff *skb, __u8 direction, int ethernet)
 {
-	__u64 now = bpf_ktime_get_boot_ns();
+	__u64 now = boot_now();
 	struct moment m = { .now = now, .level = node_level(now), .lease_stands = lease_stands(now) };
 	struct decision d = { .cause = NO_FLOW, .session_slot = NO_SESSION };
 	__u32 ifindex = skb->ifindex;
-	struct iface *settings = bpf_map_lookup_elem(&iface, &ifindex);
 	struct packet p = {};
 	struct flow_key key;
 	enum cause cause = NO_FLOW;
 
-	if (!settings || settings->kind != IFACE_TUNNEL)
-		goto denied;
-	switch (parse(skb, settings->ethernet, &p)) {
+	switch (parse(skb, ethernet, &p)) {
 	case PACKET_FLOW:
 		flow_key_of(&p, ifindex, direction, &key);
 		cause = judge_flow(&p, &key, &d, &m, direction);
@@ -94,7 +92,7 @@ static __always_inline int tunnel(struct __sk_buff *skb, __u8 direction)
 	case PACKET_ARP:
 		return TC_ACT_UNSPEC;
 	case PACKET_NEIGHBOUR:
-		if (settings->ethernet)
+		if (ethernet)
 			return TC_ACT_UNSPEC;
 		break;
 	case PACKET_ROUTER:
@@ -106,11 +104,13 @@ static __always_inline int tunnel(struct __sk_buff *skb, __u8 direction)
 	}
 	if (cause == PASS) {
 		count_passed(skb, d.session_slot);
-		if (p.tcp_flags & TCP_SYN)
-			clamp_mss(skb, &p, settings->mtu);
+		if (p.tcp_flags & TCP_SYN) {
+			struct iface *settings = bpf_map_lookup_elem(&iface, &ifindex);
+
+			clamp_mss(skb, &p, settings ? settings->mtu : 0);
+		}
 		return TC_ACT_UNSPEC;
 	}
-denied:
 	report_denial(skb, &p, cause, direction, d.session_slot);
 	return TC_ACT_SHOT;
 }
