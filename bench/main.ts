@@ -7,6 +7,10 @@ const BENCHES: Readonly<Record<string, { readonly about: string; readonly open: 
     about: 'flow entries installed and activated a second; time of the filter per packet',
     open: async () => (await import('./flows/index.ts')).openFlows(),
   },
+  tunnels: {
+    about: '1,000 WireGuard peers configured; one TCP stream through the embedded device',
+    open: async () => (await import('./tunnels/index.ts')).openTunnels(),
+  },
   routes: {
     about: 'adding, and restoring, 10,000 routes',
     open: async () => (await import('./routes/index.ts')).openRoutes(),
