@@ -5,7 +5,7 @@ import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ShellstreamError } from '../../protocol/errors.ts';
-import { describeWith, needs } from '../../test/support/requirements.ts';
+import { describeWith } from '../../test/support/requirements.ts';
 import { peerCredentialsOf } from '../dataplane/linux/index.ts';
 import { connectControl } from './client.ts';
 import { ControlWorld, reason, request, seenByServer, settled } from './control-world.ts';
@@ -288,9 +288,10 @@ describeWith(['root'], 'a process of uid 65534', () => {
     expect(await dial({})).toBe('open');
     expect(await dial({ uid: 65534, gid: 65534 })).toBe('EACCES');
   });
+});
 
-  it('that can open it all the same is refused by its peer credentials', async (context) => {
-    needs(context, 'addon kernel');
+describeWith(['root', 'addon kernel'], 'a process of uid 65534 that can open the socket all the same', () => {
+  it('is refused by its peer credentials', async () => {
     await world.start({ credentialsOf: peerCredentialsOf });
     for (const [path, mode] of [
       [world.folder, 0o755],

@@ -5,7 +5,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { requireRoot } from '../../test/support/requirements.ts';
+import { describeWith } from '../../test/support/requirements.ts';
 import { ControlWorld } from './control-world.ts';
 import { startControl } from './server.ts';
 
@@ -73,16 +73,17 @@ describe('the socket’s path', () => {
     ).rejects.toThrow(/no folder/);
   });
 
-  it('is refused in a folder of another user', async (context) => {
-    requireRoot(context);
-    await mkdir(join(world.folder, 'test'), { mode: 0o700 });
-    await chown(join(world.folder, 'test'), 65534, 65534);
-    await expect(startControl(world.options())).rejects.toThrow(/another user/);
-  });
-
   it('is refused when it does not fit in a socket address', async () => {
     await expect(startControl({ ...world.options(), path: join(world.folder, 'x'.repeat(98)) })).rejects.toThrow(
       /98 bytes/,
     );
+  });
+});
+
+describeWith(['root'], 'the socket’s path as root', () => {
+  it('is refused in a folder of another user', async () => {
+    await mkdir(join(world.folder, 'test'), { mode: 0o700 });
+    await chown(join(world.folder, 'test'), 65534, 65534);
+    await expect(startControl(world.options())).rejects.toThrow(/another user/);
   });
 });
