@@ -72,6 +72,12 @@ describe('nothing secret is in a log line:', () => {
     }
   });
 
+  it('but the id of a token is there, since revocations name it', () => {
+    const { log, text } = capture();
+    log.info('revoked', { tokenId: 'f00d', hasToken: true });
+    expect(text()).toContain('"tokenId":"f00d","hasToken":true');
+  });
+
   it('a token inside the message', () => {
     const { log, text } = capture();
     log.info(`refused ${TOKEN}`);

@@ -59,7 +59,9 @@ function wrap(pinoLogger: PinoLogger): Logger {
   };
 }
 
-const SECRET_NAME = /secret|token|password|passphrase|authorization|cookie|private|preshared|psk|^sat$|^jwt$|^key$/i;
+/** A token's id is the hash by which revocations name it: no secret, and wanted in the log. */
+const SECRET_NAME =
+  /secret|token(?!_?id$)|password|passphrase|authorization|cookie|private|preshared|psk|^sat$|^jwt$|^key$/i;
 /** A compact JWS or JWE anywhere in a text: whoever reads the log could present it. */
 const TOKEN = /\beyJ[\w-]{8,}\.[\w-]+\.[\w.-]*/g;
 /** A peer that puts a megabyte into a field must not put it into every log line. */
