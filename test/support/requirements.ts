@@ -2,7 +2,8 @@
  * What a test needs of its host. Outside CI a test whose need is not met is skipped, with the need and the reason in the
  * report; where CI is set it fails, so that a checker which cannot check is never green.
  *
- *     describeWith(['root', 'bpf'], 'flow enforcement', () => { ... });
+ *     describeWith(['root', 'bpf'], 'flow enforcement', () => { ... }); // a whole suite
+ *     test('drops it', (context) => { needs(context, 'root'); ... });   // one test
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, globSync } from 'node:fs';
@@ -12,6 +13,21 @@ import { isCi } from './ci.ts';
 
 export type Requirement = keyof typeof PROBES;
 
+/** The part of vitest's test context that a skip needs. */
+export interface Skippable {
+  skip(note?: string): never;
+}
+
+/** Skips the test, or fails it in CI, unless the host has all of these. */
+export function needs(context: Skippable, ...requirements: Requirement[]): void {
+  const note = unmet(requirements);
+  if (note === undefined) return;
+  if (isCi()) throw new Error(note);
+  context.skip(note);
+}
+
+export const requireRoot = (context: Skippable): void => needs(context, 'root');
+
 /** A suite that exists only where the host has all of these; elsewhere one skipped, or in CI failed, test stands for it. */
 export function describeWith(requirements: readonly Requirement[], name: string, body: () => void): void {
   const note = unmet(requirements);
@@ -19,10 +35,7 @@ export function describeWith(requirements: readonly Requirement[], name: string,
     describe(name, body);
     return;
   }
-  test(name, (context) => {
-    if (isCi()) throw new Error(note);
-    context.skip(note);
-  });
+  test(name, (context) => needs(context, ...requirements));
 }
 
 /** `undefined` when all are met, else what is missing and why. */
