@@ -45,6 +45,8 @@ export interface SessionListener {
 
 /** The initiator attests again when this part of what is left has passed. */
 const REATTEST_AFTER = 0.6;
+/** How long a peer's DRAIN may be behind its POSTURE. */
+const LAST_WORD_MS = 500;
 
 export class Session {
   readonly role: 'initiator' | 'responder';
@@ -61,6 +63,8 @@ export class Session {
   #effective: PostureLevel;
   #expiry: Timer | undefined;
   #renewal: Timer | undefined;
+  #lastWord: Timer | undefined;
+  #drainedByPeer = false;
   #end: { readonly reason: Reason; readonly released: Promise<void> } | undefined;
 
   /** `approach` for an initiator: what it asks for again when it attests again. */
@@ -100,8 +104,14 @@ export class Session {
     });
     this.#watchDeadlines();
     if (admission.tunnelGeneration !== undefined) this.#reportTunnel(admission.tunnelGeneration);
-    this.postureChanged();
+    if (this.#isOutdated) this.ownPostureChanged();
     this.#wire.resume();
+  }
+
+  /** Whether a level changed between the grant's decision and now. */
+  get #isOutdated(): boolean {
+    const { posture } = this.#parts;
+    return negotiate({ initiator: posture.level, responder: this.#peerLevel }).effective !== this.#effective;
   }
 
   get id(): string {
@@ -136,46 +146,57 @@ export class Session {
     return this.#wire;
   }
 
-  /** Our own level changed: the peer is told, then the session is judged. */
+  /**
+   * Our own level changed. A session that ends with it says so in its DRAIN, which carries the level; a POSTURE before
+   * it would have the peer end the session first, without ever seeing why.
+   */
   ownPostureChanged(): void {
     if (this.#end !== undefined) return;
+    const verdict = this.#judge();
     const { level, epoch } = this.#parts.posture;
-    this.#wire.send({ type: 'POSTURE', level, epoch });
-    this.postureChanged();
+    if (verdict?.kind !== 'end') this.#wire.send({ type: 'POSTURE', level, epoch });
+    if (verdict !== undefined) this.#obey(verdict);
   }
 
-  /** Judges the session under the level that governs it now. Flows need none of this: their floors act in the kernel. */
-  postureChanged(): void {
+  /** The peer's level changed: it tells with DRAIN what ends by it, and has that long before we end it ourselves. */
+  #peerPostureChanged(): void {
+    const verdict = this.#judge();
+    if (verdict?.kind === 'end') this.#lastWord ??= this.#parts.clock.after(LAST_WORD_MS, () => this.#obey(verdict));
+    else if (verdict !== undefined) this.#obey(verdict);
+  }
+
+  /** What the level that governs now does to the session. Flows need none of this: their floors act in the kernel. */
+  #judge(): SessionVerdict | undefined {
     const from = this.#effective;
     const to = negotiate({ initiator: this.#parts.posture.level, responder: this.#peerLevel }).effective;
     this.#effective = to;
-    if (to === from || this.#end !== undefined) return;
+    if (to === from || this.#end !== undefined) return undefined;
     this.#listener.levelChanged?.(this);
     const { accord } = this.#parts;
-    if (accord === undefined) return this.#followPeer(to);
+    // Without rules of our own the other side judges; we owe it a fresh attestation where it asks for one.
+    if (accord === undefined) return { kind: 'keep', reattest: freshSatRequired(to) && !freshSatRequired(from) };
     const { offer, grant, peer } = this.#admission;
     // An initiator was not told its tier; the responder judges by it.
-    const tier = peer.tier ?? 'site_owner';
-    const verdict = judgeSession(accord, { type: offer.sessionType, tier, grant }, from, to);
+    return judgeSession(accord, { type: offer.sessionType, tier: peer.tier ?? 'site_owner', grant }, from, to);
+  }
+
+  #obey(verdict: SessionVerdict): void {
     switch (verdict.kind) {
       case 'keep':
         if (verdict.reattest) this.#reattestation.start();
         return;
-      case 'narrow':
-        this.#admission = { ...this.#admission, grant: { ...grant, capabilities: verdict.capabilities } };
+      case 'narrow': {
+        const grant = { ...this.#admission.grant, capabilities: verdict.capabilities };
+        this.#admission = { ...this.#admission, grant };
         if (verdict.reattest) this.#reattestation.start();
         return;
+      }
       case 'drain':
         return this.drain(verdict.reason, verdict.deadlineMs);
       case 'end':
         return this.drain(verdict.reason, 0);
     }
     assertNever(verdict);
-  }
-
-  /** Without rules of our own: the other side judges, and all we owe it is a fresh attestation where it asks for one. */
-  #followPeer(level: PostureLevel): void {
-    if (freshSatRequired(level)) this.#reattestation.start();
   }
 
   /** The round trip is told as an event. */
@@ -222,8 +243,11 @@ export class Session {
       case 'stream-closed':
         return this.streams.handle(event);
       case 'posture':
-        return this.#peerPosture(event.level, event.epoch);
+        if (this.#noteLevel(event.level, event.epoch)) this.#peerPostureChanged();
+        return;
       case 'drain':
+        this.#drainedByPeer = true;
+        if (event.level !== undefined) this.#noteLevel(event.level, event.epoch);
         return this.#listener.drainReceived?.(this, event);
       case 'drained':
         return;
@@ -238,18 +262,18 @@ export class Session {
       case 'round-trip':
         return this.#listener.roundTrip?.(this, event.ms);
       case 'closed':
-        return this.#ended(event.reason, event.by === 'peer', event.detail);
+        return this.#ended(event.reason, event.by === 'peer' || this.#drainedByPeer, event.detail);
     }
     assertNever(event);
   }
 
-  #peerPosture(level: PostureLevel, epoch: bigint): void {
-    // An old POSTURE replayed inside the session cannot be; one that crossed with a GRANT can.
-    if (epoch <= this.#peerEpoch) return;
+  /** False for what is old: a POSTURE that crossed with a GRANT. */
+  #noteLevel(level: PostureLevel, epoch: bigint): boolean {
+    if (epoch <= this.#peerEpoch) return false;
     this.#peerEpoch = epoch;
     this.#peerLevel = level;
     this.#supervise(this.#parts.enforcer.setPeerLevel(this.id, level));
-    this.postureChanged();
+    return true;
   }
 
   #adopt(renewed: Admission): void {
@@ -259,7 +283,7 @@ export class Session {
     this.#watchDeadlines();
     if (renewed.tunnelGeneration !== undefined) this.#reportTunnel(renewed.tunnelGeneration);
     this.#listener.attestedAgain?.(this);
-    this.postureChanged();
+    this.#peerPostureChanged();
   }
 
   #watchDeadlines(): void {
@@ -281,6 +305,7 @@ export class Session {
     if (this.#end !== undefined) return;
     this.#expiry?.cancel();
     this.#renewal?.cancel();
+    this.#lastWord?.cancel();
     this.#reattestation.abandon();
     this.streams.closeAll(reason);
     this.#end = { reason, released: this.#parts.enforcer.release(this.id, reason) };
