@@ -43,12 +43,15 @@ export function networkContract(makeWorld: () => Promise<NetworkWorld>): void {
       for (const text of ['10.9.0.1/24', '10.9.0.1/24', 'fd09::1/64', 'fd09::1/64']) {
         await world.network.addAddress(world.ifindex, parseInterfaceAddress(text));
       }
+      const sound = parseInterfaceAddress('10.9.0.1/24');
       const refused = [
-        world.network.addAddress(4_000_000, parseInterfaceAddress('10.9.0.1/24')),
-        world.network.addAddress(world.ifindex, { address: new Uint8Array(5), length: 8 }),
-        world.network.addAddress(world.ifindex, { address: new Uint8Array(4), length: 33 }),
-      ];
-      for (const refusal of refused) await expect(refusal).rejects.toMatchObject({ reason: 'DATAPLANE_FAILED' });
+        [4_000_000, sound],
+        [world.ifindex, { address: new Uint8Array(5), length: 8 }],
+        [world.ifindex, { address: new Uint8Array(4), length: 33 }],
+      ] as const;
+      for (const [ifindex, address] of refused) {
+        await expect(world.network.addAddress(ifindex, address)).rejects.toMatchObject({ reason: 'DATAPLANE_FAILED' });
+      }
     });
   });
 

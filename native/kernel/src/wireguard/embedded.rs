@@ -1,7 +1,9 @@
 //! WireGuard in this process, on gotatun. For hosts whose kernel has none.
 
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use gotatun::device::{Device, DeviceBuilder, Peer as GotatunPeer};
 use gotatun::x25519::{PublicKey, StaticSecret};
@@ -13,14 +15,19 @@ use tokio::sync::RwLock;
 use super::peers::{key, Peer, PeerRow, PeerState, PeerStateRow};
 use super::tun::{self, Tun};
 use super::uapi::{self, ControlSocket, Status};
-use super::udp::ReusedSocket;
+use super::udp::{Origin, ReusedSocket};
 use crate::background::{promise, promise_blocking, runtime};
 use crate::ebpf::inside::Inside;
 use crate::errors::{KernelError, Result};
 use crate::netlink::links;
 use crate::netlink::socket::Netlink;
 
-type Running = Device<(ReusedSocket, Tun, Tun)>;
+/// A device that runs, and when each of its peers last proved in a handshake that it knows the pre-shared key.
+struct Running {
+    device: Device<(ReusedSocket, Tun, Tun)>,
+    /// Locked around removals too, or a reader could keep what a removed peer proved for the one added after it.
+    proved: tokio::sync::Mutex<HashMap<[u8; 32], Instant>>,
+}
 
 #[napi]
 pub struct EmbeddedTunnel {
@@ -62,12 +69,12 @@ impl EmbeddedTunnel {
 
         let _entered = runtime.enter();
         let listen_port = socket.port()?;
-        let device = Arc::new(RwLock::new(None));
+        let device = Arc::new(RwLock::new(None::<Running>));
         let watched = Arc::downgrade(&device);
         let control = ControlSocket::open(&name, move || {
             let watched = watched.clone();
             async move {
-                let peers = states(watched.upgrade()?.read().await.as_ref()?).await;
+                let peers = watched.upgrade()?.read().await.as_ref()?.states().await;
                 Some(Status { listen_port, peers })
             }
         })?;
@@ -107,7 +114,7 @@ impl EmbeddedTunnel {
         let device = Arc::clone(&self.device);
         promise(env, async move {
             let device = device.read().await;
-            match open_device(&device)?.add_peer(peer).await.map_err(|error| failed("add a peer", &error))? {
+            match open_device(&device)?.device.add_peer(peer).await.map_err(|error| failed("add a peer", &error))? {
                 true => Ok(()),
                 false => Err(KernelError::refused("add a peer", "its key is already there")),
             }
@@ -121,7 +128,10 @@ impl EmbeddedTunnel {
         let device = Arc::clone(&self.device);
         promise(env, async move {
             let device = device.read().await;
-            open_device(&device)?.remove_peer(&public_key).await.map_err(|error| failed("remove a peer", &error))
+            let running = open_device(&device)?;
+            let mut proved = running.proved.lock().await;
+            proved.remove(public_key.as_bytes());
+            running.device.remove_peer(&public_key).await.map_err(|error| failed("remove a peer", &error))
         })
     }
 
@@ -130,7 +140,10 @@ impl EmbeddedTunnel {
         let device = Arc::clone(&self.device);
         promise(env, async move {
             let device = device.read().await;
-            open_device(&device)?.clear_peers().await.map_err(|error| failed("remove all peers", &error))?;
+            let running = open_device(&device)?;
+            let mut proved = running.proved.lock().await;
+            proved.clear();
+            running.device.clear_peers().await.map_err(|error| failed("remove all peers", &error))?;
             Ok(())
         })
     }
@@ -140,7 +153,7 @@ impl EmbeddedTunnel {
         let device = Arc::clone(&self.device);
         promise(env, async move {
             let device = device.read().await;
-            let states = states(open_device(&device)?).await;
+            let states = open_device(&device)?.states().await;
             Ok(states.into_iter().map(PeerStateRow::from).collect::<Vec<_>>())
         })
     }
@@ -155,7 +168,7 @@ impl EmbeddedTunnel {
         promise(env, async move {
             drop(control);
             let Some(running) = device.write().await.take() else { return Ok(()) };
-            running.stop().await;
+            running.device.stop().await;
             // The descriptors go when the last of gotatun's tasks does, which nothing waits for.
             let mut netlink =
                 netlink.lock().map_err(|_| KernelError::refused("close a tunnel", "the netlink socket broke"))?;
@@ -181,20 +194,34 @@ async fn start(fd: OwnedFd, mtu: u32, socket: ReusedSocket, private_key: StaticS
         .map_err(|error| failed("start a tunnel", &error))?;
     // A device built without peers does not listen; any reconfiguration makes it.
     device.clear_peers().await.map_err(|error| failed("start a tunnel", &error))?;
-    Ok(device)
+    Ok(Running { device, proved: tokio::sync::Mutex::default() })
 }
 
-async fn states(device: &Running) -> Vec<PeerState> {
-    let peers = device.peers().await;
-    let state = peers.into_iter().map(|found| PeerState {
-        public_key: found.peer.public_key.to_bytes(),
-        endpoint: found.peer.endpoint,
-        allowed_ips: found.peer.allowed_ips,
-        handshake_age_ms: found.stats.last_handshake.map(|age| age.as_secs_f64() * 1000.0),
-        received_bytes: found.stats.rx_bytes as u64,
-        sent_bytes: found.stats.tx_bytes as u64,
-    });
-    state.collect()
+impl Running {
+    async fn states(&self) -> Vec<PeerState> {
+        let mut proved = self.proved.lock().await;
+        let peers = self.device.peers().await;
+        let now = Instant::now();
+        let state = peers.into_iter().map(|found| {
+            let key = found.peer.public_key.to_bytes();
+            let origin = found.peer.endpoint.map(Origin::read);
+            // Between a peer's next initiation and its first packet after it, the handshake before counts.
+            if origin.is_some_and(|origin| origin.proves_secret)
+                && let Some(at) = found.stats.last_handshake.and_then(|age| now.checked_sub(age))
+            {
+                proved.insert(key, at);
+            }
+            PeerState {
+                public_key: key,
+                endpoint: origin.map(|origin| origin.address),
+                allowed_ips: found.peer.allowed_ips,
+                handshake_age_ms: proved.get(&key).map(|at| now.duration_since(*at).as_secs_f64() * 1000.0),
+                received_bytes: found.stats.rx_bytes as u64,
+                sent_bytes: found.stats.tx_bytes as u64,
+            }
+        });
+        state.collect()
+    }
 }
 
 fn to_gotatun(peer: Peer) -> GotatunPeer {
