@@ -1,10 +1,14 @@
 import { ShellstreamError } from '../protocol/errors.ts';
 import { parseSpiffeId, type SpiffeId, trustDomainOf } from '../protocol/identity/spiffe-id.ts';
 import type { Clock } from '../src/base/clock.ts';
-import { parseJwtBundle, parseX509Bundle, type TrustBundles } from '../src/identity/bundles.ts';
-import { evidenceSigner } from '../src/identity/evidence-signature.ts';
-import { MemoryIdentitySource } from '../src/identity/memory-source.ts';
-import type { X509Identity } from '../src/identity/source.ts';
+import {
+  evidenceSigner,
+  MemoryIdentitySource,
+  parseJwtBundle,
+  parseX509Bundle,
+  type TrustBundles,
+  type X509Identity,
+} from '../src/identity/index.ts';
 import type { Entry, TrustDomain } from './trust-domain.ts';
 
 /**

@@ -8,21 +8,14 @@ import type { Clock } from '../base/clock.ts';
 import { connectWorkloadApi } from './workload-api.ts';
 import { WorkloadApiSource } from './workload-api-source.ts';
 
-export {
-  type JwtBundle,
-  NO_BUNDLES,
-  parseJwtBundle,
-  parseX509Bundle,
-  type TrustBundles,
-  type X509Bundle,
-} from './bundles.ts';
-export { type EvidenceSigner, evidenceSigner, verifyEvidenceSignature } from './evidence-signature.ts';
-export { MemoryIdentitySource, type MemoryIssuer } from './memory-source.ts';
-export { type SatAudiences, type SatRequest, type SatVerifier, SpireSatVerifier, type VerifiedSat } from './sat.ts';
-export type { BundleHealth, IdentityChange, IdentityHealth, IdentitySource, X509Identity } from './source.ts';
+export { parseJwtBundle, parseX509Bundle, type TrustBundles } from './bundles.ts';
+export { evidenceSigner, verifyEvidenceSignature } from './evidence-signature.ts';
+export { MemoryIdentitySource } from './memory-source.ts';
+export { SpireSatVerifier } from './sat.ts';
+export type { IdentitySource, X509Identity } from './source.ts';
 export { SvidVerifier } from './svid-verifier.ts';
-export { hashChain, type VerifiedSvid, verifySvid } from './x509-svid.ts';
-export { WorkloadApiSource };
+export { verifySvid } from './x509-svid.ts';
+export type { WorkloadApiSource };
 
 /** The identity source of the agent on `socketPath`; starts at once, see `WorkloadApiSource.ready`. */
 export function openIdentitySource(options: {

@@ -1,7 +1,6 @@
 import { expect, test } from 'vitest';
 import { parseSpiffeId } from '../../protocol/identity/spiffe-id.ts';
-import type { ProvenToken } from './sat.ts';
-import { SatCache } from './sat-cache.ts';
+import { type ProvenToken, SatCache } from './sat-cache.ts';
 
 test('forgetting a token id drops every spelling of that token and no other', () => {
   const cache = filled(

@@ -1,6 +1,13 @@
 import { createHash } from 'node:crypto';
 import type { SpiffeId } from '../../protocol/identity/spiffe-id.ts';
-import type { ProvenToken } from './sat.ts';
+import type { JwtClaims } from './jwt-svid.ts';
+
+/** A token whose signature holds under the bundle of that digest. */
+export interface ProvenToken {
+  readonly tokenId: string;
+  readonly claims: JwtClaims;
+  readonly bundleDigest: string;
+}
 
 /**
  * Tokens whose signature was proven, until they expire, their bundle changes or they are forgotten. The key is the hash

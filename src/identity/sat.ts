@@ -5,7 +5,7 @@ import { ShellstreamError } from '../../protocol/errors.ts';
 import { type SpiffeId, trustDomainOf } from '../../protocol/identity/spiffe-id.ts';
 import type { JwtBundle } from './bundles.ts';
 import { type JwtClaims, parseJwtSvid } from './jwt-svid.ts';
-import { SatCache } from './sat-cache.ts';
+import { type ProvenToken, SatCache } from './sat-cache.ts';
 import type { IdentitySource } from './source.ts';
 
 /** Verifies shell attestation tokens. A port: SPIRE is one driver of it. */
@@ -98,13 +98,6 @@ export class SpireSatVerifier implements SatVerifier {
   forget(what: { readonly tokenId: string } | { readonly subject: SpiffeId }): void {
     this.#cache.forget(what);
   }
-}
-
-/** A token whose signature holds under the bundle of that digest. */
-export interface ProvenToken {
-  readonly tokenId: string;
-  readonly claims: JwtClaims;
-  readonly bundleDigest: string;
 }
 
 function verifySignature(token: string, bundle: JwtBundle): ProvenToken {

@@ -16,7 +16,7 @@ if (missing.length > 0) {
   const where =
     process.env.SPIRE_BIN === undefined ? 'on PATH (SPIRE_BIN is not set)' : `in SPIRE_BIN=${process.env.SPIRE_BIN}`;
   console.error(`test:spire needs ${missing.join(' and ')} ${where}: nothing was tested.`);
-  console.error('Releases: https://github.com/spiffe/spire/releases; tried with 1.15.');
+  console.error('Releases: https://github.com/spiffe/spire/releases; written for 1.15.');
   process.exit(1);
 }
 
