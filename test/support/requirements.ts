@@ -14,7 +14,7 @@ import { isCi } from './ci.ts';
 export type Requirement = keyof typeof PROBES;
 
 /** The part of vitest's test context that a skip needs. */
-export interface Skippable {
+interface Skippable {
   skip(note?: string): never;
 }
 
@@ -25,8 +25,6 @@ export function needs(context: Skippable, ...requirements: Requirement[]): void 
   if (isCi()) throw new Error(note);
   context.skip(note);
 }
-
-export const requireRoot = (context: Skippable): void => needs(context, 'root');
 
 /** A suite that exists only where the host has all of these; elsewhere one skipped, or in CI failed, test stands for it. */
 export function describeWith(requirements: readonly Requirement[], name: string, body: () => void): void {
