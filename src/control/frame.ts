@@ -24,14 +24,14 @@ export class FrameReader {
   }
 
   /**
-   * The next whole message, or undefined until more bytes come. A length above the limit, or of zero, is MALFORMED as
-   * soon as its prefix is there: nobody makes us wait for, or hold, a gigabyte.
+   * The next whole message, or undefined until more bytes come. A length above the limit is MALFORMED as soon as its
+   * prefix is there: nobody makes us wait for, or hold, a gigabyte.
    */
   next(): Uint8Array | undefined {
     if (this.#pending.length < PREFIX) return undefined;
     const length = this.#pending.readUInt32BE(0);
-    if (length === 0 || length > this.#limit) {
-      throw new ShellstreamError('MALFORMED', `a message of ${length} bytes where 1 to ${this.#limit} are taken`);
+    if (length > this.#limit) {
+      throw new ShellstreamError('MALFORMED', `a message of ${length} bytes, where at most ${this.#limit} are taken`);
     }
     if (this.#pending.length < PREFIX + length) return undefined;
     const message = new Uint8Array(this.#pending.subarray(PREFIX, PREFIX + length));
