@@ -12,6 +12,7 @@ import {
   judgeSession,
   negotiate,
   type PostureLevel,
+  type SessionVerdict,
 } from '../../protocol/posture/index.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import type { Clock, Timer } from '../base/clock.ts';

@@ -2,7 +2,8 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
-import type { Entry, EntryOptions, TrustDomain } from '../../certs-dev/index.ts';
+import type { EntryOptions } from '../../certs-dev/entry.ts';
+import type { Entry, TrustDomain } from '../../certs-dev/index.ts';
 import type { Namespace } from '../support/namespaces.ts';
 import { attempt, type Finished, type Running, start } from '../support/processes.ts';
 
