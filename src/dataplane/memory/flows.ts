@@ -1,0 +1,267 @@
+/** A flow table without a kernel: keeps its state in maps and judges packets by the same rules. Shipped for tests. */
+import type { Prefix } from '../../../protocol/capability/model.ts';
+import { ShellstreamError } from '../../../protocol/errors.ts';
+import type { PostureLevel } from '../../../protocol/posture/level.ts';
+import { systemClock } from '../../base/clock.ts';
+import { flowClaims, type PolicyChange } from '../flow-claims.ts';
+import type { FlowPacket, Verdict } from '../flow-packet.ts';
+import { hex, isIntegerIn, mappedPrefix, policyKey, policyRule, refused } from '../flow-rules.ts';
+import { listeners } from '../listeners.ts';
+import type {
+  ControlFlow,
+  FlowAttachment,
+  FlowCounters,
+  FlowDenial,
+  FlowRule,
+  FlowSession,
+  FlowTable,
+} from '../ports.ts';
+import { controlKey, type FlowState, judge, protocolOf } from './flow-judge.ts';
+
+export interface MemoryFlowsOptions {
+  /** Nanoseconds of the clock that deadlines are in; the machine's monotonic clock by default. */
+  readonly bootTimeNs?: () => bigint;
+  readonly sessions?: number;
+  readonly peers?: number;
+  readonly rules?: number;
+  readonly flowsPerSession?: number;
+  readonly flows?: number;
+}
+
+export interface MemoryFlows extends FlowTable {
+  /** What the filter does with the packet; opens flows, counts and reports denials like the real one. */
+  judge(packet: FlowPacket): Verdict;
+  /** Writes slot 0 of the posture map, as the shell's own governance does. Any number may stand there. */
+  setExternalPosture(raw: number): void;
+  /** Interfaces that the filter is on. */
+  readonly attached: readonly number[];
+  /** Entries of the policy map, live flows, pinned sources: what must be zero after a session's end. */
+  readonly entries: { readonly policies: number; readonly live: number; readonly sources: number };
+}
+
+export function createMemoryFlows(options: MemoryFlowsOptions = {}): MemoryFlows {
+  return new FlowsInMemory(options);
+}
+
+class FlowsInMemory implements MemoryFlows {
+  readonly #now: () => bigint;
+  readonly #limits: Required<Omit<MemoryFlowsOptions, 'bootTimeNs'>>;
+  readonly #claims = flowClaims();
+  readonly #counters = new Map<number, { packets: bigint; bytes: bigint; denied: bigint }>();
+  readonly #posture = listeners<number>();
+  readonly #denials = listeners<readonly FlowDenial[]>();
+  readonly #state: FlowState = {
+    interfaces: new Map(),
+    sources: new Map(),
+    peerLevels: new Map(),
+    sessions: new Map(),
+    policies: new Map(),
+    live: new Map(),
+    controls: new Set(),
+    answers: new Map(),
+    leaseUntil: 0n,
+    external: 5,
+    own: 5,
+    lockdownSince: undefined,
+  };
+
+  constructor({ bootTimeNs = monotonicNs, ...limits }: MemoryFlowsOptions) {
+    this.#now = bootTimeNs;
+    this.#limits = { sessions: 1024, peers: 1024, rules: 65_536, flowsPerSession: 512, flows: 131_072, ...limits };
+  }
+
+  judge(packet: FlowPacket): Verdict {
+    const now = this.#now();
+    const { verdict, sessionSlot } = judge(this.#state, this.#limits, now, packet);
+    if (sessionSlot !== undefined) {
+      const counters = this.#countersOf(sessionSlot);
+      if (verdict === 'PASS') counters.packets += 1n;
+      else counters.denied += 1n;
+    }
+    if (verdict !== 'PASS') this.#denials.tell([denialOf(packet, verdict, now)]);
+    return verdict;
+  }
+
+  setExternalPosture(raw: number): void {
+    if (this.#state.external === raw) return;
+    this.#state.external = raw;
+    this.#posture.tell(raw);
+  }
+
+  get attached(): readonly number[] {
+    return [...this.#state.interfaces.keys()];
+  }
+
+  get entries() {
+    const sources = [...this.#state.sources.values()].reduce((sum, pinned) => sum + pinned.length, 0);
+    return { policies: this.#state.policies.size, live: this.#state.live.size, sources };
+  }
+
+  async attach({ ifindex, kind, allowAtLockdown = [] }: FlowAttachment): Promise<void> {
+    for (const { remote } of allowAtLockdown) mappedPrefix(remote);
+    if (kind === 'tunnel' && allowAtLockdown.length > 0) throw refused('static entries never pass through tunnels');
+    this.#state.interfaces.set(ifindex, { kind, statics: [...allowAtLockdown] });
+  }
+
+  async detach(ifindex: number): Promise<void> {
+    this.#state.interfaces.delete(ifindex);
+  }
+
+  async pinSources(ifindex: number, peerSlot: number, prefixes: readonly Prefix[]): Promise<void> {
+    this.#checkPeer(peerSlot);
+    const added = prefixes.map((prefix) => ({ ...mappedPrefix(prefix), peerSlot }));
+    await this.unpinSources(ifindex, prefixes);
+    this.#state.sources.set(ifindex, [...(this.#state.sources.get(ifindex) ?? []), ...added]);
+  }
+
+  async unpinSources(ifindex: number, prefixes: readonly Prefix[]): Promise<void> {
+    const gone = new Set(prefixes.map((prefix) => prefixKey(mappedPrefix(prefix))));
+    const left = (this.#state.sources.get(ifindex) ?? []).filter((pinned) => !gone.has(prefixKey(pinned)));
+    this.#state.sources.set(ifindex, left);
+  }
+
+  async setPeerLevel(peerSlot: number, level: PostureLevel): Promise<void> {
+    this.#checkPeer(peerSlot);
+    this.#state.peerLevels.set(peerSlot, level);
+  }
+
+  async install(session: FlowSession, rules: readonly FlowRule[]): Promise<void> {
+    this.#checkSlot(session.sessionSlot);
+    this.#checkPeer(session.peerSlot);
+    const policies = rules.map((rule) => policyRule(rule, session.peerSlot));
+    this.#apply(this.#claims.install(session, policies));
+    if (this.#state.policies.size > this.#limits.rules) {
+      this.#apply(this.#claims.remove(session.sessionSlot));
+      throw new ShellstreamError('DATAPLANE_FULL');
+    }
+    this.#forget(session.sessionSlot);
+    this.#state.sessions.set(session.sessionSlot, { ...session, active: false });
+  }
+
+  async activate(session: FlowSession): Promise<void> {
+    const { sessionSlot, generation } = session;
+    if (this.#claims.generationOf(sessionSlot) !== generation) throw refused('the session is not installed');
+    this.#state.sessions.set(sessionSlot, { ...session, active: true });
+    this.#apply(this.#claims.activate(sessionSlot));
+  }
+
+  async deactivate(sessionSlot: number): Promise<void> {
+    this.#checkSlot(sessionSlot);
+    const session = this.#state.sessions.get(sessionSlot);
+    if (session !== undefined) this.#state.sessions.set(sessionSlot, { ...session, active: false });
+    this.#apply(this.#claims.deactivate(sessionSlot));
+  }
+
+  async remove(sessionSlot: number, _rules: readonly FlowRule[]): Promise<void> {
+    this.#checkSlot(sessionSlot);
+    this.#apply(this.#claims.remove(sessionSlot));
+    this.#state.sessions.delete(sessionSlot);
+    this.#forget(sessionSlot);
+  }
+
+  async extend(sessionSlot: number, generation: number, expiresAtBootNs: bigint): Promise<void> {
+    const session = this.#state.sessions.get(sessionSlot);
+    if (session?.generation !== generation) throw refused('the session is not installed');
+    this.#state.sessions.set(sessionSlot, { ...session, expiresAtBootNs });
+  }
+
+  async allowControl(flow: ControlFlow): Promise<void> {
+    this.#state.controls.add(keyOfControl(flow));
+  }
+
+  async revokeControl(flow: ControlFlow): Promise<void> {
+    this.#state.controls.delete(keyOfControl(flow));
+  }
+
+  async renewLease(untilBootNs: bigint): Promise<void> {
+    this.#state.leaseUntil = untilBootNs;
+  }
+
+  async posture(): Promise<{ readonly external: number; readonly own: number }> {
+    return { external: this.#state.external, own: this.#state.own };
+  }
+
+  async setPosture(level: PostureLevel): Promise<void> {
+    this.#state.own = level;
+  }
+
+  onExternalPosture(listener: (raw: number) => void): Disposable {
+    return this.#posture.add(listener);
+  }
+
+  onDenials(listener: (denials: readonly FlowDenial[]) => void): Disposable {
+    return this.#denials.add(listener);
+  }
+
+  async counters(sessionSlot: number): Promise<FlowCounters> {
+    this.#checkSlot(sessionSlot);
+    return { ...this.#countersOf(sessionSlot) };
+  }
+
+  async reset(): Promise<void> {
+    const { interfaces, sources, peerLevels, sessions, policies, live, controls, answers } = this.#state;
+    for (const part of [interfaces, sources, peerLevels, sessions, policies, live, controls, answers]) part.clear();
+    this.#counters.clear();
+    this.#claims.clear();
+    this.#state.leaseUntil = 0n;
+  }
+
+  #apply(changes: readonly PolicyChange[]): void {
+    for (const { rule, after } of changes) {
+      if (after === undefined) this.#state.policies.delete(policyKey(rule));
+      else this.#state.policies.set(policyKey(rule), { rule, owner: after });
+    }
+  }
+
+  #forget(sessionSlot: number): void {
+    for (const [key, flow] of this.#state.live) {
+      if (flow.sessionSlot === sessionSlot) this.#state.live.delete(key);
+    }
+    this.#counters.delete(sessionSlot);
+  }
+
+  #countersOf(sessionSlot: number) {
+    const counters = this.#counters.get(sessionSlot) ?? { packets: 0n, bytes: 0n, denied: 0n };
+    this.#counters.set(sessionSlot, counters);
+    return counters;
+  }
+
+  #checkSlot(sessionSlot: number): void {
+    if (!isIntegerIn(sessionSlot, 0, this.#limits.sessions - 1)) throw refused(`session slot ${sessionSlot} is none`);
+  }
+
+  #checkPeer(peerSlot: number): void {
+    if (!isIntegerIn(peerSlot, 0, this.#limits.peers - 1)) throw refused(`peer slot ${peerSlot} is none`);
+  }
+}
+
+function monotonicNs(): bigint {
+  return BigInt(Math.round(systemClock.monotonic() * 1e6));
+}
+
+function denialOf(packet: FlowPacket, cause: Exclude<Verdict, 'PASS'>, atBootNs: bigint): FlowDenial {
+  const { ifindex, direction } = packet;
+  const nothing = new Uint8Array(0);
+  const hasAddresses = packet.kind !== 'neighbour';
+  const isEcho = packet.kind === 'echo-request' || packet.kind === 'echo-reply';
+  const hasPorts = packet.kind === 'tcp' || packet.kind === 'udp';
+  return {
+    cause,
+    ifindex,
+    direction,
+    protocol: protocolOf(packet),
+    source: hasAddresses ? packet.source : nothing,
+    destination: hasAddresses ? packet.destination : nothing,
+    sourcePort: isEcho ? packet.identifier : hasPorts ? packet.sourcePort : 0,
+    destinationPort: isEcho ? packet.identifier : hasPorts ? packet.destinationPort : 0,
+    atBootNs,
+  };
+}
+
+function prefixKey({ address, length }: Prefix): string {
+  return `${hex(address)}/${length}`;
+}
+
+function keyOfControl({ protocol, localAddress, localPort, remoteAddress, remotePort }: ControlFlow): string {
+  return controlKey(protocol, localAddress, localPort, remoteAddress, remotePort);
+}
