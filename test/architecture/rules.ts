@@ -90,15 +90,24 @@ export const RULES: Readonly<Record<string, Rule>> = {
       .filter(({ lines }) => lines > LONGEST_FILE)
       .map(({ path, lines }) => `${path} has ${lines} lines`),
 
+  // A bench measures a bare world, whose pace is its own.
   'timers only in src/base/clock.ts': (sources) =>
     sources
-      .filter(({ path }) => path !== 'src/base/clock.ts' && !isTest(path))
+      .filter(({ path }) => path !== 'src/base/clock.ts' && !isTest(path) && !isIn(path, 'bench'))
       .flatMap((source) => [
         ...named([source], ['setTimeout', 'setInterval', 'setImmediate']),
         ...source.imports
           .filter(({ specifier }) => specifier.startsWith('node:timers'))
           .map(({ specifier }) => `${source.path} imports ${specifier}`),
       ]),
+
+  // A skip that the runner cannot give a reason for is a test that nobody misses.
+  'tests skip through test/support/requirements.ts alone, and none is focused': (sources) =>
+    sources.flatMap(({ path, names }) =>
+      [...names]
+        .filter((name) => /^(it|test|describe)\.(skip|skipIf|runIf|only|todo)$/.test(name))
+        .map((name) => `${path} uses ${name}`),
+    ),
 
   'no any': (sources) => sources.filter(({ saysAny }) => saysAny).map(({ path }) => `${path} says any`),
 
