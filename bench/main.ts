@@ -11,6 +11,10 @@ const BENCHES: Readonly<Record<string, { readonly about: string; readonly open: 
     about: '1,000 WireGuard peers configured; one TCP stream through the embedded device',
     open: async () => (await import('./tunnels/index.ts')).openTunnels(),
   },
+  posture: {
+    about: 'from the write of the posture to the last forbidden packet',
+    open: async () => (await import('./posture/index.ts')).openPosture(),
+  },
   routes: {
     about: 'adding, and restoring, 10,000 routes',
     open: async () => (await import('./routes/index.ts')).openRoutes(),

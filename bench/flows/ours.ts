@@ -1,8 +1,8 @@
-import { rm } from 'node:fs/promises';
-import { createLinuxFlows, type LinuxFlows } from '../../src/dataplane/linux/flows.ts';
+import type { LinuxFlows } from '../../src/dataplane/linux/flows.ts';
 import { kernelAddon } from '../../src/dataplane/linux/native.ts';
 import type { FlowRule, FlowSession } from '../../src/dataplane/ports.ts';
 import type { Contender } from '../harness.ts';
+import { governedFlows } from '../host/flows.ts';
 import { governedNamespace } from '../host/governed-namespace.ts';
 import { ENTRIES, SESSIONS, TARGETS, target } from './workload.ts';
 
@@ -59,7 +59,7 @@ export const perPacket: Contender = {
     const owned = stack.move();
     return {
       async sample() {
-        const { verdict, nanoseconds } = flows.plane.testRun('tunnel_out', ifindex, packet, REPEAT);
+        const { verdict, nanoseconds } = flows.plane.testRun('tunnel_ether_out', ifindex, packet, REPEAT);
         if (verdict !== PASSES) throw new Error(`the packet was judged ${verdict}: nothing was measured`);
         return nanoseconds;
       },
@@ -74,13 +74,7 @@ async function governed(
 ): Promise<{ readonly flows: LinuxFlows; readonly ifindex: number }> {
   const { namespace, ifindex } = await governedNamespace(`bench-${label}`);
   stack.use(namespace);
-  const instance = `bench-${process.pid}-${label}`;
-  // Pins outlive their process, which is the product's intent and not a benchmark's.
-  stack.defer(() => rm(`/sys/fs/bpf/shellstream/${instance}`, { recursive: true, force: true }));
-  const flows = stack.use(await createLinuxFlows({ instance, namespace: namespace.path }));
-  stack.defer(() => flows.reset());
-  await flows.attach({ ifindex, kind: 'tunnel' });
-  return { flows, ifindex };
+  return { flows: await governedFlows(stack, namespace, ifindex), ifindex };
 }
 
 function session(sessionSlot: number): FlowSession {
