@@ -2,7 +2,7 @@
  * Who may start a handshake at all, asked before any cryptography: the cheapest refusals come first, and what a
  * stranger can make this node spend is bounded. A refusal here is a closed connection and nothing else.
  */
-import { remoteHandshakeAllowed } from '../../protocol/posture/index.ts';
+import { type Accord, remoteHandshakeAllowed } from '../../protocol/posture/index.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import type { Clock } from '../base/clock.ts';
 import type { PostureReader } from '../enforcer/ports.ts';
@@ -15,13 +15,15 @@ export interface AdmissionLimits {
 
 export class AdmissionControl {
   readonly #posture: PostureReader;
+  readonly #accord: Accord;
   readonly #limits: AdmissionLimits;
   readonly #rates: TokenBuckets;
   #pending = 0;
   #closed = false;
 
-  constructor(posture: PostureReader, clock: Clock, limits: AdmissionLimits) {
+  constructor(posture: PostureReader, accord: Accord, clock: Clock, limits: AdmissionLimits) {
     this.#posture = posture;
+    this.#accord = accord;
     this.#limits = limits;
     this.#rates = new TokenBuckets(clock, limits.perPrefixRate);
   }
@@ -33,7 +35,7 @@ export class AdmissionControl {
   /** The reason for turning a connection away before it is answered, if there is one. */
   refuses(remoteAddress: string): Reason | undefined {
     if (this.#closed) return 'SHUTTING_DOWN';
-    if (!remoteHandshakeAllowed(this.#posture.level)) return 'POSTURE_ISOLATED';
+    if (!remoteHandshakeAllowed(this.#posture.level, this.#accord)) return 'POSTURE_ISOLATED';
     if (this.#pending >= this.#limits.pendingHandshakes) return 'OVERLOADED';
     if (!this.#rates.take(remoteAddress)) return 'RATE_LIMITED';
     return undefined;

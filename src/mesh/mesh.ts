@@ -1,5 +1,6 @@
 /** The mesh of this node: a session with each configured peer, dialled by us or awaited. */
 import type { SpiffeId } from '../../protocol/identity/spiffe-id.ts';
+import type { Accord } from '../../protocol/posture/index.ts';
 import type { Clock } from '../base/clock.ts';
 import type { MeshPeerConfig } from '../base/config.ts';
 import type { Logger } from '../base/logger.ts';
@@ -13,6 +14,7 @@ export interface MeshParts {
   readonly clock: Clock;
   readonly log: Logger;
   readonly posture: PostureReader;
+  readonly accord: Accord;
   readonly registry: SessionRegistry;
   readonly random: () => number;
   readonly peers: readonly MeshPeerConfig[];
@@ -41,9 +43,9 @@ export class Mesh implements AsyncDisposable {
     this.peers = parts.peers.map((config) => {
       const { name, spiffeId, address } = config;
       if (address === undefined) return { name, spiffeId, address, dialled: undefined };
-      const { clock, log, posture, random } = parts;
+      const { clock, log, posture, accord, random } = parts;
       const dial = (signal: AbortSignal): Promise<Session> => parts.dial(address, parts.approachOf(config), signal);
-      return { name, spiffeId, address, dialled: new DialledPeer({ name, clock, log, posture, random, dial }) };
+      return { name, spiffeId, address, dialled: new DialledPeer({ name, clock, log, posture, accord, random, dial }) };
     });
     this.#subscription = parts.registry.onEvent((event) => {
       if (event.kind !== 'ended') return;

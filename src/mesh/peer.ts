@@ -3,7 +3,7 @@
  * each time, with jitter, so that a site that comes back is not met by all of its peers in the same second.
  */
 import { reasonOf } from '../../protocol/errors.ts';
-import { remoteHandshakeAllowed } from '../../protocol/posture/index.ts';
+import { type Accord, remoteHandshakeAllowed } from '../../protocol/posture/index.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import { type Clock, sleep } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
@@ -15,6 +15,7 @@ export interface DialledPeerParts {
   readonly clock: Clock;
   readonly log: Logger;
   readonly posture: PostureReader;
+  readonly accord: Accord;
   /** Uniform in [0, 1). */
   readonly random: () => number;
   /** Opens a session with the peer, or throws the reason why there is none. */
@@ -81,7 +82,8 @@ export class DialledPeer {
     const { signal } = this.#stopped;
     let failures = 0;
     while (!signal.aborted) {
-      if (remoteHandshakeAllowed(this.#parts.posture.level) && (await this.#attempt(signal))) failures = 0;
+      if (remoteHandshakeAllowed(this.#parts.posture.level, this.#parts.accord) && (await this.#attempt(signal)))
+        failures = 0;
       else failures += 1;
       if (signal.aborted) return;
       await this.#wait(failures);

@@ -3,6 +3,7 @@
  * world comes in as `GatewayWorld`, so that the same gateway runs on the kernel (`run-gateway.ts`) and in memory.
  */
 
+import { tierPolicyOf } from '../../protocol/capability/index.ts';
 import type { CryptoProvider } from '../../protocol/noise/crypto.ts';
 import { levelFromTrustedSource } from '../../protocol/posture/index.ts';
 import type { Reason } from '../../protocol/reasons.ts';
@@ -106,11 +107,7 @@ export async function startGateway(world: GatewayWorld): Promise<Gateway> {
     overlay,
     accord: accord.accord,
     accordHash: accord.hash,
-    tiers: {
-      trustDomain: config.site.trustDomain,
-      patterns: accord.accord.tiers.assigned,
-      ceilings: accord.accord.tiers.ceilings,
-    },
+    tiers: tierPolicyOf(accord.accord, config.site.trustDomain),
     nonces: new Nonces(clock, { lifetimeMs: NONCE_LIFETIME_MS, limit: 2 * limits.pendingHandshakes }),
     dialKeepalive: DIAL_KEEPALIVE_SECONDS,
   });
@@ -130,13 +127,14 @@ export async function startGateway(world: GatewayWorld): Promise<Gateway> {
   });
 
   const handshakes = new Listeners<HandshakeOutcome>();
-  const admission = new AdmissionControl(posture, clock, limits);
+  const admission = new AdmissionControl(posture, accord.accord, clock, limits);
   const handshakeTimeoutMs = limits.handshakeSeconds * 1000;
   const mesh = parts.use(
     new Mesh({
       clock,
       log: log.child({ part: 'mesh' }),
       posture,
+      accord: accord.accord,
       registry,
       random: world.random,
       peers: config.mesh.peers,

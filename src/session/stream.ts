@@ -1,5 +1,6 @@
 import { Duplex } from 'node:stream';
 import type { Target } from '../../protocol/capability/index.ts';
+import type { Channel } from '../../protocol/channel/index.ts';
 import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import type { SessionWire } from './wire.ts';
@@ -75,12 +76,18 @@ export class SessionStream extends Duplex {
   }
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    const isOver = this.#gone || (this.#peerFinished && this.writableFinished);
-    if (!isOver) this.#wire.act((channel) => channel.reset(this.stream, error === null ? 'CLOSED' : reasonOf(error)));
+    if (!this.#gone) this.#wire.act((channel) => this.#giveUp(channel, error));
     this.#gone = true;
     this.#waiting?.done(error ?? new ShellstreamError('CLOSED'));
     this.#waiting = undefined;
     done(error);
+  }
+
+  /** What was finished still leaves; what was cut off is told as cut off. */
+  #giveUp(channel: Channel, error: Error | null): void {
+    if (error !== null) channel.reset(this.stream, reasonOf(error));
+    else if (this.writableFinished) channel.release(this.stream);
+    else channel.reset(this.stream, 'CLOSED');
   }
 
   #send(bytes: Uint8Array, done: (error?: Error) => void): void {
