@@ -4,6 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { SteppedClock, TemporaryDomains } from '../../../certs-dev/testing.ts';
 import { ShellstreamError } from '../../../protocol/errors.ts';
 import { DEFAULT_ACCORD_FILE, loadAccord } from '../../base/accord-file.ts';
 import { systemClock } from '../../base/clock.ts';
@@ -223,6 +224,19 @@ describe('this host', () => {
 
   it('says that no agent is there in the kernel’s words', async () => {
     await expect(host.workloadIdentity('/nowhere/agent.sock')).rejects.toThrow(/ENOENT/);
+  });
+
+  it('tells the identity and bundles that an agent gives, and its refusal once the entry is gone', async () => {
+    const clock = new SteppedClock();
+    await using domains = await TemporaryDomains.create(clock);
+    const domain = await domains.start('a.test');
+    const entry = await domain.register({ path: '/gateway', tier: 'master' });
+    const stepped = realHost(clock);
+    const found = await stepped.workloadIdentity(entry.socketPath);
+    expect(found).toMatchObject({ spiffeIds: [entry.spiffeId], trustDomains: ['a.test'] });
+    expect(found.expiresAtMs).toBeGreaterThan(clock.now());
+    entry.delete();
+    await expect(stepped.workloadIdentity(entry.socketPath)).rejects.toThrow(/permission_denied/);
   });
 
   it('gives up on an agent that accepts and says nothing', async () => {

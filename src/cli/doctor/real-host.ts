@@ -3,14 +3,13 @@ import { createSocket } from 'node:dgram';
 import { open, readFile, stat } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { release } from 'node:os';
-import { fileURLToPath } from 'node:url';
 import { loadAccord } from '../../base/accord-file.ts';
 import type { Clock } from '../../base/clock.ts';
 import { loadConfig } from '../../base/config.ts';
 import { loadNativeCrypto } from '../../base/crypto-native.ts';
 import { nodeCrypto } from '../../base/crypto-node.ts';
 import { probeTunnelDriver } from '../../dataplane/linux/index.ts';
-import { kernelAddon } from '../../dataplane/linux/native.ts';
+import { flowProgramsPath, kernelAddon } from '../../dataplane/linux/native.ts';
 import { connectWorkloadApi } from '../../identity/workload-api.ts';
 import type { Host, NativePart, TunnelProbe, WorkloadIdentity } from './host.ts';
 
@@ -108,7 +107,7 @@ async function whyNotLoaded(part: NativePart): Promise<string | undefined> {
         kernelAddon();
         return undefined;
       case 'bpf':
-        await stat(BPF_OBJECT);
+        await stat(flowProgramsPath());
         return undefined;
     }
   } catch (error) {
@@ -135,5 +134,4 @@ function words(error: unknown): string {
   return text.split('\n', 1)[0] ?? text;
 }
 
-const BPF_OBJECT = fileURLToPath(new URL('../../../native/bpf/shellstream.o', import.meta.url));
 const SILENCE_MS = 3_000;
