@@ -1,7 +1,7 @@
 /** A flow table without a kernel: keeps its state in maps and judges packets by the same rules. Shipped for tests. */
 import type { Prefix } from '../../../protocol/capability/model.ts';
 import { ShellstreamError } from '../../../protocol/errors.ts';
-import type { PostureLevel } from '../../../protocol/posture/level.ts';
+import { levelFromTrustedSource, mostRestrictive, type PostureLevel } from '../../../protocol/posture/level.ts';
 import { systemClock } from '../../base/clock.ts';
 import { flowClaims, type PolicyChange } from '../flow-claims.ts';
 import type { FlowPacket, Verdict } from '../flow-packet.ts';
@@ -183,6 +183,7 @@ class FlowsInMemory implements MemoryFlows {
 
   async setPosture(level: PostureLevel): Promise<void> {
     this.#state.own = level;
+    if (mostRestrictive(level, levelFromTrustedSource(this.#state.external)) > 1) this.#state.lockdownSince = undefined;
   }
 
   onExternalPosture(listener: (raw: number) => void): Disposable {

@@ -59,7 +59,7 @@ pub fn attach(ebpf: &mut Ebpf, folder: &Path, program: &str, ifindex: u32, way: 
 /// Detaches what is on the interface; nothing there: fine.
 pub fn detach(folder: &Path, ifindex: u32) -> Result<()> {
     for way in [Way::In, Way::Out] {
-        remove(&tcx_pin(folder, ifindex, way))?;
+        detach_tcx(&tcx_pin(folder, ifindex, way))?;
         for path in files_in(folder)? {
             if let Some((found, found_way, program)) = clsact_mark(&path)
                 && found == ifindex
@@ -86,15 +86,26 @@ pub fn attached(folder: &Path) -> Result<Vec<u32>> {
 
 fn attach_tcx(program: &SchedClassifier, folder: &Path, ifindex: u32, way: Way, what: &str) -> Result<()> {
     let fd = program.fd().map_err(|error| KernelError::from_chain(what, &error))?;
-    let link = sys::create_tcx_link(fd.as_fd(), ifindex, way.tcx())
-        .map_err(|error| KernelError::from_io(what, &error))?;
     let pin = tcx_pin(folder, ifindex, way);
+    let link = match sys::create_tcx_link(fd.as_fd(), ifindex, way.tcx()) {
+        // This very program is there already, and the pin is its link's.
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) && pin.exists() => return Ok(()),
+        link => link.map_err(|error| KernelError::from_io(what, &error))?,
+    };
     // bpffs takes no dots in names.
     let fresh = folder.join(format!("{ifindex}-{}-new", way.word()));
     remove(&fresh)?;
     sys::pin(link.as_fd(), &fresh).map_err(|error| KernelError::from_io(format!("pin {}", fresh.display()), &error))?;
     // The rename drops the former link in the same step.
     fs::rename(&fresh, &pin).map_err(|error| KernelError::from_io(format!("pin {}", pin.display()), &error))
+}
+
+fn detach_tcx(pin: &Path) -> Result<()> {
+    if let Ok(link) = sys::open_pin(pin) {
+        // The link of an interface that is gone has nothing to detach from.
+        let _ = sys::detach_link(link.as_fd());
+    }
+    remove(pin)
 }
 
 fn lacks_tcx(error: &KernelError) -> bool {

@@ -25,6 +25,7 @@ const OBJ_GET_INFO_BY_FD: u32 = 15;
 const MAP_UPDATE_BATCH: u32 = 26;
 const MAP_DELETE_BATCH: u32 = 27;
 const LINK_CREATE: u32 = 28;
+const LINK_DETACH: u32 = 34;
 
 #[repr(C)]
 #[derive(Default, Clone, Copy)]
@@ -176,6 +177,11 @@ pub fn create_tcx_link(program: BorrowedFd<'_>, ifindex: u32, attach_type: u32) 
     )?;
     // SAFETY: the kernel just gave us this descriptor.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Detaches now. Closing the last descriptor, or removing the pin, detaches some time later.
+pub fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
+    bpf(LINK_DETACH, &mut raw(link)).map(drop)
 }
 
 pub struct Run {
