@@ -27,6 +27,7 @@ import type {
   SessionId,
 } from './ports.ts';
 import { refuseWider } from './refuse-wider.ts';
+import { Undo } from './undo.ts';
 
 export interface EnforcerParts extends AdmitParts {
   readonly clock: Clock;
@@ -65,27 +66,27 @@ export class LocalEnforcer implements Enforcer {
     const secret = crypto.randomBytes(SECRET_BYTES);
     const secrets = deriveSecrets(crypto, input.handshakeHash, body.secret, secret);
     const expiresAt = Math.min(judged.credentialsExpireAt, clock.now() + grant.lifetimeMs);
-    const id = input.renews ?? hex(secrets.sessionId);
-
-    const member = await this.#place(renewed, () => this.#hostedMember(judged, input, secrets.presharedKey, expiresAt));
-    const admission: Admission = {
-      id,
-      peer: { spiffeId: peer.spiffeId, trustDomain: peer.trustDomain, ...(tier === undefined ? {} : { tier }) },
-      offer: body.offer,
-      grant,
-      effectiveLevel: negotiated.effective,
-      governedBy: negotiated.governedBy,
-      peerLevel: body.postureLevel,
-      peerEpoch: body.postureEpoch,
-      expiresAt,
-      reattestSecret: secrets.reattest,
-      answer: this.#answer(judged, input, secret, expiresAt),
-      ...(member === undefined ? {} : { tunnelGeneration: member.generation }),
-    };
-    await this.#commit(admission, member, input.connection);
+    const admission = await this.#stand(
+      {
+        id: input.renews ?? hex(secrets.sessionId),
+        peer: { spiffeId: peer.spiffeId, trustDomain: peer.trustDomain, ...(tier === undefined ? {} : { tier }) },
+        offer: body.offer,
+        grant,
+        effectiveLevel: negotiated.effective,
+        governedBy: negotiated.governedBy,
+        peerLevel: body.postureLevel,
+        peerEpoch: body.postureEpoch,
+        expiresAt,
+        reattestSecret: secrets.reattest,
+        answer: this.#answer(judged, input, secret, expiresAt),
+      },
+      this.#hostedMember(judged, input, secrets.presharedKey, expiresAt),
+      input.connection,
+      renewed,
+    );
     // A grant commits only under the posture it was decided in.
     if (Math.min(posture.level, body.postureLevel) < negotiated.effective) {
-      await this.release(id, 'POSTURE_CHANGED');
+      await this.release(admission.id, 'POSTURE_CHANGED');
       throw new ShellstreamError('POSTURE_CHANGED');
     }
     return admission;
@@ -111,25 +112,23 @@ export class LocalEnforcer implements Enforcer {
     const lifetimeEnd = clock.now() + answer.lifetimeMs;
     const expiresAt = Math.min(approached.credentialsExpireAt, peer.expiresAt, lifetimeEnd);
 
-    const member = await this.#place(renewed, () =>
+    return await this.#stand(
+      {
+        id: input.renews ?? hex(secrets.sessionId),
+        peer: { spiffeId: peer.spiffeId, trustDomain: peer.trustDomain },
+        offer,
+        grant: this.#ownView(approached, answer),
+        effectiveLevel: negotiated.effective,
+        governedBy: negotiated.governedBy,
+        peerLevel: answer.postureLevel,
+        peerEpoch: answer.postureEpoch,
+        expiresAt,
+        reattestSecret: secrets.reattest,
+      },
       this.#visitedMember(approached, input, secrets.presharedKey, expiresAt),
+      input.connection,
+      renewed,
     );
-    const id = input.renews ?? hex(secrets.sessionId);
-    const admission: Admission = {
-      id,
-      peer: { spiffeId: peer.spiffeId, trustDomain: peer.trustDomain },
-      offer,
-      grant: this.#ownView(approached, answer),
-      effectiveLevel: negotiated.effective,
-      governedBy: negotiated.governedBy,
-      peerLevel: answer.postureLevel,
-      peerEpoch: answer.postureEpoch,
-      expiresAt,
-      reattestSecret: secrets.reattest,
-      ...(member === undefined ? {} : { tunnelGeneration: member.generation }),
-    };
-    await this.#commit(admission, member, input.connection);
-    return admission;
   }
 
   async setPeerLevel(session: SessionId, level: PostureLevel): Promise<void> {
@@ -212,25 +211,53 @@ export class LocalEnforcer implements Enforcer {
     };
   }
 
-  #place(renewed: Standing | undefined, build: () => MemberSpec | undefined): Promise<Member | undefined> {
-    return settle(async () => {
-      const spec = build();
-      if (spec === undefined) return undefined;
-      const { overlay } = this.#parts;
-      if (overlay === undefined) throw new ShellstreamError('TUNNEL_FAILED', 'no overlay on this node');
-      return renewed?.member === undefined ? overlay.join(spec) : overlay.rejoin(renewed.member, spec);
-    });
-  }
-
-  async #commit(admission: Admission, member: Member | undefined, connection: Connection): Promise<void> {
-    const former = this.#standing.get(admission.id);
-    const control = former?.control ?? controlFlow(connection);
-    if (former === undefined && control !== undefined) await this.#parts.dataplane.flows.allowControl(control);
-    this.#standing.set(admission.id, {
-      admission,
+  /** Puts a session into the data plane and remembers it; whatever fails takes back what came before it. */
+  async #stand(
+    admission: Admission,
+    spec: MemberSpec | undefined,
+    connection: Connection,
+    renewed: Standing | undefined,
+  ): Promise<Admission> {
+    const { overlay, dataplane } = this.#parts;
+    const { id } = admission;
+    if (spec !== undefined && overlay === undefined)
+      throw new ShellstreamError('TUNNEL_FAILED', 'no overlay on this node');
+    await using undo = new Undo();
+    const control = renewed === undefined ? controlFlow(connection) : renewed.control;
+    if (renewed === undefined && control !== undefined) {
+      await dataplane.flows.allowControl(control);
+      undo.add(() => dataplane.flows.revokeControl(control));
+    }
+    const superseded = spec === undefined || renewed !== undefined ? undefined : this.#meshSessionOf(spec.spiffeId);
+    if (superseded !== undefined) await this.release(superseded, 'SUPERSEDED');
+    let member: Member | undefined;
+    if (spec !== undefined && overlay !== undefined) {
+      const joined = renewed?.member === undefined ? overlay.join(spec) : overlay.rejoin(renewed.member, spec);
+      member = await joined;
+      undo.add(() => (member === undefined ? undefined : overlay.leave(member)));
+    }
+    // It may have ended while it was being renewed; then nobody is left to release what was just made.
+    if (renewed !== undefined && !this.#standing.has(id)) throw new ShellstreamError('CLOSED', 'ended meanwhile');
+    undo.keep();
+    const standing: Admission = {
+      ...admission,
+      ...(member === undefined ? {} : { tunnelGeneration: member.generation }),
+      ...(superseded === undefined ? {} : { supersedes: superseded }),
+    };
+    this.#standing.set(id, {
+      admission: standing,
       ...(member === undefined ? {} : { member }),
       ...(control === undefined ? {} : { control }),
     });
+    return standing;
+  }
+
+  /** A peer that comes again has restarted or lost its connection: its former tunnel is in the way of the new one. */
+  #meshSessionOf(spiffeId: string): SessionId | undefined {
+    for (const [id, { admission, member }] of this.#standing) {
+      if (member !== undefined && admission.peer.spiffeId === spiffeId) return id;
+    }
+    return undefined;
   }
 
   #renewed(id: SessionId | undefined, spiffeId: string, type: string): Standing | undefined {

@@ -39,6 +39,8 @@ export interface MemberSpec {
 }
 
 export interface Member {
+  /** Names the membership through all its renewals; never given twice. */
+  readonly number: number;
   readonly session: FlowSession;
   readonly spec: MemberSpec;
   /** Counts attestations of this membership; 1 at the first. */
@@ -54,7 +56,9 @@ export class Overlay implements AsyncDisposable {
   readonly #key: X25519KeyPair;
   readonly #sessionSlots: Slots;
   readonly #peerSlots: Slots;
+  /** By number. */
   readonly #members = new Map<number, Member>();
+  #lastNumber = 0;
   #queue: Promise<unknown> = Promise.resolve();
 
   private constructor(dataplane: DataPlane, device: TunnelDevice, key: X25519KeyPair, spec: OverlaySpec) {
@@ -129,8 +133,9 @@ export class Overlay implements AsyncDisposable {
       undo.add(() => this.device.removePeer(spec.publicKey));
       await this.#dataplane.network.addRoutes(this.#routes(spec));
       undo.keep();
-      const member: Member = { session, spec, generation: 1 };
-      this.#members.set(sessionSlot, member);
+      this.#lastNumber += 1;
+      const member: Member = { number: this.#lastNumber, session, spec, generation: 1 };
+      this.#members.set(member.number, member);
       return member;
     });
   }
@@ -141,12 +146,12 @@ export class Overlay implements AsyncDisposable {
    */
   rejoin(former: Member, spec: MemberSpec): Promise<Member> {
     return this.#exclusively(async () => {
-      if (this.#members.get(former.session.sessionSlot) !== former) throw gone();
+      if (this.#members.get(former.number) !== former) throw gone();
       const { sessionSlot, peerSlot } = former.session;
       const { flows, network } = this.#dataplane;
       try {
-        this.#refuseForeignKey(spec, sessionSlot);
-        this.#refuseOverlap(spec, sessionSlot);
+        this.#refuseForeignKey(spec, former.number);
+        this.#refuseOverlap(spec, former.number);
         const sameFlows = sameReach(former.spec, spec);
         const generation = sameFlows ? former.session.generation : this.#sessionSlots.nextGeneration(sessionSlot);
         const session: FlowSession = { sessionSlot, generation, peerSlot, expiresAtBootNs: spec.expiresAtBootNs };
@@ -164,8 +169,8 @@ export class Overlay implements AsyncDisposable {
           await network.addRoutes(this.#routes(spec));
         }
         await this.device.addPeer(tunnelPeer(spec));
-        const member: Member = { session, spec, generation: former.generation + 1 };
-        this.#members.set(sessionSlot, member);
+        const member: Member = { number: former.number, session, spec, generation: former.generation + 1 };
+        this.#members.set(member.number, member);
         return member;
       } catch (error) {
         await this.#remove(former);
@@ -177,16 +182,19 @@ export class Overlay implements AsyncDisposable {
   }
 
   async setLevel(member: Member, level: PostureLevel): Promise<void> {
-    if (this.#members.get(member.session.sessionSlot) === undefined) return;
+    if (!this.#members.has(member.number)) return;
     await this.#dataplane.flows.setPeerLevel(member.session.peerSlot, level);
   }
 
   /** Idempotent. Packets stop with the first write. */
   leave(member: Member): Promise<void> {
     return this.#exclusively(async () => {
-      const { sessionSlot, peerSlot } = member.session;
-      if (!this.#members.delete(sessionSlot)) return;
-      await this.#remove(member);
+      // What stands now may be a renewal of what the caller knows.
+      const current = this.#members.get(member.number);
+      if (current === undefined) return;
+      this.#members.delete(member.number);
+      await this.#remove(current);
+      const { sessionSlot, peerSlot } = current.session;
       this.#sessionSlots.giveBack(sessionSlot);
       this.#peerSlots.giveBack(peerSlot);
     });
@@ -221,7 +229,7 @@ export class Overlay implements AsyncDisposable {
   #refuseForeignKey(spec: MemberSpec, own: number | undefined): void {
     const taken =
       equal(spec.publicKey, this.publicKey) ||
-      this.members.some((member) => member.session.sessionSlot !== own && equal(member.spec.publicKey, spec.publicKey));
+      this.members.some((member) => member.number !== own && equal(member.spec.publicKey, spec.publicKey));
     if (taken) throw new ShellstreamError('WIREGUARD_KEY_TAKEN', undefined, { fields: { peer: spec.spiffeId } });
   }
 
@@ -231,9 +239,7 @@ export class Overlay implements AsyncDisposable {
       const clash =
         this.addresses.some((address) => prefixesOverlap(hostPrefix(address.address), prefix)) ||
         this.members.some(
-          (member) =>
-            member.session.sessionSlot !== own &&
-            member.spec.prefixes.some((theirs) => prefixesOverlap(theirs, prefix)),
+          (member) => member.number !== own && member.spec.prefixes.some((theirs) => prefixesOverlap(theirs, prefix)),
         );
       if (clash)
         throw new ShellstreamError('PREFIX_OVERLAP', formatPrefix(prefix), { fields: { peer: spec.spiffeId } });

@@ -109,6 +109,8 @@ export interface Admission {
   readonly reattestSecret: Uint8Array;
   /** Responder only: what GRANT tells the initiator. */
   readonly answer?: GrantBody;
+  /** Mesh only: a former session of the same peer, whose tunnel went to make room for this one's. */
+  readonly supersedes?: SessionId;
   /** Mesh only: counts attestations, 1 at the first. */
   readonly tunnelGeneration?: number;
 }

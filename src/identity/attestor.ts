@@ -1,5 +1,6 @@
-import { ShellstreamError } from '../../protocol/errors.ts';
+import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
 import type { Evidence } from '../../protocol/handshake/index.ts';
+import type { Reason } from '../../protocol/reasons.ts';
 import type { Clock } from '../base/clock.ts';
 import type { AttestedToken, Attestor, OwnIdentity, PeerIdentity } from '../enforcer/ports.ts';
 import { verifyEvidenceSignature } from './evidence-signature.ts';
@@ -28,14 +29,23 @@ export class SpiffeAttestor implements Attestor {
   async verifyToken(input: Parameters<Attestor['verifyToken']>[0]): Promise<AttestedToken> {
     const { token, subject, plainAudience, boundAudience, fresh } = input;
     if (token === '') throw new ShellstreamError('SAT_MISSING');
-    const { tokenId, tier, expiresAt, bound } = await this.#parts.sats.verify({
+    const { sats, clock, onTokenChecked } = this.#parts;
+    const began = clock.monotonic();
+    const tell = (outcome: 'valid' | Reason): void =>
+      onTokenChecked(fresh, outcome, (clock.monotonic() - began) / 1000);
+    const verified = sats.verify({
       token,
       subject,
       audiences: { plain: plainAudience, bound: boundAudience },
       fresh,
-      now: this.#parts.clock.now(),
+      now: clock.now(),
       signal: AbortSignal.timeout(ISSUER_TIMEOUT_MS),
     });
+    verified.then(
+      () => tell('valid'),
+      (error: unknown) => tell(reasonOf(error)),
+    );
+    const { tokenId, tier, expiresAt, bound } = await verified;
     return { tokenId, expiresAt, bound, ...(tier === undefined ? {} : { tier }) };
   }
 
@@ -49,6 +59,8 @@ export interface AttestorParts {
   readonly svids: SvidVerifier;
   readonly sats: SatVerifier;
   readonly clock: Clock;
+  /** `fresh`: not taken from an earlier validation. */
+  readonly onTokenChecked: (fresh: boolean, outcome: 'valid' | Reason, seconds: number) => void;
 }
 
 /** An agent that hangs must not hold a handshake open for longer than the handshake may take. */

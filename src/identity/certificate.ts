@@ -90,15 +90,16 @@ export function parsePublicKey(spki: Uint8Array): PublicKey {
   return { type, object };
 }
 
-/** P-256, P-384, RSA of 2048 to 8192 bits, Ed25519; undefined for anything else. */
+/** P-256, P-384, RSA of 2048 to 8192 bits with an exponent of at most 32 bits, Ed25519; undefined for anything else. */
 export function keyTypeOf(key: KeyObject): KeyType | undefined {
   const details = key.asymmetricKeyDetails ?? {};
   switch (key.asymmetricKeyType) {
     case 'ec':
       return CURVES.get(details.namedCurve ?? '');
     case 'rsa': {
-      const bits = details.modulusLength ?? 0;
-      return bits >= MIN_RSA_BITS && bits <= MAX_RSA_BITS && (details.publicExponent ?? 0n) > 1n ? 'RSA' : undefined;
+      const { modulusLength: bits = 0, publicExponent: exponent = 0n } = details;
+      const isAllowed = bits >= MIN_RSA_BITS && bits <= MAX_RSA_BITS && exponent >= 3n && exponent <= MAX_RSA_EXPONENT;
+      return isAllowed ? 'RSA' : undefined;
     }
     case 'ed25519':
       return 'Ed25519';
@@ -114,8 +115,9 @@ export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
 const MAX_CERTIFICATE_BYTES = 16 * 1024;
 const MAX_SERIAL_BYTES = 21;
 const MIN_RSA_BITS = 2048;
-/** Verifying with larger moduli costs milliseconds each: a way to burn our CPU. */
+/** Verifying with larger moduli or exponents costs milliseconds each: a way to burn our CPU. */
 const MAX_RSA_BITS = 8192;
+const MAX_RSA_EXPONENT = 2n ** 32n;
 const CURVES: ReadonlyMap<string, KeyType> = new Map([
   ['prime256v1', 'P-256'],
   ['secp384r1', 'P-384'],

@@ -15,19 +15,21 @@ export function certificationPath(
   bundle: X509Bundle,
   now: number,
 ): readonly Certificate[] {
-  const last = chain.at(-1) ?? chain[0];
-  const anchors = bundle.authorities.filter(
-    (authority) => sameBytes(authority.der, last.der) || issued(authority, last),
-  );
-  const anchor = anchors.find((authority) => isValidAt(authority, now));
-
-  for (const [at, certificate] of chain.entries()) {
-    const issuer = chain[at + 1];
+  for (const [at, certificate] of chain.entries())
     if (!isValidAt(certificate, now)) throw refused('SVID_EXPIRED', 'validity', at);
-    if (issuer !== undefined && !issued(issuer, certificate)) throw refused('SVID_UNTRUSTED', 'issued-by-the-next', at);
-  }
+
+  // From the authority downwards: a key verifies nothing before it was vouched for itself. The other way round anybody
+  // could make us work through a chain of large keys of his own.
+  const last = chain.at(-1) ?? chain[0];
+  const anchors = bundle.authorities.filter((one) => sameBytes(one.der, last.der) || issued(one, last));
   if (anchors.length === 0) throw refused('SVID_UNTRUSTED', 'issued-by-an-authority', chain.length - 1);
+  const anchor = anchors.find((authority) => isValidAt(authority, now));
   if (anchor === undefined) throw refused('SVID_EXPIRED', 'authority-validity', chain.length);
+  for (const [at, issuer] of [...chain.entries()].slice(1).reverse()) {
+    const subject = chain[at - 1];
+    if (subject === undefined || !issued(issuer, subject))
+      throw refused('SVID_UNTRUSTED', 'issued-by-the-next', at - 1);
+  }
 
   const path = sameBytes(anchor.der, last.der) ? chain : [...chain, anchor];
   for (const [at, { extensions }] of path.entries()) {

@@ -101,7 +101,7 @@ describe('an identity over the Workload API', () => {
     const wanted = parseSpiffeId('spiffe://a.test/another');
     if (wanted === undefined) throw new Error('unreachable');
     await using source = openIdentitySource({ socketPath: entry.socketPath, clock, random: () => 1, spiffeId: wanted });
-    await state(source, 'unavailable');
+    await state(source, 'denied');
     expect(source.health().lastError).toContain('spiffe://a.test/another');
   });
 });

@@ -179,6 +179,8 @@ function backoff(failures: number, random: () => number): number {
   return whole * (0.5 + random() / 2);
 }
 
+/** The agent refuses us, or gives identities of which none is the one we want. */
 function isDenial(error: unknown): boolean {
+  if (error instanceof ShellstreamError) return error.reason === 'NO_BUNDLE';
   return error instanceof ConnectError && error.code === Code.PermissionDenied;
 }

@@ -267,6 +267,21 @@ describe('trust is refused', () => {
     expect(verdict(threeLevels(1), own(), clock.now())).toBe('accepted');
   });
 
+  test('when a link in the middle is broken, though the chain ends at a good authority', () => {
+    const stranger =
+      hostile.issueBelow(hostile.issueIntermediate(other, clock), clock, 'spiffe://a.test/x').chain[0] ??
+      new Uint8Array();
+    const intermediate = hostile.issueIntermediate(domain, clock).certificate;
+    expect(verdict([stranger, intermediate], own(), clock.now())).toBe('issued-by-the-next');
+  });
+
+  test('before any key of a chain that no authority vouches for was used: large keys would burn our CPU', () => {
+    const stranger = hostile.issueIntermediate(other, clock);
+    const [leaf = new Uint8Array()] = domain.authority.issueSvid('spiffe://a.test/x', HOUR).chain;
+    // Both the link and the anchor are missing; the anchor is what is missed first.
+    expect(verdict([leaf, stranger.certificate], own(), clock.now())).toBe('issued-by-an-authority');
+  });
+
   test('when certificates stand in another order', () => {
     const { chain } = hostile.issueBelow(hostile.issueIntermediate(domain, clock), clock, 'spiffe://a.test/x');
     expect(verdict(chain.toReversed(), own(), clock.now())).not.toBe('accepted');
@@ -274,7 +289,7 @@ describe('trust is refused', () => {
 
   test('when an unrelated authority is put behind a good leaf', () => {
     const { chain } = domain.authority.issueSvid('spiffe://a.test/x', HOUR);
-    expect(verdict([...chain, other.authority.x509.certificate], both(), clock.now())).toBe('issued-by-the-next');
+    expect(verdict([...chain, other.authority.x509.certificate], both(), clock.now())).toBe('issued-by-an-authority');
   });
 
   test('for an empty chain and for one of nine', () => {

@@ -208,7 +208,7 @@ async function sessionDetail({ enforcer, overlay, world }: Gateway, session: Ses
     counters,
     streams: session.streams.all.slice(0, MAX_STREAMS_SHOWN).map((stream) => ({
       id: stream.stream,
-      target: addressPort(stream.target.prefix.address, stream.target.port),
+      target: hostPort(formatAddress(stream.target.prefix.address), stream.target.port),
       openedBy: stream.openedBy,
       openedAtMs: stream.openedAtMs,
       receivedBytes: stream.receivedBytes,
@@ -219,12 +219,12 @@ async function sessionDetail({ enforcer, overlay, world }: Gateway, session: Ses
 }
 
 function tunnelView({ handshakeAgeMs, endpoint, receivedBytes, sentBytes }: TunnelPeerState): TunnelPeerView {
-  const text = endpoint === undefined ? undefined : `${endpoint.address}:${endpoint.port}`;
+  const text = endpoint === undefined ? undefined : hostPort(endpoint.address, endpoint.port);
   return { handshakeAgeMs, endpoint: text, receivedBytes, sentBytes };
 }
 
 function peerView({ registry }: Gateway, { name, spiffeId, address, dialled }: MeshPeer): PeerView {
-  const base = { name, spiffeId, address: address === undefined ? undefined : `${address.host}:${address.port}` };
+  const base = { name, spiffeId, address: address === undefined ? undefined : hostPort(address.host, address.port) };
   if (dialled === undefined) {
     const session = registry.of(spiffeId).find(({ admission }) => admission.offer.sessionType === 'mesh');
     return session === undefined
@@ -276,9 +276,8 @@ export function asSeenHere(governor: Governor, role: 'initiator' | 'responder'):
   return governor === role ? 'local' : 'peer';
 }
 
-function addressPort(address: Uint8Array, port: number): string {
-  const text = formatAddress(address);
-  return address.length === 4 ? `${text}:${port}` : `[${text}]:${port}`;
+function hostPort(host: string, port: number): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
 function byId(a: SessionView, b: SessionView): number {

@@ -56,7 +56,15 @@ export interface Gateway extends AsyncDisposable {
   readonly isolation: Isolation;
   readonly lease: Lease;
   readonly handshakes: Pick<Listeners<HandshakeOutcome>, 'add'>;
+  readonly tokenChecks: Pick<Listeners<TokenCheck>, 'add'>;
   readonly startedAtMs: number;
+}
+
+/** A shell attestation token that was looked at. */
+export interface TokenCheck {
+  readonly fresh: boolean;
+  readonly outcome: 'valid' | Reason;
+  readonly seconds: number;
 }
 
 /** A handshake that ended, from the first record to the grant or the reason why not. */
@@ -75,11 +83,13 @@ export async function startGateway(world: GatewayWorld): Promise<Gateway> {
   if (!(await isLockedDown(dataplane))) await dataplane.flows.reset();
   await dataplane.network.removeRoutes(await dataplane.network.routes());
 
+  const tokenChecks = new Listeners<TokenCheck>();
   const attestor = new SpiffeAttestor({
     source: identity,
     svids: new SvidVerifier({ bundles: () => identity.bundles, clock }),
     sats: new SpireSatVerifier({ source: identity }),
     clock,
+    onTokenChecked: (fresh, outcome, seconds) => tokenChecks.tell({ fresh, outcome, seconds }),
   });
   const posture = new PostureEngine({
     clock,
@@ -108,7 +118,7 @@ export async function startGateway(world: GatewayWorld): Promise<Gateway> {
     accord: accord.accord,
     accordHash: accord.hash,
     tiers: tierPolicyOf(accord.accord, config.site.trustDomain),
-    nonces: new Nonces(clock, { lifetimeMs: NONCE_LIFETIME_MS, limit: 2 * limits.pendingHandshakes }),
+    nonces: new Nonces(clock, { lifetimeMs: NONCE_LIFETIME_MS, limit: MAX_NONCES }),
     dialKeepalive: DIAL_KEEPALIVE_SECONDS,
   });
   // Noise static keys live as long as the process.
@@ -194,10 +204,12 @@ export async function startGateway(world: GatewayWorld): Promise<Gateway> {
     isolation,
     lease,
     handshakes,
+    tokenChecks,
     startedAtMs: clock.now(),
     async [Symbol.asyncDispose]() {
       admission.close();
-      await registry.endAll('SHUTTING_DOWN');
+      await mesh[Symbol.asyncDispose]();
+      await registry.drainAll('SHUTTING_DOWN', config.shutdownSeconds * 1000);
       await owned.disposeAsync();
       // At lockdown the outer interfaces stay shut when nobody is left to open them.
       if (posture.level > 1) await dataplane.flows.reset();
@@ -207,6 +219,8 @@ export async function startGateway(world: GatewayWorld): Promise<Gateway> {
 }
 
 const NONCE_LIFETIME_MS = 30_000;
+/** More than the admission rates of many networks let in during a nonce's life; about 2 MB. */
+const MAX_NONCES = 16_384;
 const SILENT_PERIODS = 3;
 const DIAL_KEEPALIVE_SECONDS = 25;
 /** Mesh sessions at once; as many slots have the flow maps by default. */

@@ -4,6 +4,8 @@ import type { DataPlane } from '../dataplane/ports.ts';
 
 /** Renewed this many times within one lease, so that one late turn of the event loop cuts nothing off. */
 const RENEWALS = 3;
+/** A reader of the governance page takes a heartbeat older than 3 s for a dead daemon. */
+const LONGEST_PAUSE_MS = 1_000;
 
 /**
  * The node's lease: the kernel passes session packets only while this process keeps saying that it lives. Killed or
@@ -52,6 +54,9 @@ export class Lease implements AsyncDisposable {
       this.#log.error('the lease could not be renewed', { error });
     }
     if (this.#isOver) return;
-    this.#timer = this.#clock.after((this.#seconds * 1000) / RENEWALS, () => void this.#renew());
+    this.#timer = this.#clock.after(
+      Math.min((this.#seconds * 1000) / RENEWALS, LONGEST_PAUSE_MS),
+      () => void this.#renew(),
+    );
   }
 }

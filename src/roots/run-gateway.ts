@@ -16,6 +16,8 @@ import { packageVersion } from './version.ts';
 
 /** How long the first SVID may take; SPIRE's agent needs about 5 s after its own start. */
 const IDENTITY_TIMEOUT_MS = 30_000;
+/** For everything that comes after the drain. */
+const SHUTDOWN_GRACE_SECONDS = 5;
 
 /** Resolves when the gateway has shut down after SIGINT or SIGTERM; rejects when it cannot start. */
 export async function runGateway(configPath: string): Promise<void> {
@@ -59,7 +61,7 @@ export async function runGateway(configPath: string): Promise<void> {
   if (config.metrics.address !== undefined) parts.use(await serveMetrics(config.metrics.address, gateway, view));
   log.info('ready', { control: config.control.socket });
   await ended(interrupted);
-  await giveUpAfter(config.shutdownSeconds, log, parts.disposeAsync());
+  await giveUpAfter(config.shutdownSeconds + SHUTDOWN_GRACE_SECONDS, log, parts.disposeAsync());
 }
 
 function chooseTunnelDriver({ wireguard }: Config): ReturnType<typeof probeTunnelDriver> {

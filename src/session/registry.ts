@@ -49,6 +49,7 @@ export class SessionRegistry {
   async open(link: Link, attested: Attested, approach?: Approach): Promise<Session> {
     const { admission } = attested;
     const { spiffeId } = admission.peer;
+    if (admission.supersedes !== undefined) this.get(admission.supersedes)?.end('SUPERSEDED');
     const ofPeer = this.of(spiffeId);
     if (ofPeer.length >= this.#parts.limits.sessionsPerIdentity) {
       await this.#parts.enforcer.release(admission.id, 'SESSION_LIMIT');
@@ -97,6 +98,15 @@ export class SessionRegistry {
 
   identityRotated(): void {
     for (const session of this.all) session.identityRotated();
+  }
+
+  /** Lets streams finish until the deadline; resolves when every session has ended and holds nothing more. */
+  async drainAll(reason: Reason, deadlineMs: number): Promise<void> {
+    const ended = Promise.withResolvers<void>();
+    using _subscription = this.onEvent(() => this.#sessions.size === 0 && ended.resolve());
+    for (const session of this.all) session.drain(reason, deadlineMs);
+    if (this.#sessions.size > 0) await ended.promise;
+    await this.settled();
   }
 
   endAll(reason: Reason): Promise<void> {
