@@ -3,6 +3,10 @@ import { parseArgs } from 'node:util';
 import { type Bench, measure, type Report } from './harness.ts';
 
 const BENCHES: Readonly<Record<string, { readonly about: string; readonly open: () => Promise<Bench> }>> = {
+  handshake: {
+    about: 'CPU of the server for one mutually authenticated session, one echo included',
+    open: async () => (await import('./handshake/index.ts')).openHandshake(),
+  },
   flows: {
     about: 'flow entries installed and activated a second; time of the filter per packet',
     open: async () => (await import('./flows/index.ts')).openFlows(),

@@ -3,8 +3,8 @@ import { cpuMicroseconds } from '../cpu.ts';
 import type { Subject } from '../harness.ts';
 
 /** Sessions of one sample, and how many of them are open at a time. */
-const SESSIONS = 120;
-const CONCURRENCY = 4;
+export const SESSIONS = 120;
+export const CONCURRENCY = 4;
 
 export interface ServerUnderLoad {
   readonly command: string;
