@@ -84,6 +84,8 @@ describe('an agent’s answer', () => {
       { ...keys[0], kid: 'encrypts', use: 'enc' },
       { ...keys[0], kid: 'x509', use: 'x509-svid' },
       { kty: 'RSA', kid: 'weak', n: Buffer.alloc(64, 0xff).toString('base64url'), e: 'AQAB' },
+      { kty: 'RSA', kid: 'slow', n: Buffer.alloc(256, 0xff).toString('base64url'), e: 'AQAAAAE' },
+      { kty: 'RSA', kid: 'large', n: Buffer.alloc(1025, 0xff).toString('base64url'), e: 'AQAB' },
     ];
     const set = (list: unknown): Uint8Array => Buffer.from(JSON.stringify({ keys: list }));
     const bundles = {
