@@ -60,7 +60,7 @@ export interface AttestorParts {
   readonly sats: SatVerifier;
   readonly clock: Clock;
   /** `fresh`: not taken from an earlier validation. */
-  readonly onTokenChecked: (fresh: boolean, outcome: 'valid' | Reason, seconds: number) => void;
+  readonly onTokenChecked?: (fresh: boolean, outcome: 'valid' | Reason, seconds: number) => void;
 }
 
 /** An agent that hangs must not hold a handshake open for longer than the handshake may take. */

@@ -36,7 +36,6 @@ export async function connectSession(request: ConnectRequest, interrupted: Abort
     svids: new SvidVerifier({ bundles: () => identity.bundles, clock }),
     sats: new SpireSatVerifier({ source: identity }),
     clock,
-    onTokenChecked: () => undefined,
   });
   const posture = { level: request.posture, epoch: BigInt(clock.now()) };
   const enforcer = new StreamsOnlyEnforcer({ crypto, clock, attestor, posture, ...accord });

@@ -18,6 +18,11 @@ export async function serveMetrics(
   parts.use(
     gateway.posture.onChange(({ to, seconds, failed }) => metrics.transition(to, failed ? 'failed' : 'done', seconds)),
   );
+  parts.use(
+    gateway.tokenChecks.add(({ fresh, outcome, seconds }) =>
+      metrics.satCheck(fresh ? 'fresh' : 'cached', outcome, seconds),
+    ),
+  );
   parts.use(await startHttp({ ...address, registry, view }));
   return parts.move();
 }
