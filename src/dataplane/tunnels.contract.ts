@@ -53,6 +53,8 @@ export function tunnelContract(makeWorld: () => Promise<TunnelWorld>): void {
     test('with a name or a port that is taken, or that cannot be, is refused and leaves nothing', async () => {
       await using world = await makeWorld();
       await using device = await open(world);
+      // The kernel's WireGuard holds its port only while it is up.
+      await world.left.network.setUp(device.ifindex);
       const before = await world.left.network.links();
       const spec = { name: world.uniqueName(), privateKey: randomBytes(32), listenPort: 0, mtu: 1420 };
       const refused = [

@@ -1,6 +1,6 @@
 /** Two network namespaces as hosts of the tunnel contract, and what a test needs around them. */
 import { createLinuxNetwork, type LinuxNetwork } from '../../src/dataplane/linux/network.ts';
-import { createLinuxTunnels } from '../../src/dataplane/linux/tunnels.ts';
+import { createLinuxTunnels, type LinuxTunnelKind } from '../../src/dataplane/linux/tunnels.ts';
 import type { TunnelHost, TunnelWorld } from '../../src/dataplane/tunnels.contract.ts';
 import { connect, createNamespace, type Namespace } from '../support/namespaces.ts';
 
@@ -14,8 +14,8 @@ export interface LinuxWorld extends TunnelWorld {
   readonly right: LinuxHost;
 }
 
-/** Two namespaces with a veth pair between them, and embedded WireGuard in this process on both. */
-export async function createLinuxWorld(): Promise<LinuxWorld> {
+/** Two namespaces with a veth pair between them, and WireGuard of this kind on both, driven by this process. */
+export async function createLinuxWorld(kind: LinuxTunnelKind = 'embedded'): Promise<LinuxWorld> {
   await using owned = new AsyncDisposableStack();
   const left = owned.use(await createNamespace('left'));
   const right = owned.use(await createNamespace('right'));
@@ -25,8 +25,8 @@ export async function createLinuxWorld(): Promise<LinuxWorld> {
   );
   const resources = owned.move();
   return {
-    left: hostIn(left, '192.0.2.1'),
-    right: hostIn(right, '192.0.2.2'),
+    left: hostIn(kind, left, '192.0.2.1'),
+    right: hostIn(kind, right, '192.0.2.2'),
     prefix: DEVICE_PREFIX,
     uniqueName,
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
@@ -43,12 +43,12 @@ export function uniqueName(): string {
 
 let named = 0;
 
-function hostIn(namespace: Namespace, address: string): LinuxHost {
+function hostIn(kind: LinuxTunnelKind, namespace: Namespace, address: string): LinuxHost {
   return {
     namespace,
     address,
     network: createLinuxNetwork({ namespace: namespace.path }),
-    tunnels: createLinuxTunnels({ kind: 'embedded', namespace: namespace.path }),
+    tunnels: createLinuxTunnels({ kind, namespace: namespace.path }),
     // Three packets: the first waits for the handshake, and is not always kept.
     reaches: async (_device, from, to) =>
       (await namespace.attempt('ping', ['-c3', '-i0.3', '-W2', '-I', from, to])).code === 0,

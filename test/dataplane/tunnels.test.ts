@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { createConnection } from 'node:net';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { parseAddress } from '../../protocol/net/address.ts';
 import { hostPrefix } from '../../protocol/net/prefix.ts';
 import { createLinuxTunnels, probeTunnelDriver } from '../../src/dataplane/linux/tunnels.ts';
@@ -9,13 +9,13 @@ import type { TunnelDevice } from '../../src/dataplane/ports.ts';
 import { keyText, publicKeyOf } from '../../src/dataplane/tunnel-rules.ts';
 import { tunnelContract } from '../../src/dataplane/tunnels.contract.ts';
 import { createNamespace } from '../support/namespaces.ts';
-import { describeWith } from '../support/requirements.ts';
+import { describeWith, unmet } from '../support/requirements.ts';
 import { createLinuxWorld, DEVICE_PREFIX, type LinuxWorld, uniqueName } from './hosts.ts';
 
 const CONTROL_SOCKETS = '/var/run/wireguard';
 
 describeWith(['root', 'namespaces', 'tun', 'addon kernel'], 'embedded WireGuard', () => {
-  tunnelContract(createLinuxWorld);
+  tunnelContract(() => createLinuxWorld('embedded'));
 
   test('`wg show` sees the port, the peer and its handshake, and no key that is secret', async () => {
     await using world = await createLinuxWorld();
@@ -167,6 +167,23 @@ describeWith(['root', 'namespaces', 'tun', 'addon kernel'], 'embedded WireGuard'
     await createLinuxTunnels({ kind: 'embedded' }).removeLeftovers(DEVICE_PREFIX);
   });
 });
+
+// Only a kernel that has it can run these: a stock Debian kernel does, under emulation too (DESIGN §9, kernel tier).
+if (unmet(['root', 'namespaces', 'addon kernel']) === undefined && probeTunnelDriver().kind === 'kernel') {
+  describe('the WireGuard of the kernel', () => {
+    tunnelContract(() => createLinuxWorld('kernel'));
+
+    test('is a link of kind wireguard, and what a killed run left of it is removed by prefix', async () => {
+      await using world = await createLinuxWorld('kernel');
+      const name = `k${uniqueName()}`;
+      await world.left.namespace.run('ip', ['link', 'add', name, 'type', 'wireguard']);
+      await using device = await world.left.tunnels.create(spec());
+      const { stdout } = await world.left.namespace.run('ip', ['-d', 'link', 'show', device.name]);
+      expect(stdout).toContain('wireguard');
+      expect(await world.left.tunnels.removeLeftovers(`k${DEVICE_PREFIX}`)).toEqual([name]);
+    });
+  });
+}
 
 describeWith(['addon kernel'], 'the choice of WireGuard', () => {
   test('says what was chosen and why, and the kernel driver fails by name where the kernel has none', async () => {
