@@ -32,7 +32,7 @@ export class SpiffeAttestor implements Attestor {
     const { sats, clock, onTokenChecked } = this.#parts;
     const began = clock.monotonic();
     const tell = (outcome: 'valid' | Reason): void =>
-      onTokenChecked(fresh, outcome, (clock.monotonic() - began) / 1000);
+      onTokenChecked?.(fresh, outcome, (clock.monotonic() - began) / 1000);
     const verified = sats.verify({
       token,
       subject,
