@@ -7,6 +7,10 @@ const BENCHES: Readonly<Record<string, { readonly about: string; readonly open: 
     about: 'CPU of the server for one mutually authenticated session, one echo included',
     open: async () => (await import('./handshake/index.ts')).openHandshake(),
   },
+  noise: {
+    about: 'the responder’s half of Noise XX with each crypto provider',
+    open: async () => (await import('./noise/index.ts')).openNoise(),
+  },
   flows: {
     about: 'flow entries installed and activated a second; time of the filter per packet',
     open: async () => (await import('./flows/index.ts')).openFlows(),
