@@ -37,6 +37,11 @@ export function createLogger(options: LoggerOptions = {}): Logger {
   return wrap(pino(settings, options.destination ?? destination({ dest: 2, sync: true })));
 }
 
+/** A file to append to; its folder is made. Written synchronously, as standard error is. */
+export function logFile(path: string): DestinationStream {
+  return destination({ dest: path, mkdir: true, append: true, sync: true });
+}
+
 /** For tests, and where nobody listens. */
 export const silentLogger: Logger = {
   debug: () => {},

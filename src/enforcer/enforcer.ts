@@ -34,8 +34,8 @@ export interface EnforcerParts extends AdmitParts {
   readonly accordHash: Uint8Array;
   readonly dataplane: DataPlane;
   readonly overlay?: Overlay;
-  /** Keepalive of tunnels that we dial, seconds: holds a NAT's mapping open. */
-  readonly dialKeepalive: number;
+  /** Seconds between keepalives in the tunnel to a peer that we dialled: holds a NAT's mapping open. 0: none. */
+  readonly keepaliveOf: (spiffeId: string) => number;
 }
 
 interface Standing {
@@ -183,7 +183,7 @@ export class LocalEnforcer implements Enforcer {
     expiresAt: number,
   ): MemberSpec | undefined {
     const { grant: answer, connection } = input;
-    const { crypto, accord, dialKeepalive } = this.#parts;
+    const { crypto, accord, keepaliveOf } = this.#parts;
     if (approached.offer.sessionType !== 'mesh') return undefined;
     const { wireguard } = answer;
     if (wireguard === undefined) throw new ShellstreamError('MALFORMED', 'a mesh grant without a WireGuard key');
@@ -202,7 +202,7 @@ export class LocalEnforcer implements Enforcer {
       publicKey: wireguard.publicKey,
       presharedKey,
       ...(wireguard.port === 0 ? {} : { endpoint: { address: connection.remoteAddress, port: wireguard.port } }),
-      keepalive: dialKeepalive,
+      keepalive: keepaliveOf(approached.peer.spiffeId),
       prefixes,
       direction: 'out',
       targets: this.#ownView(approached, answer).targets,

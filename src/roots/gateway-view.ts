@@ -8,6 +8,7 @@ import type {
   GatewayStatus,
   GatewayView,
   GovernedBy,
+  InterfaceView,
   PeerView,
   PostureView,
   SessionDetail,
@@ -16,6 +17,7 @@ import type {
   TunnelPeerView,
 } from '../control/ports.ts';
 import type { TunnelPeerState } from '../dataplane/ports.ts';
+import type { Overlay } from '../enforcer/overlay.ts';
 import type { MeshPeer } from '../mesh/mesh.ts';
 import type { Session } from '../session/session.ts';
 import type { Gateway } from './gateway.ts';
@@ -111,7 +113,7 @@ async function status(gateway: Gateway, { version, tunnelWhy }: ViewOptions): Pr
   const { config, clock, identity, accord, dataplane } = world;
   const nowMs = clock.now();
   const health = identity.health();
-  const { members } = overlay;
+  const members = overlay?.members ?? [];
   const spiffeId = ownSpiffeId(gateway);
   return {
     instance: config.instance,
@@ -133,12 +135,12 @@ async function status(gateway: Gateway, { version, tunnelWhy }: ViewOptions): Pr
     },
     tunnel: {
       driver: dataplane.tunnels.kind,
-      why: tunnelWhy,
-      device: overlay.device.name,
-      listenPort: overlay.device.listenPort,
+      why: overlay === undefined ? 'no tunnel address is configured: streams only' : tunnelWhy,
+      device: overlay?.device.name ?? '',
+      listenPort: overlay?.device.listenPort ?? 0,
     },
     interfaces: [
-      { name: overlay.device.name, ifindex: overlay.device.ifindex, kind: 'tunnel' },
+      ...(overlay === undefined ? [] : [tunnelInterface(overlay)]),
       ...isolation.links.map(({ name, ifindex }) => ({ name, ifindex, kind: 'outer' as const })),
     ],
     leaseRemainingMs: lease.remainingMs,
@@ -152,6 +154,10 @@ async function status(gateway: Gateway, { version, tunnelWhy }: ViewOptions): Pr
     },
     accord: { id: accord.accord.id, serial: accord.accord.serial, hash: Buffer.from(accord.hash).toString('hex') },
   };
+}
+
+function tunnelInterface({ device }: Overlay): InterfaceView {
+  return { name: device.name, ifindex: device.ifindex, kind: 'tunnel' };
 }
 
 function ownSpiffeId({ world }: Gateway): string | undefined {
@@ -198,7 +204,7 @@ async function sessionDetail({ enforcer, overlay, world }: Gateway, session: Ses
     member === undefined
       ? { packets: 0n, bytes: 0n, denied: 0n }
       : await world.dataplane.flows.counters(member.session.sessionSlot);
-  const peers = member === undefined ? [] : await overlay.device.peers();
+  const peers = member === undefined ? [] : ((await overlay?.device.peers()) ?? []);
   const peer = peers.find(
     ({ publicKey }) => member !== undefined && Buffer.compare(publicKey, member.spec.publicKey) === 0,
   );

@@ -50,7 +50,8 @@ export interface Gateway extends AsyncDisposable {
   readonly posture: PostureEngine;
   readonly registry: SessionRegistry;
   readonly enforcer: LocalEnforcer;
-  readonly overlay: Overlay;
+  /** Absent where no tunnel address is configured: such a gateway carries streams only. */
+  readonly overlay: Overlay | undefined;
   readonly mesh: Mesh;
   readonly admission: AdmissionControl;
   readonly isolation: Isolation;
@@ -99,27 +100,20 @@ export async function startGateway(world: GatewayWorld): Promise<Gateway> {
   });
   const isolation = new Isolation(dataplane, config.posture);
   const lease = parts.use(await Lease.start(dataplane, clock, config.posture.leaseSeconds, log));
-  const overlay = parts.use(
-    await Overlay.open(dataplane, crypto, {
-      interfaceName: config.wireguard.interface,
-      listenPort: config.wireguard.port,
-      mtu: config.wireguard.mtu,
-      addresses: config.wireguard.addresses,
-      slots: MESH_SLOTS,
-    }),
-  );
+  const overlay = await openOverlay(world);
+  if (overlay !== undefined) parts.use(overlay);
   const enforcer = new LocalEnforcer({
     crypto,
     clock,
     attestor,
     posture,
     dataplane,
-    overlay,
+    ...(overlay === undefined ? {} : { overlay }),
     accord: accord.accord,
     accordHash: accord.hash,
     tiers: tierPolicyOf(accord.accord, config.site.trustDomain),
     nonces: new Nonces(clock, { lifetimeMs: NONCE_LIFETIME_MS, limit: MAX_NONCES }),
-    dialKeepalive: DIAL_KEEPALIVE_SECONDS,
+    keepaliveOf: (spiffeId) => config.mesh.peers.find((peer) => peer.spiffeId === spiffeId)?.keepaliveSeconds ?? 0,
   });
   // Noise static keys live as long as the process.
   const handshake = { crypto, staticKey: crypto.x25519Generate() };
@@ -189,7 +183,7 @@ export async function startGateway(world: GatewayWorld): Promise<Gateway> {
     }),
   );
   mesh.start();
-  log.info('gateway started', { port: listener.port, interface: overlay.device.name, level: posture.level });
+  log.info('gateway started', { port: listener.port, interface: overlay?.device.name, level: posture.level });
 
   const owned = parts.move();
   return {
@@ -222,9 +216,14 @@ const NONCE_LIFETIME_MS = 30_000;
 /** More than the admission rates of many networks let in during a nonce's life; about 2 MB. */
 const MAX_NONCES = 16_384;
 const SILENT_PERIODS = 3;
-const DIAL_KEEPALIVE_SECONDS = 25;
 /** Mesh sessions at once; as many slots have the flow maps by default. */
 const MESH_SLOTS = 1024;
+
+async function openOverlay({ config, dataplane, crypto }: GatewayWorld): Promise<Overlay | undefined> {
+  const { interface: interfaceName, port: listenPort, mtu, addresses } = config.wireguard;
+  if (addresses.length === 0) return undefined;
+  return await Overlay.open(dataplane, crypto, { interfaceName, listenPort, mtu, addresses, slots: MESH_SLOTS });
+}
 
 async function isLockedDown({ flows }: DataPlane): Promise<boolean> {
   const { external, own } = await flows.posture();

@@ -12,7 +12,7 @@ export interface FollowerParts {
   readonly dataplane: DataPlane;
   readonly isolation: Isolation;
   readonly registry: SessionRegistry;
-  readonly overlay: Overlay;
+  readonly overlay: Overlay | undefined;
   readonly mesh: Mesh;
 }
 
@@ -28,7 +28,7 @@ export function postureSteps({ dataplane, isolation, registry, overlay, mesh }: 
     ],
     sessionLayer: [
       { name: 'sessions', apply: () => registry.postureChanged() },
-      { name: 'tunnels', apply: (level) => (level === 1 ? overlay.close() : overlay.reopen()) },
+      { name: 'tunnels', apply: (level) => (level === 1 ? overlay?.close() : overlay?.reopen()) },
       { name: 'mesh', apply: (level) => (level > 1 ? mesh.nudge() : undefined) },
     ],
   };

@@ -5,7 +5,7 @@ import { loadAccord } from '../base/accord-file.ts';
 import { systemClock } from '../base/clock.ts';
 import { type Config, interfacePrefix, loadConfig } from '../base/config.ts';
 import { loadCryptoProvider } from '../base/crypto.ts';
-import { createLogger, type Logger } from '../base/logger.ts';
+import { createLogger, type Logger, logFile } from '../base/logger.ts';
 import { startControl } from '../control/server.ts';
 import { openLinuxDataPlane, peerCredentialsOf, probeTunnelDriver } from '../dataplane/linux/index.ts';
 import { openIdentitySource } from '../identity/index.ts';
@@ -22,7 +22,7 @@ const SHUTDOWN_GRACE_SECONDS = 5;
 /** Resolves when the gateway has shut down after SIGINT or SIGTERM; rejects when it cannot start. */
 export async function runGateway(configPath: string): Promise<void> {
   const config = await loadConfig(configPath);
-  const log = createLogger({ level: config.log.level }).child({ instance: config.instance });
+  const log = openLog(config.log).child({ instance: config.instance });
   const interrupted = interruption();
   await using parts = new AsyncDisposableStack();
   await privateDirectory(config.runtimeDirectory);
@@ -62,6 +62,10 @@ export async function runGateway(configPath: string): Promise<void> {
   log.info('ready', { control: config.control.socket });
   await ended(interrupted);
   await giveUpAfter(config.shutdownSeconds + SHUTDOWN_GRACE_SECONDS, log, parts.disposeAsync());
+}
+
+function openLog({ level, file }: Config['log']): Logger {
+  return createLogger({ level, ...(file === undefined ? {} : { destination: logFile(file) }) });
 }
 
 function chooseTunnelDriver({ wireguard }: Config): ReturnType<typeof probeTunnelDriver> {
