@@ -1,6 +1,6 @@
 /** What every tunnel driver must do: `tunnelContract` is run on the memory driver and, with real packets, on Linux. */
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { parseAddress } from '../../protocol/net/address.ts';
 import { hostPrefix, parsePrefix } from '../../protocol/net/prefix.ts';
 import type { NetworkLinks, TunnelDevice, TunnelDriver, TunnelPeer } from './ports.ts';
@@ -192,6 +192,20 @@ export function tunnelContract(makeWorld: () => Promise<TunnelWorld>): void {
       expect(seenRight?.receivedBytes).toBeGreaterThan(0n);
       // The right one was given no endpoint: it learnt it from an authenticated handshake.
       expect(seenRight?.endpoint).toEqual({ address: world.left.address, port: pair.left.listenPort });
+    });
+
+    test('of which one sends keepalives shake hands though nothing is sent through them', async () => {
+      await using world = await makeWorld();
+      await using pair = await openPair(world);
+      const secret = randomBytes(32);
+      await pair.right.addPeer(pair.leftAsPeer(secret));
+      await pair.left.addPeer({ ...pair.rightAsPeer(secret), keepalive: 25 });
+      for (const device of [pair.left, pair.right]) {
+        await vi.waitFor(async () => expect((await device.peers())[0]?.handshakeAgeMs).toBeGreaterThanOrEqual(0), {
+          timeout: 10_000,
+          interval: 20,
+        });
+      }
     });
 
     test('that differ in one bit of the pre-shared key make no handshake and pass no packet', async () => {
