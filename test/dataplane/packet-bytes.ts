@@ -46,7 +46,7 @@ export function tcpSegment(
   sourcePort: number,
   destinationPort: number,
   flags: number,
-  options = new Uint8Array(0),
+  options: Uint8Array = new Uint8Array(0),
 ): Buffer {
   const header = Buffer.alloc(20);
   header.writeUInt16BE(sourcePort, 0);
