@@ -9,9 +9,12 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { federate, startTrustDomain, type TrustDomain } from '../../certs-dev/index.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { connect, createNamespace, type Namespace } from '../support/namespaces.ts';
+import { start } from '../support/processes.ts';
+import { instanceName, removeLeftovers, removePins } from './leftovers.ts';
 import { Site, type SiteOptions } from './site.ts';
 
 export interface Lab extends AsyncDisposable {
@@ -26,6 +29,7 @@ export interface Lab extends AsyncDisposable {
 export interface LabOptions {
   /** Seconds until flows of a dead gateway lapse. */
   readonly leaseSeconds?: number;
+  /** Of both gateways. */
   readonly svidTtlMs?: number;
 }
 
@@ -34,7 +38,7 @@ let labs = 0;
 /** Everything stands, the gateways are not started yet. */
 export async function createLab(options: LabOptions = {}): Promise<Lab> {
   labs += 1;
-  const unique = `${(process.pid % 46_656).toString(36)}${labs}`;
+  if (labs === 1) await removeLeftovers();
   await using parts = new AsyncDisposableStack();
   const directory = await mkdtemp(join(tmpdir(), 'shs-lab-'));
   parts.defer(() => rm(directory, { recursive: true, force: true }));
@@ -60,12 +64,20 @@ export async function createLab(options: LabOptions = {}): Promise<Lab> {
   );
   await host.run('ip', ['route', 'add', 'default', 'via', '10.2.0.1']);
   await namespaceB.run('sysctl', ['-qw', 'net.ipv4.ip_forward=1']);
+  const services = fileURLToPath(new URL('children/services.ts', import.meta.url));
+  const serving = start('nsenter', [
+    `--net=${host.path}`,
+    process.execPath,
+    services,
+    ...Object.values(PORTS).map(String),
+  ]);
+  parts.use(serving);
 
   const ttl = { x509TtlMs: options.svidTtlMs ?? 600_000 };
   const common: Pick<SiteOptions, 'leaseSeconds'> = { leaseSeconds: options.leaseSeconds ?? 10 };
   const a = new Site({
     ...common,
-    instance: `a${unique}`,
+    instance: instanceName('a', labs),
     namespace: namespaceA,
     directory: join(directory, 'a'),
     domain: domains.a,
@@ -76,7 +88,7 @@ export async function createLab(options: LabOptions = {}): Promise<Lab> {
   });
   const b = new Site({
     ...common,
-    instance: `b${unique}`,
+    instance: instanceName('b', labs),
     namespace: namespaceB,
     directory: join(directory, 'b'),
     domain: domains.b,
@@ -85,13 +97,18 @@ export async function createLab(options: LabOptions = {}): Promise<Lab> {
     accord: SITE_B_ACCORD,
     peers: [],
   });
-  parts.use(a);
-  parts.use(b);
+  for (const site of [a, b]) {
+    parts.defer(() => removePins(site.options.instance));
+    parts.use(site);
+  }
+  await serving.line(/^serving/);
   const owned = parts.move();
   return { directory, a, b, host, domains, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
 export const GATEWAY_B = 'spiffe://site-b.test/gateway';
+/** The host behind site-b; something listens on all of `PORTS` there, granted or not. */
+export const HOST = '10.2.0.10';
 export const PORTS = { granted: 8080, ungranted: 8081, management: 9443 } as const;
 
 const SITE_B_PEER = {

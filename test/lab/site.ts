@@ -4,8 +4,11 @@ import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 import type { EntryOptions } from '../../certs-dev/entry.ts';
 import type { Entry, TrustDomain } from '../../certs-dev/index.ts';
+import { systemClock } from '../../src/base/clock.ts';
+import { type ControlClient, connectControl } from '../../src/control/client.ts';
 import type { Namespace } from '../support/namespaces.ts';
 import { attempt, type Finished, type Running, start } from '../support/processes.ts';
+import { EventLog } from './events.ts';
 
 export interface SiteOptions {
   readonly instance: string;
@@ -56,6 +59,18 @@ export class Site implements AsyncDisposable {
 
   /** Starts the gateway; resolves when it is ready. `changes` go over the configuration. */
   async start(changes: object = {}): Promise<void> {
+    await this.configure(changes);
+    this.#gateway = this.startGateway();
+    await this.#gateway.line(/"msg":"ready"/);
+  }
+
+  /** A gateway process on the configuration as it stands, whatever becomes of it. */
+  startGateway(): Running {
+    return this.inside(process.execPath, [SHELLSTREAM, 'gateway', '--config', this.configPath]);
+  }
+
+  /** Writes configuration and accord. */
+  async configure(changes: object = {}): Promise<void> {
     const { directory, gateway, domain, instance, accord, tunnelAddress, peers, leaseSeconds } = this.options;
     await mkdir(directory, { recursive: true });
     const accordPath = join(directory, 'accord.yaml');
@@ -75,8 +90,6 @@ export class Site implements AsyncDisposable {
       ...changes,
     };
     await writeFile(this.configPath, stringify(config));
-    this.#gateway = this.inside(process.execPath, [SHELLSTREAM, 'gateway', '--config', this.configPath]);
-    await this.#gateway.line(/"msg":"ready"/);
   }
 
   /** SIGKILL: nothing of the gateway gets to run any more. */
@@ -93,10 +106,39 @@ export class Site implements AsyncDisposable {
 
   /**
    * A process in this site's network, but in the mounts of the host: BPF pins stay where everybody finds them
-   * (`ip netns exec` would give it a /sys of its own).
+   * (`ip netns exec` would give it a /sys of its own). It ends when this process does, however that happens.
    */
   inside(command: string, args: readonly string[]): Running {
-    return start('nsenter', [`--net=${this.namespace.path}`, command, ...args]);
+    return start('setpriv', ['--pdeathsig', 'TERM', 'nsenter', ...this.#entered(command, ...args)]);
+  }
+
+  /** As `inside`, to the end. */
+  async run(command: string, ...args: readonly string[]): Promise<Finished> {
+    return await attempt('nsenter', this.#entered(command, ...args));
+  }
+
+  /** What a TCP service greets with; undefined when it cannot be reached within a second. */
+  async greeting(address: string, port: number): Promise<string | undefined> {
+    const { code, stdout } = await attempt('nsenter', this.#entered('nc', '-w1', '-N', address, String(port)), {
+      input: '',
+    });
+    return code === 0 && stdout !== '' ? stdout.trim() : undefined;
+  }
+
+  /** `shellstream events` of the gateway that runs now. */
+  events(): EventLog {
+    return new EventLog(this.inside(process.execPath, [SHELLSTREAM, 'events', '--socket', this.socket, '--json']));
+  }
+
+  /** Of an interface here. */
+  async ifindex(name: string): Promise<number> {
+    const links: { ifindex: number }[] = JSON.parse((await this.run('ip', '-j', 'link', 'show', 'dev', name)).stdout);
+    return links[0]?.ifindex ?? 0;
+  }
+
+  /** The console, without a process of its own. */
+  console(): Promise<ControlClient> {
+    return connectControl({ path: this.socket, clock: systemClock });
   }
 
   /** A verb of the command line on this site's console; any exit code is an answer. */
@@ -131,8 +173,11 @@ export class Site implements AsyncDisposable {
   }
 
   #run(args: readonly string[]): Promise<Finished> {
-    const inside = [`--net=${this.namespace.path}`, process.execPath, SHELLSTREAM, ...args];
-    return attempt('nsenter', inside, { timeoutMs: 30_000 });
+    return attempt('nsenter', this.#entered(process.execPath, SHELLSTREAM, ...args), { timeoutMs: 30_000 });
+  }
+
+  #entered(...command: readonly string[]): readonly string[] {
+    return [`--net=${this.namespace.path}`, ...command];
   }
 }
 

@@ -1,0 +1,63 @@
+/** The shape of the demo: steps that are told in one line each and proved, or failed with the reason why. */
+
+export interface Step<World> {
+  readonly name: string;
+  /** Resolves with what was seen; rejects when it was not. */
+  run(world: World): Promise<string>;
+}
+
+export type Line =
+  | { readonly step: string; readonly ok: boolean; readonly ms: number; readonly detail: string }
+  | { readonly demo: 'ok' | 'failed'; readonly passed: number; readonly failed: number };
+
+export type Teller = (line: Line) => void;
+
+/** One JSON object a line: a contract with outside checks. */
+export const tellJson: Teller = (line) => console.log(JSON.stringify(line));
+
+export const tellPlainly: Teller = (line) => {
+  if ('demo' in line) {
+    const { demo, passed, failed } = line;
+    console.log(
+      `\n${demo === 'ok' ? 'All of it was seen' : 'Not all of it was seen'}: ${passed} ok, ${failed} failed.`,
+    );
+    return;
+  }
+  const { step, ok, ms, detail } = line;
+  console.log(`${ok ? 'ok    ' : 'FAILED'} ${`${(ms / 1000).toFixed(1)} s`.padStart(7)}  ${step}: ${detail}`);
+};
+
+/** A step that fails does not keep the next ones from being tried. */
+export class Narrator {
+  readonly #tell: Teller;
+  #passed = 0;
+  #failed = 0;
+
+  constructor(tell: Teller) {
+    this.#tell = tell;
+  }
+
+  async step<World>({ name, run }: Step<World>, world: World): Promise<boolean> {
+    const began = performance.now();
+    const outcome = await run(world).then(
+      (detail) => ({ ok: true, detail }),
+      (error: unknown) => ({ ok: false, detail: oneLine(error) }),
+    );
+    this.#tell({ step: name, ms: Math.round((performance.now() - began) * 10) / 10, ...outcome });
+    if (outcome.ok) this.#passed += 1;
+    else this.#failed += 1;
+    return outcome.ok;
+  }
+
+  /** The last line. True when every step was ok. */
+  end(): boolean {
+    const isOk = this.#failed === 0 && this.#passed > 0;
+    this.#tell({ demo: isOk ? 'ok' : 'failed', passed: this.#passed, failed: this.#failed });
+    return isOk;
+  }
+}
+
+function oneLine(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  return text.replaceAll(/\s+/g, ' ').slice(0, 1_000);
+}

@@ -1,0 +1,33 @@
+/** What labs of killed processes left behind: BPF pins outlive everybody. */
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+
+const PINS = '/sys/fs/bpf/shellstream';
+const PID_DIGITS = 5;
+
+/** An instance name that says whose it is: `a` or `b`, five digits of the process id in base 36, the lab's number. */
+export function instanceName(site: 'a' | 'b', lab: number): string {
+  return `${site}${process.pid.toString(36).padStart(PID_DIGITS, '0')}${lab.toString(36)}`;
+}
+
+export async function removePins(instance: string): Promise<void> {
+  await rm(join(PINS, instance), { recursive: true, force: true });
+}
+
+/** Those of processes that are gone. */
+export async function removeLeftovers(): Promise<void> {
+  const instances = await readdir(PINS).catch(() => []);
+  for (const instance of instances) {
+    const digits = /^[ab]([0-9a-z]{5})[0-9a-z]{1,2}$/.exec(instance)?.[1];
+    if (digits !== undefined && !isProcess(Number.parseInt(digits, 36))) await removePins(instance);
+  }
+}
+
+function isProcess(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
