@@ -10,11 +10,10 @@ import type { ConnectedSession, ConnectRequest, IdentityPlace, SessionNotice } f
 import { StreamsOnlyEnforcer } from '../enforcer/streams-only.ts';
 import { SpiffeAttestor } from '../identity/attestor.ts';
 import { openIdentitySource, SpireSatVerifier, SvidVerifier } from '../identity/index.ts';
-import { dialWebSocket } from '../link/index.ts';
+import { webSocketCarrier } from '../link/index.ts';
 import { attestOver } from '../mesh/dial.ts';
 import type { Approach } from '../session/attest.ts';
 import { Session, type SessionListener } from '../session/session.ts';
-import { gatewayUrl } from './gateway-url.ts';
 import { asSeenHere } from './gateway-view.ts';
 
 const IDENTITY_TIMEOUT_MS = 10_000;
@@ -46,7 +45,7 @@ export async function connectSession(request: ConnectRequest, interrupted: Abort
     expectedId: request.gatewayId,
     request: { capabilities, targets, advertise: [] },
   };
-  const link = await dialWebSocket(gatewayUrl(request.gateway), {
+  const link = await webSocketCarrier.dial(request.gateway, {
     signal: interrupted,
     timeoutMs: HANDSHAKE_TIMEOUT_MS,
   });

@@ -20,13 +20,12 @@ import { acceptLink } from '../gateway/accept.ts';
 import { AdmissionControl } from '../gateway/admission.ts';
 import { SpiffeAttestor } from '../identity/attestor.ts';
 import { type IdentitySource, SpireSatVerifier, SvidVerifier } from '../identity/index.ts';
-import { dialWebSocket, listenWebSocket } from '../link/index.ts';
+import { type Carrier, webSocketCarrier } from '../link/index.ts';
 import { attestOver } from '../mesh/dial.ts';
 import { Mesh } from '../mesh/mesh.ts';
 import { PostureEngine } from '../posture/engine.ts';
 import { SessionRegistry } from '../session/registry.ts';
 import { meshApproach } from './approach.ts';
-import { gatewayUrl } from './gateway-url.ts';
 import { Isolation } from './isolation.ts';
 import { Lease } from './lease.ts';
 import { followExternalPosture, postureSteps } from './posture-steps.ts';
@@ -41,6 +40,8 @@ export interface GatewayWorld {
   readonly log: Logger;
   /** Uniform in [0, 1): jitter only. */
   readonly random: () => number;
+  /** WebSockets unless told. */
+  readonly carrier?: Carrier;
 }
 
 /** A running gateway, as its console and its tests see it. Disposing it ends its sessions and leaves nothing behind. */
@@ -76,7 +77,7 @@ export interface HandshakeOutcome {
 }
 
 export async function startGateway(world: GatewayWorld): Promise<Gateway> {
-  const { config, accord, identity, dataplane, crypto, clock, log } = world;
+  const { config, accord, identity, dataplane, crypto, clock, log, carrier = webSocketCarrier } = world;
   const { limits } = config;
   await using parts = new AsyncDisposableStack();
 
@@ -144,7 +145,7 @@ export async function startGateway(world: GatewayWorld): Promise<Gateway> {
       peers: config.mesh.peers,
       approachOf: (peer) => meshApproach(config, peer),
       dial: async (endpoint, approach, signal) => {
-        const link = await dialWebSocket(gatewayUrl(endpoint), { signal, timeoutMs: handshakeTimeoutMs });
+        const link = await carrier.dial(endpoint, { signal, timeoutMs: handshakeTimeoutMs });
         const attested = await attestOver(
           link,
           { clock, enforcer, handshake, timeoutMs: handshakeTimeoutMs },
@@ -171,7 +172,7 @@ export async function startGateway(world: GatewayWorld): Promise<Gateway> {
       handshakes.tell({ role: 'responder', outcome, seconds }),
   };
   const listener = parts.use(
-    await listenWebSocket({
+    await carrier.listen({
       ...config.listen,
       admit: (remoteAddress) => admission.refuses(remoteAddress) === undefined,
       accept: (link) => {

@@ -37,6 +37,10 @@ export interface MemoryFlows extends FlowTable {
   readonly attached: readonly number[];
   /** Entries of the policy map, live flows, pinned sources: what must be zero after a session's end. */
   readonly entries: { readonly policies: number; readonly live: number; readonly sources: number };
+  /** Slots of installed sessions, active or not. */
+  readonly sessions: readonly number[];
+  /** 5-tuples that may pass for the control window. */
+  readonly controls: number;
 }
 
 export function createMemoryFlows(options: MemoryFlowsOptions = {}): MemoryFlows {
@@ -95,6 +99,14 @@ class FlowsInMemory implements MemoryFlows {
   get entries() {
     const sources = [...this.#state.sources.values()].reduce((sum, pinned) => sum + pinned.length, 0);
     return { policies: this.#state.policies.size, live: this.#state.live.size, sources };
+  }
+
+  get sessions(): readonly number[] {
+    return [...this.#state.sessions.keys()];
+  }
+
+  get controls(): number {
+    return this.#state.controls.size;
   }
 
   async attach({ ifindex, kind, allowAtLockdown = [] }: FlowAttachment): Promise<void> {
