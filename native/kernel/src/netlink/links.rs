@@ -27,14 +27,8 @@ const IFLA_INFO_KIND: u16 = 1;
 const NEW_LINK: u16 = 16;
 
 pub fn list(socket: &mut Netlink) -> Result<Vec<LinkRow>> {
-    let mut rows = Vec::new();
-    socket.dump("list links", RouteNetlinkMessage::GetLink(LinkMessage::default()), |kind, body| {
-        if kind == NEW_LINK {
-            rows.extend(parse(body));
-        }
-        Ok(())
-    })?;
-    Ok(rows)
+    let query = RouteNetlinkMessage::GetLink(LinkMessage::default());
+    socket.list("list links", &query, |kind, body| if kind == NEW_LINK { parse(body) } else { None })
 }
 
 pub fn set_up(socket: &mut Netlink, ifindex: u32, up: bool) -> Result<()> {

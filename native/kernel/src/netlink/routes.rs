@@ -105,13 +105,10 @@ pub fn list_ours(socket: &mut Netlink) -> Result<Vec<Route>> {
         query.header.address_family = family;
         query.header.protocol = RouteProtocol::Other(OUR_PROTOCOL);
         let family_number = u8::from(family);
-        socket.dump("list routes", RouteNetlinkMessage::GetRoute(query), |_, body| {
-            // Without IPv6 the kernel answers that question with the other families' routes.
-            if body.first() == Some(&family_number) {
-                found.extend(parse(body));
-            }
-            Ok(())
-        })?;
+        // Without IPv6 the kernel answers that question with the other families' routes.
+        let is_meant = |body: &[u8]| body.first() == Some(&family_number);
+        let query = RouteNetlinkMessage::GetRoute(query);
+        found.extend(socket.list("list routes", &query, |_, body| if is_meant(body) { parse(body) } else { None })?);
     }
     Ok(found)
 }

@@ -49,12 +49,9 @@ pub fn list_ours(socket: &mut Netlink) -> Result<Vec<RuleRow>> {
         let mut query = RuleMessage::default();
         query.header.family = family;
         let family_number = u8::from(family);
-        socket.dump("list rules", RouteNetlinkMessage::GetRule(query), |_, body| {
-            if body.first() == Some(&family_number) {
-                rows.extend(parse(body));
-            }
-            Ok(())
-        })?;
+        let is_meant = |body: &[u8]| body.first() == Some(&family_number);
+        let query = RouteNetlinkMessage::GetRule(query);
+        rows.extend(socket.list("list rules", &query, |_, body| if is_meant(body) { parse(body) } else { None })?);
     }
     Ok(rows)
 }

@@ -19,6 +19,8 @@ const RECEIVE_BYTES: usize = 256 * 1024;
 /// The kernel answers in the same system call; past this something is broken, and waiting would hang the enforcer.
 const RECEIVE_TIMEOUT_SECONDS: libc::time_t = 20;
 
+const DUMP_ATTEMPTS: usize = 16;
+
 const HEADER_BYTES: usize = 16;
 const ERROR_TYPE: u16 = 2;
 const DONE_TYPE: u16 = 3;
@@ -38,6 +40,12 @@ pub struct Netlink {
 pub struct Refusal {
     pub errno: i32,
     pub words: Option<String>,
+}
+
+/// Whether what was read is of one moment.
+pub enum Reading {
+    Whole,
+    Interrupted,
 }
 
 impl Refusal {
@@ -109,23 +117,40 @@ impl Netlink {
         Ok(refused)
     }
 
-    /// Calls `each` with the type and body of every answer of a dump.
-    pub fn dump<M>(&mut self, what: &str, message: M, each: impl FnMut(u16, &[u8]) -> Result<()>) -> Result<()>
-    where
-        M: NetlinkSerializable,
-        NetlinkPayload<M>: From<M>,
-    {
-        self.ask(what, message, NLM_F_DUMP, each)?.map_err(|refusal| refusal.into_error(what))
-    }
-
-    /// As `dump` for a question of another kind; a refusal by the kernel is an answer.
-    pub fn ask<M>(
+    /// What `parse` makes of the type and body of every answer of a dump. One that others changed meanwhile may lack
+    /// entries, and is read again.
+    pub fn list<M, T>(
         &mut self,
         what: &str,
+        message: &M,
+        mut parse: impl FnMut(u16, &[u8]) -> Option<T>,
+    ) -> Result<Vec<T>>
+    where
+        M: NetlinkSerializable + Clone,
+        NetlinkPayload<M>: From<M>,
+    {
+        for _ in 0..DUMP_ATTEMPTS {
+            let mut rows = Vec::new();
+            let outcome = self.ask(message.clone(), NLM_F_DUMP, |kind, body| {
+                rows.extend(parse(kind, body));
+                Ok(())
+            })?;
+            match outcome {
+                Ok(Reading::Whole) => return Ok(rows),
+                Ok(Reading::Interrupted) => {}
+                Err(refusal) => return Err(refusal.into_error(what)),
+            }
+        }
+        Err(KernelError::refused(what, "the table does not stop changing"))
+    }
+
+    /// Asks, and calls `each` with the type and body of every answer. A refusal by the kernel is an answer too.
+    pub fn ask<M>(
+        &mut self,
         message: M,
         flags: u16,
         mut each: impl FnMut(u16, &[u8]) -> Result<()>,
-    ) -> Result<std::result::Result<(), Refusal>>
+    ) -> Result<std::result::Result<Reading, Refusal>>
     where
         M: NetlinkSerializable,
         NetlinkPayload<M>: From<M>,
@@ -149,11 +174,10 @@ impl Netlink {
                 kind => each(kind, answer.body).map(|()| false),
             }
         })?;
-        match refusal {
-            Some(refusal) => Ok(Err(refusal)),
-            None if interrupted => Err(KernelError::refused(what, "the table changed while it was read")),
-            None => Ok(Ok(())),
-        }
+        Ok(match refusal {
+            Some(refusal) => Err(refusal),
+            None => Ok(if interrupted { Reading::Interrupted } else { Reading::Whole }),
+        })
     }
 
     fn pack<M>(&mut self, message: M, flags: u16, into: &mut Vec<u8>)

@@ -202,11 +202,12 @@ impl KernelDevice {
 
     fn read(&mut self) -> Result<DeviceState> {
         let message = self.addressed(messages::get(self.ifindex));
+        let bodies = self.wireguard.list("read WireGuard peers", &message, |_, body| Some(body.to_vec()))?;
         let now = SystemTime::now();
         let mut state = DeviceState::default();
-        self.wireguard.dump("read WireGuard peers", message, |_, body| {
-            state.take(body, now).map_err(|words| KernelError::refused("read WireGuard peers", words))
-        })?;
+        for body in bodies {
+            state.take(&body, now).map_err(|words| KernelError::refused("read WireGuard peers", words))?;
+        }
         Ok(state)
     }
 
@@ -226,7 +227,7 @@ fn find_family(socket: &mut Netlink) -> Result<std::result::Result<u16, Refusal>
         nlas: vec![GenlCtrlAttrs::FamilyName("wireguard".to_string())],
     });
     let mut family = None;
-    let outcome = socket.ask("look for WireGuard", query, NLM_F_ACK, |_, body| {
+    let outcome = socket.ask(query, NLM_F_ACK, |_, body| {
         let attributes = NlasIterator::new(body.get(GENL_HEADER_BYTES..).unwrap_or_default());
         for attribute in attributes.flatten().filter(|attribute| attribute.kind() == CTRL_ATTR_FAMILY_ID) {
             family = attribute.value().try_into().ok().map(u16::from_ne_bytes);
@@ -235,8 +236,8 @@ fn find_family(socket: &mut Netlink) -> Result<std::result::Result<u16, Refusal>
     })?;
     match (outcome, family) {
         (Err(refusal), _) => Ok(Err(refusal)),
-        (Ok(()), Some(family)) => Ok(Ok(family)),
-        (Ok(()), None) => Err(KernelError::refused("look for WireGuard", "an answer without a family number")),
+        (Ok(_), Some(family)) => Ok(Ok(family)),
+        (Ok(_), None) => Err(KernelError::refused("look for WireGuard", "an answer without a family number")),
     }
 }
 
