@@ -62,6 +62,13 @@ describeWith(
     const extension = (next: number, length = 0): Buffer =>
       Buffer.from([next, length, ...new Uint8Array(6 + 8 * length)]);
 
+    test('a live flow of a former generation of its slot is dropped, though nobody cleared it away', () => {
+      expect(judge(ipPacket(PEER, OURS, UDP, query))).toBe('PASS');
+      world.flows.plane.storeWord('session_state', 1, 0, 2);
+      expect(judge(ipPacket(OURS, PEER, UDP, udpDatagram(443, 4000)), 'out')).toBe('SESSION_INACTIVE');
+      expect(judge(ipPacket(PEER, OURS, UDP, query))).toBe('SESSION_INACTIVE');
+    });
+
     test('IPv4 options are skipped to the ports behind them', () => {
       const ipOptions = Uint8Array.of(148, 4, 0, 0);
       expect(judge(ipPacket(PEER, OURS, UDP, query, { ipOptions }))).toBe('PASS');

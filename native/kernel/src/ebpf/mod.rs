@@ -230,13 +230,7 @@ impl FlowPlane {
 
     /// Runs a program on a packet that never was on a wire: for tests and benchmarks.
     #[napi(catch_unwind)]
-    pub fn test_run(
-        &mut self,
-        program: String,
-        ifindex: u32,
-        packet: &[u8],
-        repeat: u32,
-    ) -> napi::Result<TestRun> {
+    pub fn test_run(&mut self, program: String, ifindex: u32, packet: &[u8], repeat: u32) -> napi::Result<TestRun> {
         let plane = self.plane_mut()?;
         let found = plane.loaded.ebpf.program_mut(&program);
         let found = found.ok_or_else(|| KernelError::refused(&program, "no such program"))?;

@@ -120,13 +120,7 @@ fn mount_bpffs() -> Result<()> {
     let target = format!("{BPFFS}\0");
     // SAFETY: all strings end in NUL and outlive the call.
     let answer = unsafe {
-        libc::mount(
-            c"bpf".as_ptr(),
-            target.as_ptr().cast(),
-            c"bpf".as_ptr(),
-            0,
-            c"mode=0700".as_ptr().cast(),
-        )
+        libc::mount(c"bpf".as_ptr(), target.as_ptr().cast(), c"bpf".as_ptr(), 0, c"mode=0700".as_ptr().cast())
     };
     if answer == 0 { Ok(()) } else { Err(KernelError::last_os(format!("mount bpffs at {BPFFS}"))) }
 }

@@ -46,11 +46,7 @@ pub fn map_info(map: BorrowedFd<'_>) -> io::Result<MapInfo> {
         info: u64,
     }
     let mut info = MapInfo::default();
-    let mut attr = Attr {
-        fd: raw(map),
-        info_len: size_of::<MapInfo>() as u32,
-        info: &raw mut info as u64,
-    };
+    let mut attr = Attr { fd: raw(map), info_len: size_of::<MapInfo>() as u32, info: &raw mut info as u64 };
     bpf(OBJ_GET_INFO_BY_FD, &mut attr)?;
     Ok(info)
 }

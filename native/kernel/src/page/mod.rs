@@ -50,7 +50,9 @@ impl GovernancePageWriter {
     pub fn write(&self, level: u32, epoch: BigInt) -> napi::Result<()> {
         let (negative, epoch, lossless) = epoch.get_u64();
         if !(1..=5).contains(&level) || negative || !lossless {
-            return Err(KernelError::refused("governance page", "wants a level of 1 to 5 and an epoch of 64 bits").into());
+            return Err(
+                KernelError::refused("governance page", "wants a level of 1 to 5 and an epoch of 64 bits").into()
+            );
         }
         let state = self.state();
         let now = boottime::now_ns();
