@@ -38,7 +38,7 @@ impl RouteNetlink {
 
     #[napi(catch_unwind, ts_return_type = "Promise<Array<LinkRow>>")]
     pub fn links<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
-        self.run(env, |socket| links::list(socket))
+        self.run(env, links::list)
     }
 
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
@@ -97,7 +97,7 @@ impl RouteNetlink {
     /// Ours only.
     #[napi(catch_unwind, ts_return_type = "Promise<Array<RuleRow>>")]
     pub fn rules<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
-        self.run(env, |socket| rules::list_ours(socket))
+        self.run(env, rules::list_ours)
     }
 }
 
