@@ -5,6 +5,7 @@ import { createLab, GATEWAY_B, HOST, type Lab, PORTS } from '../lab/lab.ts';
 import { Capture } from '../support/capture.ts';
 import { type Packet, SYN, TCP } from '../support/pcap.ts';
 import type { Running } from '../support/processes.ts';
+import { tryFlippedBit } from './preshared-key.ts';
 
 /** What the steps share: the lab, what is on its wires, who acts in it. */
 export interface Stage extends AsyncDisposable {
@@ -16,6 +17,8 @@ export interface Stage extends AsyncDisposable {
   readonly people: { readonly apprentice: Entry; readonly thief: Entry };
   /** Set by the steps that start them, and again after a restart. */
   readonly cast: { eventsOfA?: EventLog; eventsOfB?: EventLog; operator?: Running };
+  /** Tried beside the other steps, from the start. */
+  readonly flippedBit: ReturnType<typeof tryFlippedBit>;
   /** What is to go with the stage. */
   own<T extends AsyncDisposable>(resource: T): T;
 }
@@ -26,8 +29,13 @@ export const LEASE_SECONDS = 3;
 export async function openStage(): Promise<Stage> {
   await using parts = new AsyncDisposableStack();
   const lab = parts.use(await createLab({ leaseSeconds: LEASE_SECONDS }));
+  const flippedBit = tryFlippedBit(lab.directory);
+  // Looked at by its own step; the stage must not go before it is over.
+  parts.defer(async () => void (await flippedBit.catch(() => undefined)));
+  flippedBit.catch(() => undefined);
   const stage = {
     lab,
+    flippedBit,
     wan: parts.use(await Capture.start(lab.a.namespace, 'wan', join(lab.directory, 'wan.pcap'))),
     lan: parts.use(await Capture.start(lab.host, 'lan', join(lab.directory, 'lan.pcap'))),
     people: {

@@ -5,9 +5,9 @@ import { join } from 'node:path';
 const PINS = '/sys/fs/bpf/shellstream';
 const PID_DIGITS = 5;
 
-/** An instance name that says whose it is: `a` or `b`, five digits of the process id in base 36, the lab's number. */
-export function instanceName(site: 'a' | 'b', lab: number): string {
-  return `${site}${process.pid.toString(36).padStart(PID_DIGITS, '0')}${lab.toString(36)}`;
+/** An instance name that says whose it is: a letter for what it is, five digits of the process id in base 36, the lab's number. */
+export function instanceName(kind: 'a' | 'b' | 'h', lab: number): string {
+  return `${kind}${process.pid.toString(36).padStart(PID_DIGITS, '0')}${lab.toString(36)}`;
 }
 
 export async function removePins(instance: string): Promise<void> {
@@ -18,7 +18,7 @@ export async function removePins(instance: string): Promise<void> {
 export async function removeLeftovers(): Promise<void> {
   const instances = await readdir(PINS).catch(() => []);
   for (const instance of instances) {
-    const digits = /^[ab]([0-9a-z]{5})[0-9a-z]{1,2}$/.exec(instance)?.[1];
+    const digits = /^[abh]([0-9a-z]{5})[0-9a-z]{1,2}$/.exec(instance)?.[1];
     if (digits !== undefined && !isProcess(Number.parseInt(digits, 36))) await removePins(instance);
   }
 }

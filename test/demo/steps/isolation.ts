@@ -1,0 +1,134 @@
+/** Level 1: nobody gets in, nothing gets out, and the console is still there. */
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { HOST, PORTS } from '../../lab/lab.ts';
+import type { Site } from '../../lab/site.ts';
+import { dumpValues } from '../../support/bpf-maps.ts';
+import { eventually } from '../../support/eventually.ts';
+import type { Packet } from '../../support/pcap.ts';
+import { conversations } from '../../support/records.ts';
+import type { Stage } from '../stage.ts';
+import type { Step } from '../story.ts';
+import { mesh } from './opening.ts';
+import { levelsOfHost, setPosture } from './posture.ts';
+
+export const isolationSteps: readonly Step<Stage>[] = [
+  { name: 'local 5 to 1 isolates', run: fallToOne },
+  { name: 'back to 5, sessions open again', run: backToFive },
+];
+
+async function fallToOne(stage: Stage): Promise<string> {
+  const { lab, cast } = stage;
+  const began = Date.now();
+  await setPosture(lab.b, 1);
+  assert.deepEqual(await levelsOfHost(lab.b), [5, 1]);
+  const drain = await eventually('DRAIN of level 1 at site-a', () =>
+    cast.eventsOfA?.find('drain-received', ({ level }) => level === 1, began),
+  );
+  await eventually('the end of the control window', () => controlWindowIsOver(lab.b));
+  const windowEnd = Date.now();
+  const words = conversations(await stage.wan.packets(), 7843).flatMap(({ records }) =>
+    records.filter(({ from, type, atMs }) => from === 'responder' && type === 16 && atMs >= began),
+  );
+  assert.ok(words.length > 0, 'no record of site-b on the wire: what did the peer see?');
+
+  const before = await received(lab.b);
+  assert.ok(!Object.values(before).includes('?'), 'a counter that cannot be read proves nothing');
+  await Promise.all([...fromOutside(stage), ...fromInside(lab.b)]);
+  const after = await received(lab.b);
+  const { out, tried } = await countOutside(stage, windowEnd);
+  assert.ok(tried >= PINGS * 3, `only ${tried} packets were tried from outside: no proof`);
+  assert.equal(out, 0, `${out} packets came out`);
+  assert.deepEqual(after, before, 'packets got in');
+
+  const onLoopback = await lab.b.run('ping', '-c1', '-W2', '127.0.0.1');
+  assert.equal(onLoopback.code, 0, 'loopback is cut off');
+  const posture = await lab.b.json('posture', 'get');
+  assert.equal(posture.effective, 1);
+  return `${tried} packets sent at it over IPv4 and IPv6, 0 got in, 0 came out on either wire; site-a had its DRAIN (${drain.reason}), the console answers on loopback`;
+}
+
+async function backToFive(stage: Stage): Promise<string> {
+  const { lab } = stage;
+  const began = Date.now();
+  await setPosture(lab.b, 5);
+  const fresh = await eventually('a new session of the sites', async () =>
+    conversations(await stage.wan.packets(), 7843).find(
+      ({ records }) => (records[0]?.atMs ?? 0) >= began && records[3]?.type === 16,
+    ),
+  );
+  await eventually('the session at site-b', async () => (await mesh(lab.b)).length === 1);
+  const greeting = await eventually('the granted target', () => lab.a.greeting(HOST, PORTS.granted));
+  const ms = (fresh.records[3]?.atMs ?? 0) - began;
+  return `a new handshake on the wire, GRANT after ${(ms / 1000).toFixed(1)} s; the target says "${greeting}"`;
+}
+
+const PINGS = 5;
+const ping = (to: string): string[] => ['-c', String(PINGS), '-i', '0.1', '-W', '1', to];
+
+function fromOutside({ lab }: Stage): Promise<unknown>[] {
+  return [
+    lab.a.run('ping', ...ping('10.77.0.2')),
+    lab.a.run('ping', ...ping('fd77::2')),
+    lab.host.attempt('ping', ping('10.2.0.1')),
+    lab.a.greeting('10.77.0.2', 7843),
+    lab.a.greeting('fd77::2', 7843),
+  ];
+}
+
+function fromInside(site: Site): Promise<unknown>[] {
+  const targets = ['10.77.0.1', 'fd77::1', HOST];
+  return [...targets.map((to) => site.run('ping', ...ping(to))), site.greeting(HOST, PORTS.granted)];
+}
+
+/**
+ * What site-b's own network layer was handed: frames that its filter dropped never get there. Of IPv6 without neighbour
+ * discovery, which goes on as ARP does.
+ */
+async function received(site: Site): Promise<Readonly<Record<string, string>>> {
+  const { stdout } = await site.run('cat', '/proc/net/snmp', '/proc/net/snmp6');
+  const [ip, tcp] = ['Ip', 'Tcp'].map((table) => [...stdout.matchAll(new RegExp(`^${table}: (.*)$`, 'gm'))][1]?.[1]);
+  const counter = (name: string): string => new RegExp(`^${name}\\s+(\\d+)`, 'm').exec(stdout)?.[1] ?? '?';
+  return {
+    'Ip InReceives': ip?.split(' ')[2] ?? '?',
+    'Tcp InSegs': tcp?.split(' ')[9] ?? '?',
+    ...Object.fromEntries(
+      ['Icmp6InEchos', 'Icmp6InEchoReplies', 'Udp6InDatagrams'].map((name) => [name, counter(name)]),
+    ),
+  };
+}
+
+/** IP packets of site-b, and of others, that were on the wires after a moment; without neighbour discovery. */
+async function countOutside({ lab, wan, lan }: Stage, since: number): Promise<{ out: number; tried: number }> {
+  const own = new Set(await hardwareAddresses(lab.b));
+  const packets = [...(await wan.packets()), ...(await lan.packets())].filter(
+    (packet) => packet.atMs > since && packet.ip !== undefined && !isNeighbourDiscovery(packet),
+  );
+  const out = packets.filter(({ sourceMac }) => own.has(sourceMac)).length;
+  return { out, tried: packets.length - out };
+}
+
+function isNeighbourDiscovery({ ip }: Packet): boolean {
+  const type = ip?.payload[0] ?? 0;
+  return ip?.protocol === ICMPV6 && type >= 133 && type <= 137;
+}
+
+async function hardwareAddresses(site: Site): Promise<readonly string[]> {
+  const links: { address?: string }[] = JSON.parse((await site.run('ip', '-j', 'link')).stdout);
+  return links.map(({ address }) => (address ?? '').replaceAll(':', ''));
+}
+
+/** By the kernel's own note of when a program first saw level 1. */
+async function controlWindowIsOver(site: Site): Promise<boolean> {
+  const since = (await dumpValues(`${site.pins}/lockdown_since`)).get(0)?.readBigUInt64LE() ?? 0n;
+  return since > 0n && (await bootTimeNs()) > since + CONTROL_WINDOW_NS;
+}
+
+/** CLOCK_BOOTTIME to a hundredth of a second, rounded down. */
+export async function bootTimeNs(): Promise<bigint> {
+  const [seconds = '0'] = (await readFile('/proc/uptime', 'utf8')).split(' ');
+  return BigInt(Math.round(Number(seconds) * 100)) * 10_000_000n;
+}
+
+const CONTROL_WINDOW_NS = 500_000_000n;
+const ICMPV6 = 58;

@@ -1,0 +1,88 @@
+/** What a fall of posture does, at the other side and at this one. */
+import assert from 'node:assert/strict';
+import { HOST, PORTS } from '../../lab/lab.ts';
+import type { Site } from '../../lab/site.ts';
+import { dumpNumbers } from '../../support/bpf-maps.ts';
+import { eventually } from '../../support/eventually.ts';
+import { attemptsAt, GRANTED_TARGET, type Stage, TO_SITE_B } from '../stage.ts';
+import type { Step } from '../story.ts';
+
+export const postureSteps: readonly Step<Stage>[] = [
+  { name: 'a peer at 3 is governed by 3, the host stays at 5', run: peerAtThree },
+  { name: 'local 5 to 2 ends non-critical sessions, management stays', run: fallToTwo },
+];
+
+const PROPOSE = ['--capability', 'OBSERVE', '--capability', 'PROPOSE'] as const;
+
+async function peerAtThree(stage: Stage): Promise<string> {
+  const { lab, people, cast } = stage;
+  const wanted = [...TO_SITE_B, ...GRANTED_TARGET, ...PROPOSE, '--capability', 'CONNECT', '--json'];
+  cast.operator = stage.own(lab.a.startConnect(people.apprentice, ...wanted));
+  const atFive = JSON.parse(await cast.operator.line(/"grant"/)).grant;
+  assert.deepEqual(atFive.capabilities, ['OBSERVE', 'CONNECT', 'PROPOSE']);
+
+  const [fromThree] = await Promise.all([
+    lab.a.connect(people.apprentice, ...TO_SITE_B, ...PROPOSE, '--posture', '3', '--ping', '--json'),
+    setPosture(lab.a, 3),
+  ]);
+  const atThree = JSON.parse(fromThree.stdout.split('\n')[0] ?? '').grant;
+  assert.deepEqual([atThree.capabilities, atThree.effectiveLevel], [['OBSERVE'], 3], 'more than level 3 gives');
+
+  const peer = await eventually('level 3 in the map peer_level of site-b', async () =>
+    (await levelsOfPeers(lab.b)).includes(3),
+  );
+  assert.ok(peer);
+  assert.deepEqual(await levelsOfHost(lab.b), [5, 5], 'the host itself fell');
+  using console = await lab.b.console();
+  const levels = (await console.sessions({})).map(({ type, effectiveLevel }) => `${type} ${effectiveLevel}`).sort();
+  assert.deepEqual(levels, ['mesh 3', 'operator 5']);
+  await setPosture(lab.a, 5);
+  await eventually('level 5 in peer_level again', async () =>
+    (await levelsOfPeers(lab.b)).every((level) => level === 5),
+  );
+  return 'map posture_level of site-b says 5, peer_level says 3; an apprentice at 3 gets no PROPOSE, one at 5 has it and keeps it';
+}
+
+async function fallToTwo(stage: Stage): Promise<string> {
+  const { lab, cast } = stage;
+  const { operator } = cast;
+  assert.ok(operator, 'there is no operator session');
+  const forward = JSON.parse(await operator.line(/"listening"/)).listening;
+  assert.equal(
+    await lab.a.greeting('127.0.0.1', portOf(forward)),
+    `hello ${PORTS.granted}`,
+    'the forward carries nothing',
+  );
+  const before = await attemptsAt(stage, PORTS.granted);
+
+  await setPosture(lab.b, 2);
+  const { code, stderr } = await operator.finished;
+  assert.deepEqual([code, JSON.parse(stderr).error], [1, 'POSTURE_END']);
+  assert.deepEqual(await levelsOfHost(lab.b), [5, 2]);
+  assert.equal(await lab.a.greeting(HOST, PORTS.management), `hello ${PORTS.management}`, 'management went, too');
+  assert.equal(await lab.a.greeting(HOST, PORTS.granted), undefined, 'the ordinary target is still reached');
+  assert.equal(await attemptsAt(stage, PORTS.granted), before, 'a packet to the ordinary target came through');
+  await setPosture(lab.b, 5);
+  await eventually('the ordinary target again', async () => (await lab.a.greeting(HOST, PORTS.granted)) !== undefined);
+  return `the operator's session ended with POSTURE_END; ${PORTS.management} (management) still answers through the tunnel, no packet reaches ${PORTS.granted}`;
+}
+
+/** On the site's own console. */
+export async function setPosture(site: Site, level: number): Promise<void> {
+  const { code, stderr } = await site.shellstream('posture', 'set', String(level), '--reason', 'demo');
+  assert.equal(code, 0, stderr);
+}
+
+/** What others say of this host, and what it says itself. */
+export async function levelsOfHost(site: Site): Promise<readonly number[]> {
+  return [...(await dumpNumbers(`${site.pins}/posture_level`)).values()];
+}
+
+/** Of the peers that have a slot. */
+async function levelsOfPeers(site: Site): Promise<readonly number[]> {
+  return [...(await dumpNumbers(`${site.pins}/peer_level`)).values()].filter((level) => level !== 0);
+}
+
+function portOf(endpoint: string): number {
+  return Number(endpoint.split(':').at(-1));
+}
