@@ -1,10 +1,9 @@
 /** What the filter does to real packets between namespaces, seen from outside: sockets, ping, `bpftool map dump`. */
-import { rm } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { connect, createNamespace, type Namespace } from '../support/namespaces.ts';
 import { type Running, run, start } from '../support/processes.ts';
 import { describeWith } from '../support/requirements.ts';
-import { pinsOf, uniqueInstance, writePosture } from './flow-world.ts';
+import { pinsOf, removeInstance, uniqueInstance, writePosture } from './flow-world.ts';
 
 const HOST = '10.1.0.1';
 const [GRANTED, UNGRANTED] = ['8080', '8081'];
@@ -131,7 +130,7 @@ async function createLab({ leaseMs = 600_000, mode = 'stay' } = {}): Promise<Lab
   await host.startNode('test/dataplane/children/echo.ts', ['listen', GRANTED, UNGRANTED]).line(/^listening/);
   const instance = uniqueInstance();
   const pins = pinsOf(instance);
-  owned.defer(() => rm(pins, { recursive: true, force: true }));
+  owned.defer(() => removeInstance(instance));
   // Outside the namespace: `ip netns exec` has a /sys of its own, and pins in it would end with the process.
   const own = (): Running =>
     start(process.execPath, [

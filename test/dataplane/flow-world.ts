@@ -28,7 +28,7 @@ export async function createFlowWorld(options: Partial<LinuxFlowsOptions> = {}):
   await run('ip', ['-n', namespace.name, 'link', 'add', 'out0', 'type', 'veth', 'peer', 'name', 'out1']);
   const instance = uniqueInstance();
   const pins = pinsOf(instance);
-  owned.defer(() => rm(pins, { recursive: true, force: true }));
+  owned.defer(() => removeInstance(instance));
   const flows = owned.use(
     await createLinuxFlows({ instance, namespace: namespace.path, sizes: CONTRACT_SIZES, ...options }),
   );
@@ -68,6 +68,12 @@ export async function createFlowWorld(options: Partial<LinuxFlowsOptions> = {}):
 export function uniqueInstance(): string {
   instances += 1;
   return `test-${process.pid}-${instances}`;
+}
+
+/** What a run leaves on purpose: pins, which outlive it, and the file of its lock. */
+export async function removeInstance(instance: string): Promise<void> {
+  await rm(pinsOf(instance), { recursive: true, force: true });
+  await rm(`/run/shellstream/${instance}.lock`, { force: true });
 }
 
 export const pinsOf = (instance: string): string => `/sys/fs/bpf/shellstream/${instance}`;

@@ -4,7 +4,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::errors::{KernelError, Result};
@@ -12,14 +12,27 @@ use crate::errors::{KernelError, Result};
 const BPFFS: &str = "/sys/fs/bpf";
 const BPFFS_MAGIC: i64 = 0xcafe_4a11;
 const LOCKS: &str = "/run/shellstream";
+const LOCK_TRIES: usize = 8;
 
 /// Maps that outlive a run: who writes posture must not lose the map because we restarted.
 pub const KEPT: [&str; 2] = ["posture_level", "lockdown_since"];
 
 pub struct Pins {
     folder: PathBuf,
-    /// Held as long as this lives; the kernel lets go of it when the process dies.
-    _lock: File,
+    _lock: Lock,
+}
+
+/// Held as long as this lives; the kernel lets go of it when the process dies.
+struct Lock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // While it is still held: who opened the file meanwhile sees that its name is gone, and opens anew.
+        let _ = fs::remove_file(&self.path);
+    }
 }
 
 impl Pins {
@@ -86,23 +99,31 @@ pub fn remove(path: &Path) -> Result<()> {
     }
 }
 
-fn lock(instance: &str) -> Result<File> {
+fn lock(instance: &str) -> Result<Lock> {
     make_folder(Path::new(LOCKS))?;
-    let path = format!("{LOCKS}/{instance}.lock");
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(&path)
-        .map_err(|error| KernelError::from_io(format!("open {path}"), &error))?;
-    // SAFETY: the descriptor is ours.
-    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
-        return Err(KernelError::last_os(format!("instance {instance} is owned by a running process ({path})")));
+    let path = Path::new(LOCKS).join(format!("{instance}.lock"));
+    let failed = |what: &str, error: &io::Error| KernelError::from_io(format!("{what} {}", path.display()), error);
+    for _ in 0..LOCK_TRIES {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&path)
+            .map_err(|error| failed("open", &error))?;
+        // SAFETY: the descriptor is ours.
+        if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+            let what = format!("instance {instance} is owned by a running process ({})", path.display());
+            return Err(KernelError::last_os(what));
+        }
+        let ours = file.metadata().map_err(|error| failed("stat", &error))?.ino();
+        if fs::metadata(&path).is_ok_and(|named| named.ino() == ours) {
+            return Ok(Lock { path, _file: file });
+        }
     }
-    Ok(file)
+    Err(KernelError::refused(path.display().to_string(), "the lock's file is replaced again and again"))
 }
 
 fn make_folder(path: &Path) -> Result<()> {
