@@ -13,7 +13,8 @@
 
 enum direction { DIRECTION_IN = 1, DIRECTION_OUT = 2 };
 
-enum iface_kind { IFACE_TUNNEL = 1, IFACE_OUTER = 2 };
+/* Monitored: an outer interface with static entries, which resolves addresses at level 1 too. */
+enum iface_kind { IFACE_TUNNEL = 1, IFACE_OUTER = 2, IFACE_MONITORED = 3 };
 
 /* Why a packet was dropped; the order is that of DenialCause in src/dataplane/ports.ts. */
 enum cause {

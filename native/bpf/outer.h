@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (MIT OR GPL-2.0) */
 /*
- * An outer interface: above level 1 everything passes. At level 1 only static monitoring entries with their answers,
- * address resolution, and for 500 ms the exact control flows.
+ * An outer interface: above level 1 everything passes. At level 1 only static monitoring entries with their answers, and
+ * for 500 ms the exact control flows; address resolution passes where and while one of them may.
  */
 #ifndef SHELLSTREAM_OUTER_H
 #define SHELLSTREAM_OUTER_H
@@ -72,7 +72,7 @@ static __always_inline int outer(struct __sk_buff *skb, __u8 direction)
 	if (node_level(now) > 1)
 		return TC_ACT_UNSPEC;
 	settings = bpf_map_lookup_elem(&iface, &ifindex);
-	if (settings && settings->kind == IFACE_OUTER) {
+	if (settings && (settings->kind == IFACE_OUTER || settings->kind == IFACE_MONITORED)) {
 		switch (parse(skb, settings->ethernet, &p)) {
 		case PACKET_FLOW:
 			flow_key_of(&p, ifindex, direction, &key);
@@ -84,7 +84,10 @@ static __always_inline int outer(struct __sk_buff *skb, __u8 direction)
 		case PACKET_ARP:
 		case PACKET_NEIGHBOUR:
 		case PACKET_ROUTER:
-			return TC_ACT_UNSPEC;
+			/* Where nothing may pass, an answer would only tell that somebody is there. */
+			if (settings->kind == IFACE_MONITORED || control_window_is_open(now))
+				return TC_ACT_UNSPEC;
+			break;
 		case PACKET_ICMP_ERROR:
 		case PACKET_OTHER:
 		case PACKET_BAD:

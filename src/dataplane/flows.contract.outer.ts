@@ -42,6 +42,10 @@ export function outerContract(scene: FlowScene): void {
       };
     }
 
+    function neighbour(direction: 'in' | 'out'): FlowPacket {
+      return { kind: 'neighbour', ifindex: scene.on.interfaces.outer, direction };
+    }
+
     function back(to: FlowPacket & { kind: 'udp' }): FlowPacket & { kind: 'udp' } {
       const direction = to.direction === 'in' ? 'out' : 'in';
       return {
@@ -103,11 +107,21 @@ export function outerContract(scene: FlowScene): void {
       expect(await scene.on.judge(borrowed)).toBe('ISOLATED');
     });
 
-    test('resolves addresses at level 1', async () => {
+    test('resolves addresses at level 1 where it is monitored', async () => {
       await isolate();
-      const { outer } = scene.on.interfaces;
-      expect(await scene.on.judge({ kind: 'neighbour', ifindex: outer, direction: 'in' })).toBe('PASS');
-      expect(await scene.on.judge({ kind: 'neighbour', ifindex: outer, direction: 'out' })).toBe('PASS');
+      await scene.on.judge(neighbour('in'));
+      await scene.on.pass(SECOND);
+      expect(await scene.on.judge(neighbour('in'))).toBe('PASS');
+      expect(await scene.on.judge(neighbour('out'))).toBe('PASS');
+    });
+
+    test('answers not even ARP at level 1 where nothing is monitored, once the last word is out', async () => {
+      await scene.on.flows.attach({ ifindex: scene.on.interfaces.outer, kind: 'outer' });
+      await isolate();
+      expect(await scene.on.judge(neighbour('in'))).toBe('PASS');
+      await scene.on.pass(SECOND);
+      expect(await scene.on.judge(neighbour('in'))).toBe('ISOLATED');
+      expect(await scene.on.judge(neighbour('out'))).toBe('ISOLATED');
     });
 
     test('lets the last word out for 500 ms, and not a moment longer', async () => {

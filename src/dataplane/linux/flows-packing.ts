@@ -12,7 +12,7 @@ const LITTLE = endianness() === 'LE';
 const HOST_BITS = 128;
 
 const DIRECTIONS = { in: 1, out: 2 } as const;
-const KINDS = { tunnel: 1, outer: 2 } as const;
+const KINDS = { tunnel: 1, outer: 2, monitored: 3 } as const;
 
 /** By number; 0 is no denial. */
 const CAUSES: readonly (DenialCause | undefined)[] = [
@@ -45,7 +45,7 @@ export function unpackLong(bytes: Uint8Array, offset = 0): bigint {
   return viewOf(bytes).getBigUint64(offset, LITTLE);
 }
 
-export function packInterface(kind: 'tunnel' | 'outer', ethernet: boolean, mtu: number): Uint8Array {
+export function packInterface(kind: keyof typeof KINDS, ethernet: boolean, mtu: number): Uint8Array {
   return fields(4, (view) => {
     view.setUint8(0, KINDS[kind]);
     view.setUint8(1, ethernet ? 1 : 0);

@@ -102,7 +102,8 @@ class KernelFlows implements LinuxFlows {
       this.#forgetInterface(ifindex);
       const { ethernet, mtu } = this.plane.describeInterface(ifindex);
       // Entries first: a program without its settings drops everything.
-      this.plane.put('iface', pack.packNumber(ifindex), pack.packInterface(kind, ethernet, mtu));
+      const settings = entries.length > 0 ? 'monitored' : kind;
+      this.plane.put('iface', pack.packNumber(ifindex), pack.packInterface(settings, ethernet, mtu));
       for (const entry of entries) this.plane.put('static_flows', entry, pack.packNumber(1));
       const programs = kind === 'tunnel' && ethernet ? 'tunnel_ether' : kind;
       this.plane.attach(ifindex, `${programs}_in`, `${programs}_out`);

@@ -229,7 +229,7 @@ function touch(flow: LiveFlow, packet: Transport, now: bigint): void {
 function passesIsolation(state: FlowState, now: bigint, statics: readonly StaticFlow[], packet: FlowPacket): boolean {
   switch (packet.kind) {
     case 'neighbour':
-      return true;
+      return statics.length > 0 || isWindowOpen(state, now);
     case 'unreadable':
     case 'other':
     case 'icmp-error':
@@ -242,13 +242,16 @@ function passesIsolation(state: FlowState, now: bigint, statics: readonly Static
   }
   if (isDisguised(packet)) return false;
   const key = flowKey(packet);
-  const window = state.lockdownSince !== undefined && now - state.lockdownSince < CONTROL_WINDOW;
-  if (window && state.controls.has(controlKeyOf(packet))) return true;
+  if (isWindowOpen(state, now) && state.controls.has(controlKeyOf(packet))) return true;
   const seen = state.answers.get(key);
   const isAnswer = seen !== undefined && now - seen < IDLE_STATIC;
   if (!isAnswer && !statics.some((entry) => isStatic(entry, packet))) return false;
   state.answers.set(key, now);
   return true;
+}
+
+function isWindowOpen({ lockdownSince }: FlowState, now: bigint): boolean {
+  return lockdownSince !== undefined && now - lockdownSince < CONTROL_WINDOW;
 }
 
 function isStatic(entry: StaticFlow, packet: Transport): boolean {
