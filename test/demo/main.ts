@@ -4,7 +4,7 @@
  */
 import { parseArgs } from 'node:util';
 import { unmet } from '../support/requirements.ts';
-import { openStage } from './stage.ts';
+import { openStage, type Stage } from './stage.ts';
 import { STEPS } from './steps/index.ts';
 import { Narrator, tellJson, tellPlainly } from './story.ts';
 
@@ -21,10 +21,31 @@ async function main(): Promise<number> {
     return 1;
   }
   if (!json) console.log(PROLOGUE);
-  await using stage = await openStage();
-  for (const step of STEPS) await narrator.step(step, stage);
-  return narrator.end() ? 0 : 1;
+  await using owned = new AsyncDisposableStack();
+  const opened = Promise.withResolvers<Stage>();
+  const stands = await narrator.step(
+    { name: 'two sites in namespaces', run: () => open(owned, opened.resolve) },
+    undefined,
+  );
+  if (stands) {
+    const stage = await opened.promise;
+    for (const step of STEPS) if (!interrupted.aborted) await narrator.step(step, stage);
+  }
+  const isOk = narrator.end() && !interrupted.aborted;
+  return isOk ? 0 : 1;
 }
+
+async function open(owned: AsyncDisposableStack, use: (stage: Stage) => void): Promise<string> {
+  const stage = owned.use(await openStage());
+  use(stage);
+  const { a, b, host } = stage.lab;
+  return `${a.namespace.name}, ${b.namespace.name} and ${host.name}; all of it goes at the end`;
+}
+
+/** Ctrl-C ends the step at hand and takes everything down. */
+const interruption = new AbortController();
+const interrupted = interruption.signal;
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interruption.abort());
 
 const PROLOGUE = `Two sites in network namespaces of their own, each with its trust domain and its gateway, joined by a wire.
 Behind site-b is a host with three services: one granted to site-a, one not, one of the management class.

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { Entry } from '../../certs-dev/index.ts';
 import type { EventLog } from '../lab/events.ts';
-import { createLab, GATEWAY_B, HOST, type Lab, PORTS } from '../lab/lab.ts';
+import { createLab, HOST, type Lab } from '../lab/lab.ts';
 import { Capture } from '../support/capture.ts';
 import { type Packet, SYN, TCP } from '../support/pcap.ts';
 import type { Running } from '../support/processes.ts';
@@ -56,7 +56,3 @@ export async function attemptsAt(stage: Stage, port: number): Promise<number> {
 function isAttempt({ ip }: Packet, port: number): boolean {
   return ip?.protocol === TCP && ip.destination === HOST && ip.destinationPort === port && ip.flags === SYN;
 }
-
-/** The arguments with which somebody of site-a goes to site-b's gateway. */
-export const TO_SITE_B = ['--gateway', '10.77.0.2:7843', '--gateway-id', GATEWAY_B] as const;
-export const GRANTED_TARGET = ['--target', `tcp://${HOST}:${PORTS.granted}`] as const;

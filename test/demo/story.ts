@@ -43,10 +43,11 @@ export class Narrator {
       (detail) => ({ ok: true, detail }),
       (error: unknown) => ({ ok: false, detail: oneLine(error) }),
     );
-    this.#tell({ step: name, ms: Math.round((performance.now() - began) * 10) / 10, ...outcome });
-    if (outcome.ok) this.#passed += 1;
+    const { ok, detail } = outcome;
+    this.#tell({ step: name, ok, ms: Math.round((performance.now() - began) * 10) / 10, detail });
+    if (ok) this.#passed += 1;
     else this.#failed += 1;
-    return outcome.ok;
+    return ok;
   }
 
   /** The last line. True when every step was ok. */

@@ -111,6 +111,10 @@ export const GATEWAY_B = 'spiffe://site-b.test/gateway';
 export const HOST = '10.2.0.10';
 export const PORTS = { granted: 8080, ungranted: 8081, management: 9443 } as const;
 
+/** The arguments with which somebody of site-a goes to site-b's gateway. */
+export const TO_SITE_B = ['--gateway', '10.77.0.2:7843', '--gateway-id', GATEWAY_B] as const;
+export const GRANTED_TARGET = ['--target', `tcp://${HOST}:${PORTS.granted}`] as const;
+
 const SITE_B_PEER = {
   name: 'site-b',
   spiffeId: GATEWAY_B,

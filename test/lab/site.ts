@@ -4,8 +4,12 @@ import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 import type { EntryOptions } from '../../certs-dev/entry.ts';
 import type { Entry, TrustDomain } from '../../certs-dev/index.ts';
+import type { SessionType } from '../../protocol/capability/model.ts';
+import type { PostureLevel } from '../../protocol/posture/level.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { type ControlClient, connectControl } from '../../src/control/client.ts';
+import type { SessionView } from '../../src/control/ports.ts';
+import { dumpNumbers } from '../support/bpf-maps.ts';
 import type { Namespace } from '../support/namespaces.ts';
 import { attempt, type Finished, type Running, start } from '../support/processes.ts';
 import { EventLog } from './events.ts';
@@ -57,6 +61,11 @@ export class Site implements AsyncDisposable {
     return this.#gateway;
   }
 
+  /** What the gateway that runs, or ran last, said. */
+  get log(): string {
+    return this.#gateway?.sofar().stderr ?? '';
+  }
+
   /** Starts the gateway; resolves when it is ready. `changes` go over the configuration. */
   async start(changes: object = {}): Promise<void> {
     await this.configure(changes);
@@ -96,12 +105,12 @@ export class Site implements AsyncDisposable {
   async kill(): Promise<void> {
     process.kill(this.gateway.pid, 'SIGKILL');
     await this.gateway.finished;
-    this.#gateway = undefined;
   }
 
-  async stop(): Promise<void> {
-    await this.#gateway?.[Symbol.asyncDispose]();
-    this.#gateway = undefined;
+  /** SIGTERM, and its end. */
+  async stop(): Promise<Finished | undefined> {
+    this.#gateway?.kill('SIGTERM');
+    return await this.#gateway?.finished;
   }
 
   /**
@@ -128,6 +137,28 @@ export class Site implements AsyncDisposable {
   /** `shellstream events` of the gateway that runs now. */
   events(): EventLog {
     return new EventLog(this.inside(process.execPath, [SHELLSTREAM, 'events', '--socket', this.socket, '--json']));
+  }
+
+  /** Sessions of a type that are live here, as the console has them. */
+  async sessions(type?: SessionType): Promise<readonly SessionView[]> {
+    using console = await this.console();
+    return await console.sessions(type === undefined ? { state: 'active' } : { type, state: 'active' });
+  }
+
+  /** A statement on the console of this site. */
+  async setPosture(level: PostureLevel): Promise<void> {
+    using console = await this.console();
+    await console.setPosture({ level, reason: 'drill', forMs: undefined });
+  }
+
+  /** What the maps in the kernel say: another program's slot, then ours. */
+  async postureInKernel(): Promise<readonly number[]> {
+    return [...(await dumpNumbers(`${this.pins}/posture_level`)).values()];
+  }
+
+  /** Of the peers that have a slot in the kernel. */
+  async peerLevelsInKernel(): Promise<readonly number[]> {
+    return [...(await dumpNumbers(`${this.pins}/peer_level`)).values()].filter((level) => level !== 0);
   }
 
   /** Of an interface here. */
@@ -169,7 +200,9 @@ export class Site implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.stop();
+    // One that a test stopped would not hear of its end.
+    this.#gateway?.kill('SIGCONT');
+    await this.#gateway?.[Symbol.asyncDispose]();
   }
 
   #run(args: readonly string[]): Promise<Finished> {

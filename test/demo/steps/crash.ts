@@ -9,7 +9,6 @@ import { killFlowHolder } from '../../support/lapse.ts';
 import { LEASE_SECONDS, type Stage } from '../stage.ts';
 import type { Step } from '../story.ts';
 import { bootTimeNs } from './isolation.ts';
-import { mesh } from './opening.ts';
 
 export const crashSteps: readonly Step<Stage>[] = [
   { name: 'gateway killed with SIGKILL: flows lapse', run: flowsLapse },
@@ -46,7 +45,7 @@ async function restart(stage: Stage): Promise<string> {
 
   await lab.b.start();
   cast.eventsOfB = stage.own(lab.b.events());
-  await eventually('the session of the sites', async () => (await mesh(lab.b)).length === 1);
+  await eventually('the session of the sites', async () => (await lab.b.sessions('mesh')).length === 1);
   await eventually('the granted target', () => lab.a.greeting(HOST, PORTS.granted));
   const after = await remainsOf(lab.b);
   const device = await lab.b.ifindex(lab.b.interfaceName);

@@ -9,8 +9,7 @@ import type { Packet } from '../../support/pcap.ts';
 import { conversations } from '../../support/records.ts';
 import type { Stage } from '../stage.ts';
 import type { Step } from '../story.ts';
-import { mesh } from './opening.ts';
-import { levelsOfHost, setPosture } from './posture.ts';
+import { setPosture } from './posture.ts';
 
 export const isolationSteps: readonly Step<Stage>[] = [
   { name: 'local 5 to 1 isolates', run: fallToOne },
@@ -21,7 +20,7 @@ async function fallToOne(stage: Stage): Promise<string> {
   const { lab, cast } = stage;
   const began = Date.now();
   await setPosture(lab.b, 1);
-  assert.deepEqual(await levelsOfHost(lab.b), [5, 1]);
+  assert.deepEqual(await lab.b.postureInKernel(), [5, 1]);
   const drain = await eventually('DRAIN of level 1 at site-a', () =>
     cast.eventsOfA?.find('drain-received', ({ level }) => level === 1, began),
   );
@@ -57,7 +56,7 @@ async function backToFive(stage: Stage): Promise<string> {
       ({ records }) => (records[0]?.atMs ?? 0) >= began && records[3]?.type === 16,
     ),
   );
-  await eventually('the session at site-b', async () => (await mesh(lab.b)).length === 1);
+  await eventually('the session at site-b', async () => (await lab.b.sessions('mesh')).length === 1);
   const greeting = await eventually('the granted target', () => lab.a.greeting(HOST, PORTS.granted));
   const ms = (fresh.records[3]?.atMs ?? 0) - began;
   return `a new handshake on the wire, GRANT after ${(ms / 1000).toFixed(1)} s; the target says "${greeting}"`;

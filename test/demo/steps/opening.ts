@@ -43,7 +43,7 @@ async function handshake(stage: Stage): Promise<string> {
     conversations(await stage.wan.packets(), 7843).find(isAttested),
   );
   const [init, verify, confirm, grant] = attested.records;
-  await eventually('a session at site-b', async () => (await mesh(lab.b)).length === 1);
+  await eventually('a session at site-b', async () => (await lab.b.sessions('mesh')).length === 1);
   const sizes = `${init?.bytes}, ${verify?.bytes}, ${confirm?.bytes} bytes`;
   const ms = (grant?.atMs ?? 0) - (init?.atMs ?? 0);
   return `three records on the wire (${sizes}), GRANT under the new keys ${ms.toFixed(0)} ms after the first`;
@@ -52,11 +52,6 @@ async function handshake(stage: Stage): Promise<string> {
 function isAttested({ records }: WireConversation): boolean {
   const order = records.slice(0, 4).map(({ from, type }) => `${from} ${type}`);
   return order.join() === 'initiator 1,responder 2,initiator 3,responder 16';
-}
-
-export async function mesh(site: Site): Promise<readonly { readonly peer: string }[]> {
-  using console = await site.console();
-  return await console.sessions({ type: 'mesh', state: 'active' });
 }
 
 async function tunnelUp({ lab, wan }: Stage): Promise<string> {

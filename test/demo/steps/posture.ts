@@ -1,10 +1,9 @@
 /** What a fall of posture does, at the other side and at this one. */
 import assert from 'node:assert/strict';
-import { HOST, PORTS } from '../../lab/lab.ts';
+import { GRANTED_TARGET, HOST, PORTS, TO_SITE_B } from '../../lab/lab.ts';
 import type { Site } from '../../lab/site.ts';
-import { dumpNumbers } from '../../support/bpf-maps.ts';
 import { eventually } from '../../support/eventually.ts';
-import { attemptsAt, GRANTED_TARGET, type Stage, TO_SITE_B } from '../stage.ts';
+import { attemptsAt, type Stage } from '../stage.ts';
 import type { Step } from '../story.ts';
 
 export const postureSteps: readonly Step<Stage>[] = [
@@ -29,16 +28,15 @@ async function peerAtThree(stage: Stage): Promise<string> {
   assert.deepEqual([atThree.capabilities, atThree.effectiveLevel], [['OBSERVE'], 3], 'more than level 3 gives');
 
   const peer = await eventually('level 3 in the map peer_level of site-b', async () =>
-    (await levelsOfPeers(lab.b)).includes(3),
+    (await lab.b.peerLevelsInKernel()).includes(3),
   );
   assert.ok(peer);
-  assert.deepEqual(await levelsOfHost(lab.b), [5, 5], 'the host itself fell');
-  using console = await lab.b.console();
-  const levels = (await console.sessions({})).map(({ type, effectiveLevel }) => `${type} ${effectiveLevel}`).sort();
+  assert.deepEqual(await lab.b.postureInKernel(), [5, 5], 'the host itself fell');
+  const levels = (await lab.b.sessions()).map(({ type, effectiveLevel }) => `${type} ${effectiveLevel}`).sort();
   assert.deepEqual(levels, ['mesh 3', 'operator 5']);
   await setPosture(lab.a, 5);
   await eventually('level 5 in peer_level again', async () =>
-    (await levelsOfPeers(lab.b)).every((level) => level === 5),
+    (await lab.b.peerLevelsInKernel()).every((level) => level === 5),
   );
   return 'map posture_level of site-b says 5, peer_level says 3; an apprentice at 3 gets no PROPOSE, one at 5 has it and keeps it';
 }
@@ -58,7 +56,7 @@ async function fallToTwo(stage: Stage): Promise<string> {
   await setPosture(lab.b, 2);
   const { code, stderr } = await operator.finished;
   assert.deepEqual([code, JSON.parse(stderr).error], [1, 'POSTURE_END']);
-  assert.deepEqual(await levelsOfHost(lab.b), [5, 2]);
+  assert.deepEqual(await lab.b.postureInKernel(), [5, 2]);
   assert.equal(await lab.a.greeting(HOST, PORTS.management), `hello ${PORTS.management}`, 'management went, too');
   assert.equal(await lab.a.greeting(HOST, PORTS.granted), undefined, 'the ordinary target is still reached');
   assert.equal(await attemptsAt(stage, PORTS.granted), before, 'a packet to the ordinary target came through');
@@ -71,16 +69,6 @@ async function fallToTwo(stage: Stage): Promise<string> {
 export async function setPosture(site: Site, level: number): Promise<void> {
   const { code, stderr } = await site.shellstream('posture', 'set', String(level), '--reason', 'demo');
   assert.equal(code, 0, stderr);
-}
-
-/** What others say of this host, and what it says itself. */
-export async function levelsOfHost(site: Site): Promise<readonly number[]> {
-  return [...(await dumpNumbers(`${site.pins}/posture_level`)).values()];
-}
-
-/** Of the peers that have a slot. */
-async function levelsOfPeers(site: Site): Promise<readonly number[]> {
-  return [...(await dumpNumbers(`${site.pins}/peer_level`)).values()].filter((level) => level !== 0);
 }
 
 function portOf(endpoint: string): number {

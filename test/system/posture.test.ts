@@ -1,0 +1,145 @@
+/** What a change of posture does to packets and sessions, on this side and on the other. */
+import { join } from 'node:path';
+import { afterEach, expect, test } from 'vitest';
+import { GRANTED_TARGET, HOST, PORTS, TO_SITE_B } from '../lab/lab.ts';
+import { labSuite } from '../lab/lab-suite.ts';
+import { writeNumber } from '../support/bpf-maps.ts';
+import { Capture } from '../support/capture.ts';
+import { eventually } from '../support/eventually.ts';
+
+labSuite('posture', {}, (lab) => {
+  const external = (value: number): Promise<void> => writeNumber(`${lab().b.pins}/posture_level`, 0, value);
+  const isCutOff = async (): Promise<boolean> => (await lab().a.run('ping', '-c1', '-W1', '10.77.0.2')).code !== 0;
+
+  afterEach(async () => {
+    const { a, b } = lab();
+    b.gateway.kill('SIGCONT');
+    await external(5);
+    await a.setPosture(5);
+    await b.setPosture(5);
+    await eventually('both sites as they were', async () => (await a.greeting(HOST, PORTS.granted)) !== undefined, {
+      withinMs: 30_000,
+    });
+  });
+
+  test('3 at the peer governs its session alone: the host and its other sessions stay at 5', async () => {
+    const { a, b } = lab();
+    const apprentice = await a.person({ path: '/people/apprentice', tier: 'apprentice' });
+    const propose = ['--capability', 'OBSERVE', '--capability', 'PROPOSE', '--json'];
+    await using other = a.startConnect(apprentice, ...TO_SITE_B, ...GRANTED_TARGET, ...propose);
+    expect(JSON.parse(await other.line(/"grant"/)).grant.capabilities).toEqual(['OBSERVE', 'PROPOSE']);
+    await a.setPosture(3);
+    await eventually('3 in peer_level', async () => (await b.peerLevelsInKernel()).includes(3));
+    expect(await b.postureInKernel()).toEqual([5, 5]);
+    const sessions = await b.sessions();
+    expect(sessions.map(({ type, effectiveLevel, governedBy }) => [type, effectiveLevel, governedBy]).sort()).toEqual([
+      ['mesh', 3, 'peer'],
+      ['operator', 5, 'both'],
+    ]);
+    const fromThree = await a.connect(apprentice, ...TO_SITE_B, '--posture', '3', '--ping', ...propose);
+    expect(JSON.parse(fromThree.stdout.split('\n')[0] ?? '').grant).toMatchObject({
+      capabilities: ['OBSERVE'],
+      effectiveLevel: 3,
+    });
+  });
+
+  test('2 at the peer cuts the ordinary target off in this kernel, and only there', async () => {
+    const { a, b } = lab();
+    await a.setPosture(2);
+    await eventually('2 in peer_level', async () => (await b.peerLevelsInKernel()).includes(2));
+    expect(await b.postureInKernel()).toEqual([5, 5]);
+    expect(await a.greeting(HOST, PORTS.granted)).toBeUndefined();
+    expect(await a.greeting(HOST, PORTS.management)).toBe(`hello ${PORTS.management}`);
+    const [mesh] = await b.sessions('mesh');
+    expect(mesh).toMatchObject({ effectiveLevel: 2, governedBy: 'peer' });
+  });
+
+  test('5 to 2 here ends an operator session with its stream; the management target stays', async () => {
+    const { a, b, host, directory } = lab();
+    await using capture = await Capture.start(host, 'lan', join(directory, 'two.pcap'));
+    const operator = await a.person({ path: '/people/operator', tier: 'journeyman' });
+    await using session = a.startConnect(operator, ...TO_SITE_B, ...GRANTED_TARGET, '--json');
+    const port = Number(
+      JSON.parse(await session.line(/"listening"/))
+        .listening.split(':')
+        .at(-1),
+    );
+    await using stream = a.inside('nc', ['127.0.0.1', String(port)]);
+    await stream.line(/^hello/);
+    await b.setPosture(2);
+    const end = await session.finished;
+    expect(end.code).toBe(1);
+    expect(end.stderr).toContain('"error":"POSTURE_END"');
+    await stream.finished;
+    const before = (await capture.packets()).length;
+    expect(await a.greeting(HOST, PORTS.granted)).toBeUndefined();
+    const later = (await capture.packets()).slice(before);
+    expect(later.filter(({ ip }) => ip?.destinationPort === PORTS.granted)).toEqual([]);
+    expect(await a.greeting(HOST, PORTS.management)).toBe(`hello ${PORTS.management}`);
+  });
+
+  test('1 written by another program cuts the host off at once, though the gateway is stopped', async () => {
+    const { b } = lab();
+    expect(await isCutOff()).toBe(false);
+    b.gateway.kill('SIGSTOP');
+    await external(1);
+    expect(await isCutOff()).toBe(true);
+    await external(5);
+    expect(await isCutOff()).toBe(false);
+  });
+
+  test('1 written by another program while the gateway was stopped is followed as soon as it goes on', async () => {
+    const { b } = lab();
+    b.gateway.kill('SIGSTOP');
+    await external(1);
+    b.gateway.kill('SIGCONT');
+    await eventually('level 1 in our own slot', async () => (await b.postureInKernel())[1] === 1);
+    await eventually('no session left', async () => (await b.sessions()).length === 0);
+    expect(await b.json('posture', 'get')).toMatchObject({ effective: 1 });
+  });
+
+  test('1 written by another program is told to the peer with DRAIN, and taken back by 5', async () => {
+    const { a } = lab();
+    await using events = a.events();
+    const seen = await eventually(
+      'a drain at the peer',
+      async () => {
+        await external(1);
+        const drain = events.find('drain-received', ({ level }) => level === 1);
+        if (drain === undefined) await external(5);
+        return drain;
+      },
+      { everyMs: 1_000, withinMs: 30_000 },
+    );
+    expect(seen).toMatchObject({ reason: 'POSTURE_ISOLATED', level: 1 });
+    await external(5);
+    expect(await eventually('the target', () => a.greeting(HOST, PORTS.granted))).toBe(`hello ${PORTS.granted}`);
+  });
+
+  test('2 written by another program ends an operator session', async () => {
+    const { a } = lab();
+    const operator = await a.person({ path: '/people/governed', tier: 'journeyman' });
+    await using session = a.startConnect(operator, ...TO_SITE_B, ...GRANTED_TARGET, '--json');
+    await session.line(/"listening"/);
+    await external(2);
+    expect((await session.finished).stderr).toContain('POSTURE_END');
+    expect(await a.greeting(HOST, PORTS.management)).toBe(`hello ${PORTS.management}`);
+  });
+
+  test.for([0, 6, 0xffff_ffff])('%i in the slot of another program is no level, and counts as 1', async (value) => {
+    const { b } = lab();
+    await external(value);
+    expect(await isCutOff()).toBe(true);
+    await eventually('level 1 at the gateway', async () => (await b.json('posture', 'get')).effective === 1);
+    await external(5);
+    expect(await eventually('the way open', async () => !(await isCutOff()))).toBe(true);
+  });
+
+  test('a looser word of another program does not lift what the console said', async () => {
+    const { b } = lab();
+    await b.setPosture(1);
+    await external(5);
+    expect(await b.postureInKernel()).toEqual([5, 1]);
+    expect(await isCutOff()).toBe(true);
+  });
+});
