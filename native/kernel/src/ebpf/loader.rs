@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use aya::maps::{Map, MapData, RingBuf};
@@ -16,6 +17,7 @@ use crate::errors::{KernelError, Result};
 const EVENTS: &str = "shell_events";
 const POSTURE: &str = "posture_level";
 const NORMAL: u32 = 5;
+const LOAD_ATTEMPTS: u32 = 5;
 
 pub struct Loaded {
     pub ebpf: Ebpf,
@@ -36,7 +38,7 @@ pub fn load(object: &str, pins: &Pins, sizes: &HashMap<String, u32>, quota: u32)
     let mut ebpf = loader.load(&bytes).map_err(|error| KernelError::from_chain(format!("load {object}"), &error))?;
     for (name, program) in ebpf.programs_mut() {
         let name = name.to_string();
-        classifier(&name, program)?.load().map_err(|error| refused_by_verifier(&name, &error))?;
+        load_program(&name, classifier(&name, program)?)?;
     }
     let events = match ebpf.take_map(EVENTS) {
         Some(map) => Some(RingBuf::try_from(map).map_err(|error| KernelError::from_chain(EVENTS, &error))?),
@@ -63,6 +65,17 @@ pub fn load(object: &str, pins: &Pins, sizes: &HashMap<String, u32>, quota: u32)
 
 pub fn classifier<'a>(name: &str, program: &'a mut Program) -> Result<&'a mut SchedClassifier> {
     program.try_into().map_err(|error: ProgramError| KernelError::from_chain(name, &error))
+}
+
+/// A signal that arrives while the verifier works makes the kernel give up with EAGAIN; that says nothing of the program.
+fn load_program(name: &str, program: &mut SchedClassifier) -> Result<()> {
+    for _ in 1..LOAD_ATTEMPTS {
+        match program.load() {
+            Err(ProgramError::LoadError { io_error, .. }) if io_error.kind() == io::ErrorKind::WouldBlock => {}
+            outcome => return outcome.map_err(|error| refused_by_verifier(name, &error)),
+        }
+    }
+    program.load().map_err(|error| refused_by_verifier(name, &error))
 }
 
 /// Whoever made the map first, it must be the array that our programs read.
