@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io;
+use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 
 use aya::maps::{Map, MapData, RingBuf};
@@ -17,7 +17,6 @@ use crate::errors::{KernelError, Result};
 const EVENTS: &str = "shell_events";
 const POSTURE: &str = "posture_level";
 const NORMAL: u32 = 5;
-const LOAD_ATTEMPTS: u32 = 5;
 
 pub struct Loaded {
     pub ebpf: Ebpf,
@@ -67,15 +66,35 @@ pub fn classifier<'a>(name: &str, program: &'a mut Program) -> Result<&'a mut Sc
     program.try_into().map_err(|error: ProgramError| KernelError::from_chain(name, &error))
 }
 
-/// A signal that arrives while the verifier works makes the kernel give up with EAGAIN; that says nothing of the program.
+/// A signal that arrives while the verifier works makes the kernel give up with EAGAIN, which says nothing of the
+/// program; a profiler's signals arrive faster than any program is verified. So they wait.
 fn load_program(name: &str, program: &mut SchedClassifier) -> Result<()> {
-    for _ in 1..LOAD_ATTEMPTS {
-        match program.load() {
-            Err(ProgramError::LoadError { io_error, .. }) if io_error.kind() == io::ErrorKind::WouldBlock => {}
-            outcome => return outcome.map_err(|error| refused_by_verifier(name, &error)),
+    let _waiting = SignalsWait::on_this_thread();
+    program.load().map_err(|error| refused_by_verifier(name, &error))
+}
+
+struct SignalsWait {
+    before: libc::sigset_t,
+}
+
+impl SignalsWait {
+    fn on_this_thread() -> Self {
+        // SAFETY: both sets are initialised by the calls that get them.
+        unsafe {
+            let mut all = mem::zeroed();
+            let mut before = mem::zeroed();
+            libc::sigfillset(&raw mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+            Self { before }
         }
     }
-    program.load().map_err(|error| refused_by_verifier(name, &error))
+}
+
+impl Drop for SignalsWait {
+    fn drop(&mut self) {
+        // SAFETY: the set is the one that was in force before.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, std::ptr::null_mut()) };
+    }
 }
 
 /// Whoever made the map first, it must be the array that our programs read.
