@@ -5,7 +5,7 @@
 
 import { type Grant, mayAdvertise, type Prefix, targetFloor } from '../../protocol/capability/index.ts';
 import type { GrantBody } from '../../protocol/channel/grant.ts';
-import { ShellstreamError } from '../../protocol/errors.ts';
+import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
 import { deriveSecrets, type Evidence, SECRET_BYTES, wireguardProofHolds } from '../../protocol/handshake/index.ts';
 import { tryParseAddress } from '../../protocol/net/address.ts';
 import { hostPrefix, prefixesEqual } from '../../protocol/net/prefix.ts';
@@ -140,8 +140,11 @@ export class LocalEnforcer implements Enforcer {
     const standing = this.#standing.get(session);
     if (standing === undefined) return;
     this.#standing.delete(session);
-    if (standing.member !== undefined) await this.#parts.overlay?.leave(standing.member);
-    if (standing.control !== undefined) await this.#parts.dataplane.flows.revokeControl(standing.control);
+    const { member, control } = standing;
+    // One that fails does not keep the other from going.
+    await using steps = new Undo();
+    if (control !== undefined) steps.add(() => this.#parts.dataplane.flows.revokeControl(control));
+    if (member !== undefined) steps.add(() => this.#parts.overlay?.leave(member));
   }
 
   /** The data plane's view of one session, for the console. */
@@ -218,18 +221,36 @@ export class LocalEnforcer implements Enforcer {
     connection: Connection,
     renewed: Standing | undefined,
   ): Promise<Admission> {
-    const { overlay, dataplane } = this.#parts;
-    const { id } = admission;
+    const { overlay } = this.#parts;
     if (spec !== undefined && overlay === undefined)
       throw new ShellstreamError('TUNNEL_FAILED', 'no overlay on this node');
+    const superseded = spec === undefined || renewed !== undefined ? undefined : this.#meshSessionOf(spec.spiffeId);
+    if (spec !== undefined && superseded !== undefined) {
+      overlay?.check(spec, this.member(superseded));
+      await this.release(superseded, 'SUPERSEDED');
+    }
+    try {
+      return await this.#install(admission, spec, connection, renewed, superseded);
+    } catch (error) {
+      throw superseded === undefined ? error : alsoSuperseding(error, superseded);
+    }
+  }
+
+  async #install(
+    admission: Admission,
+    spec: MemberSpec | undefined,
+    connection: Connection,
+    renewed: Standing | undefined,
+    superseded: SessionId | undefined,
+  ): Promise<Admission> {
+    const { overlay, dataplane } = this.#parts;
+    const { id } = admission;
     await using undo = new Undo();
     const control = renewed === undefined ? controlFlow(connection) : renewed.control;
     if (renewed === undefined && control !== undefined) {
-      await dataplane.flows.allowControl(control);
       undo.add(() => dataplane.flows.revokeControl(control));
+      await dataplane.flows.allowControl(control);
     }
-    const superseded = spec === undefined || renewed !== undefined ? undefined : this.#meshSessionOf(spec.spiffeId);
-    if (superseded !== undefined) await this.release(superseded, 'SUPERSEDED');
     let member: Member | undefined;
     if (spec !== undefined && overlay !== undefined) {
       const joined = renewed?.member === undefined ? overlay.join(spec) : overlay.rejoin(renewed.member, spec);
@@ -320,12 +341,19 @@ function controlFlow(connection: Connection): ControlFlow | undefined {
   return { protocol: 6, localAddress, localPort, remoteAddress, remotePort };
 }
 
+/** The former session's tunnel is gone though no new one stands: whoever keeps sessions must end it. */
+function alsoSuperseding(error: unknown, supersedes: SessionId): ShellstreamError {
+  const fields = error instanceof ShellstreamError ? error.fields : {};
+  const detail = error instanceof Error ? error.message : String(error);
+  return new ShellstreamError(reasonOf(error), detail, { cause: error, fields: { ...fields, supersedes } });
+}
+
 function distinct(prefixes: readonly Prefix[]): readonly Prefix[] {
   return prefixes.filter((prefix, at) => prefixes.findIndex((other) => prefixesEqual(other, prefix)) === at);
 }
 
 function hex(bytes: Uint8Array): string {
-  return Buffer.from(bytes).toString('hex');
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex');
 }
 
 /** Runs now, answers as a promise, also for what is thrown. */

@@ -39,7 +39,8 @@ export class SpiffeAttestor implements Attestor {
       audiences: { plain: plainAudience, bound: boundAudience },
       fresh,
       now: clock.now(),
-      signal: AbortSignal.timeout(ISSUER_TIMEOUT_MS),
+      // A cached token asks nobody, and a timer for each would outlive the handshake.
+      ...(fresh ? { signal: AbortSignal.timeout(ISSUER_TIMEOUT_MS) } : {}),
     });
     verified.then(
       () => tell('valid'),
