@@ -109,11 +109,16 @@ export class Overlay implements AsyncDisposable {
     };
   }
 
+  /** Throws what `join` would refuse, before anything is touched. @param former whose place the new member takes */
+  check(spec: MemberSpec, former?: Member): void {
+    this.#refuseForeignKey(spec, former?.number);
+    this.#refuseOverlap(spec, former?.number);
+  }
+
   /** Flows are installed, then activated, then the tunnel; whatever fails takes back what came before it. */
   join(spec: MemberSpec): Promise<Member> {
     return this.#exclusively(async () => {
-      this.#refuseForeignKey(spec, undefined);
-      this.#refuseOverlap(spec, undefined);
+      this.check(spec);
       const { flows } = this.#dataplane;
       await using undo = new Undo();
       const { slot: sessionSlot, generation } = this.#sessionSlots.take();
@@ -122,15 +127,17 @@ export class Overlay implements AsyncDisposable {
       undo.add(() => this.#peerSlots.giveBack(peerSlot));
       const session: FlowSession = { sessionSlot, generation, peerSlot, expiresAtBootNs: spec.expiresAtBootNs };
 
+      // A step that fails may have taken effect in part: its undoing is noted before it is taken.
       await flows.setPeerLevel(peerSlot, spec.level);
-      await flows.pinSources(this.device.ifindex, peerSlot, spec.prefixes);
       undo.add(() => flows.unpinSources(this.device.ifindex, spec.prefixes));
-      await flows.install(session, this.#rules(spec));
+      await flows.pinSources(this.device.ifindex, peerSlot, spec.prefixes);
       undo.add(() => flows.remove(sessionSlot, this.#rules(spec)));
-      await flows.activate(session);
+      await flows.install(session, this.#rules(spec));
       undo.add(() => flows.deactivate(sessionSlot));
-      await this.device.addPeer(tunnelPeer(spec));
+      await flows.activate(session);
       undo.add(() => this.device.removePeer(spec.publicKey));
+      await this.device.addPeer(tunnelPeer(spec));
+      undo.add(() => this.#dataplane.network.removeRoutes(this.#routes(spec)));
       await this.#dataplane.network.addRoutes(this.#routes(spec));
       undo.keep();
       this.#lastNumber += 1;
@@ -150,8 +157,7 @@ export class Overlay implements AsyncDisposable {
       const { sessionSlot, peerSlot } = former.session;
       const { flows, network } = this.#dataplane;
       try {
-        this.#refuseForeignKey(spec, former.number);
-        this.#refuseOverlap(spec, former.number);
+        this.check(spec, former);
         const sameFlows = sameReach(former.spec, spec);
         const generation = sameFlows ? former.session.generation : this.#sessionSlots.nextGeneration(sessionSlot);
         const session: FlowSession = { sessionSlot, generation, peerSlot, expiresAtBootNs: spec.expiresAtBootNs };
@@ -173,9 +179,9 @@ export class Overlay implements AsyncDisposable {
         this.#members.set(member.number, member);
         return member;
       } catch (error) {
-        await this.#remove(former);
-        // What a half-done renewal may have written beside what the former spec names.
-        await this.#remove({ ...former, spec });
+        // Also what a half-done renewal may have written beside what the former spec names. What cannot be taken away now
+        // is tried again, and told, when the membership is left.
+        for (const member of [former, { ...former, spec }]) await this.#remove(member).catch(() => undefined);
         throw error;
       }
     });
@@ -216,13 +222,15 @@ export class Overlay implements AsyncDisposable {
     await this.device[Symbol.asyncDispose]();
   }
 
+  /** Packets stop with the first step. Each is taken whatever became of the others; then it throws what failed. */
   async #remove({ session, spec }: Member): Promise<void> {
     const { flows, network } = this.#dataplane;
-    await flows.deactivate(session.sessionSlot);
-    await this.device.removePeer(spec.publicKey);
-    await flows.remove(session.sessionSlot, this.#rules(spec));
-    await flows.unpinSources(this.device.ifindex, spec.prefixes);
-    await network.removeRoutes(this.#routes(spec));
+    await using steps = new Undo();
+    steps.add(() => network.removeRoutes(this.#routes(spec)));
+    steps.add(() => flows.unpinSources(this.device.ifindex, spec.prefixes));
+    steps.add(() => flows.remove(session.sessionSlot, this.#rules(spec)));
+    steps.add(() => this.device.removePeer(spec.publicKey));
+    steps.add(() => flows.deactivate(session.sessionSlot));
   }
 
   /** A WireGuard peer under somebody else's key would take that one's tunnel: refused, never moved. */

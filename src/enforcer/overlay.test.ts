@@ -1,0 +1,257 @@
+/** Joining is all or nothing, whatever step fails; leaving takes everything it can, whatever step fails. */
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
+import { parsePrefix } from '../../protocol/net/prefix.ts';
+import {
+  establish,
+  footprint,
+  type MemoryNode,
+  MemoryWorld,
+  NOTHING,
+  REQUEST,
+} from '../../test/support/memory-nodes.ts';
+import { Nonces } from './nonces.ts';
+import { Slots } from './slots.ts';
+
+let world: MemoryWorld;
+let a: MemoryNode;
+let b: MemoryNode;
+
+beforeEach(async () => {
+  world = new MemoryWorld();
+  a = await world.node('a');
+  b = await world.node('b');
+});
+afterEach(() => world[Symbol.asyncDispose]());
+
+type Step =
+  | 'flows.allowControl'
+  | 'flows.setPeerLevel'
+  | 'flows.pinSources'
+  | 'flows.install'
+  | 'flows.activate'
+  | 'flows.extend'
+  | 'flows.deactivate'
+  | 'flows.remove'
+  | 'flows.unpinSources'
+  | 'device.addPeer'
+  | 'device.removePeer'
+  | 'network.addRoutes'
+  | 'network.removeRoutes';
+
+describe('joining', () => {
+  it.each<Step>([
+    'flows.allowControl',
+    'flows.setPeerLevel',
+    'flows.pinSources',
+    'flows.install',
+    'flows.activate',
+    'device.addPeer',
+    'network.addRoutes',
+  ])('when %s fails, before or after it took effect, leaves nothing', async (step) => {
+    for (const when of ['before', 'after'] as const) {
+      using _fault = fail(b, step, when);
+      expect(await reason(establish(a, b)), when).toBe('DATAPLANE_FAILED');
+      expect(await footprint(b.dataplane, b.overlay), when).toEqual(NOTHING);
+      expect(b.overlay.members).toEqual([]);
+    }
+    await establish(a, b);
+    expect(b.dataplane.flows.sessions, 'the slots came back').toEqual([1]);
+  });
+
+  it('fails in undoing too: the other steps are undone all the same', async () => {
+    using _first = fail(b, 'network.addRoutes', 'after');
+    using _second = fail(b, 'device.removePeer', 'before');
+    await expect(establish(a, b)).rejects.toThrow();
+    expect(await footprint(b.dataplane, b.overlay)).toEqual({ ...NOTHING, peers: 1 });
+  });
+});
+
+describe('renewing', () => {
+  it.each<Step>(['device.removePeer', 'flows.setPeerLevel', 'flows.extend', 'device.addPeer'])(
+    'with the same reach: when %s fails nothing passes any more, and the release takes the rest',
+    async (step) => {
+      const { hosted } = await establish(a, b);
+      {
+        using _fault = fail(b, step, 'before');
+        expect(await reason(establish(a, b, { renews: hosted.id }))).toBe('DATAPLANE_FAILED');
+      }
+      expect(b.dataplane.flows.entries.policies).toBe(0);
+      await b.enforcer.release(hosted.id, 'DATAPLANE_FAILED');
+      expect(await footprint(b.dataplane, b.overlay)).toEqual(NOTHING);
+    },
+  );
+
+  it.each<Step>([
+    'flows.remove',
+    'network.removeRoutes',
+    'flows.unpinSources',
+    'flows.pinSources',
+    'flows.install',
+    'flows.activate',
+    'network.addRoutes',
+    'device.addPeer',
+  ])('with another reach: when %s fails nothing passes any more, and the release takes the rest', async (step) => {
+    const { hosted } = await establish(a, b);
+    const request = { ...REQUEST, advertise: [parsePrefix('10.1.0.0/24')] };
+    for (const when of ['before', 'after'] as const) {
+      using _fault = fail(b, step, when);
+      if (b.overlay.members.length > 0) {
+        await expect(establish(a, b, { renews: hosted.id, request })).rejects.toThrow();
+      }
+    }
+    await b.enforcer.release(hosted.id, 'DATAPLANE_FAILED');
+    expect(await footprint(b.dataplane, b.overlay)).toEqual(NOTHING);
+    await establish(a, b);
+  });
+
+  it('puts the new reach in the place of the old', async () => {
+    const { hosted } = await establish(a, b);
+    const request = { ...REQUEST, advertise: [parsePrefix('10.1.0.0/24')] };
+    await establish(a, b, { renews: hosted.id, request });
+    expect(await footprint(b.dataplane, b.overlay)).toMatchObject({ sessions: 1, peers: 1, sources: 2, routes: 2 });
+    expect(b.overlay.members.map(({ generation }) => generation)).toEqual([2]);
+  });
+});
+
+describe('leaving', () => {
+  it.each<[Step, object]>([
+    ['flows.deactivate', {}],
+    ['device.removePeer', { peers: 1 }],
+    ['flows.remove', { sessions: 1, policies: 1 }],
+    ['flows.unpinSources', { sources: 1 }],
+    ['network.removeRoutes', { routes: 1 }],
+  ])('when %s fails takes all the rest', async (step, left) => {
+    const { hosted } = await establish(a, b);
+    using _fault = fail(b, step, 'before');
+    await expect(b.enforcer.release(hosted.id, 'CLOSED')).rejects.toThrow();
+    expect(await footprint(b.dataplane, b.overlay)).toEqual({ ...NOTHING, ...left });
+  });
+
+  it('is idempotent and leaves the tunnels of others alone', async () => {
+    const c = await world.node('c');
+    const [first, second] = [await establish(a, b), await establish(c, b)];
+    await Promise.all([1, 2].map(() => b.enforcer.release(first.hosted.id, 'CLOSED')));
+    expect(await footprint(b.dataplane, b.overlay)).toMatchObject({ sessions: 1, peers: 1, controls: 1 });
+    await b.enforcer.release(second.hosted.id, 'CLOSED');
+    expect(await footprint(b.dataplane, b.overlay)).toEqual(NOTHING);
+  });
+});
+
+describe('a peer that comes again', () => {
+  it('takes the place of its former session, which is named', async () => {
+    const first = await establish(a, b);
+    const second = await establish(a, b);
+    expect(second.hosted.supersedes).toBe(first.hosted.id);
+    expect(await footprint(b.dataplane, b.overlay)).toMatchObject({ sessions: 1, peers: 1, controls: 1 });
+  });
+
+  it('and fails names the former session too: its tunnel is gone, so it must end', async () => {
+    const first = await establish(a, b);
+    using _fault = fail(b, 'device.addPeer', 'before');
+    const error: unknown = await establish(a, b).catch((cause: unknown) => cause);
+    expect(error).toBeInstanceOf(ShellstreamError);
+    expect(error).toMatchObject({ reason: 'DATAPLANE_FAILED', fields: { supersedes: first.hosted.id } });
+    expect(await footprint(b.dataplane, b.overlay)).toEqual(NOTHING);
+  });
+
+  it('and is refused for its prefixes leaves the former session as it was', async () => {
+    const c = await world.node('c');
+    await establish(c, b, { request: { ...REQUEST, advertise: [parsePrefix('10.1.0.0/24')] } });
+    await establish(a, b);
+    const before = await footprint(b.dataplane, b.overlay);
+    const request = { ...REQUEST, advertise: [parsePrefix('10.1.0.0/24')] };
+    const error: unknown = await establish(a, b, { request }).catch((cause: unknown) => cause);
+    expect(error).toMatchObject({ reason: 'PREFIX_OVERLAP' });
+    expect(error).not.toHaveProperty('fields.supersedes');
+    expect(await footprint(b.dataplane, b.overlay)).toEqual(before);
+  });
+});
+
+describe('slots', () => {
+  it('never give the same slot and generation twice', () => {
+    const slots = new Slots({ first: 1, size: 5 });
+    const seen = new Set<string>();
+    const held: number[] = [];
+    for (let i = 0; i < 5_000; i++) {
+      if (held.length === 4) for (const slot of held.splice(0, 1 + (i % 4))) slots.giveBack(slot);
+      const { slot, generation } = slots.take();
+      held.push(slot);
+      expect(generation).toBeGreaterThan(0);
+      seen.add(`${slot} ${generation}`);
+      if (i % 3 === 0) seen.add(`${slot} ${slots.nextGeneration(slot)}`);
+    }
+    expect(seen.size).toBe(5_000 + Math.ceil(5_000 / 3));
+  });
+
+  it('of many sessions never have one generation of a slot twice in the flow maps', async () => {
+    const seen = new Set<string>();
+    const install = b.dataplane.flows.install.bind(b.dataplane.flows);
+    b.dataplane.flows.install = async (session, rules) => {
+      seen.add(`${session.sessionSlot} ${session.generation}`);
+      await install(session, rules);
+    };
+    for (let i = 0; i < 200; i++) {
+      const { hosted } = await establish(a, b);
+      if (i % 3 !== 0) await b.enforcer.release(hosted.id, 'CLOSED');
+    }
+    expect(seen.size).toBe(200);
+  });
+
+  it('run out with SESSION_LIMIT, and stay usable', () => {
+    const slots = new Slots({ first: 1, size: 3 });
+    const [one] = [slots.take(), slots.take()];
+    for (let i = 0; i < 3; i++) expect(() => slots.take()).toThrow(/SESSION_LIMIT/);
+    slots.giveBack(one?.slot ?? 0);
+    expect(slots.take()).toEqual({ slot: 1, generation: 2 });
+  });
+});
+
+describe('nonces', () => {
+  it('attack: a flood of half-open handshakes costs a fixed amount; the oldest are forgotten', () => {
+    const nonces = new Nonces(world.clock, { lifetimeMs: 30_000, limit: 16 });
+    for (let i = 0; i < 10_000; i++) nonces.issue(nonce(i), false);
+    expect(nonces.pending).toBe(16);
+    expect(nonces.take(nonce(9_983))).toBeUndefined();
+    expect(nonces.take(nonce(9_984))).toMatchObject({ freshSat: false });
+  });
+
+  it('are good once, and only within their lifetime', async () => {
+    const nonces = new Nonces(world.clock, { lifetimeMs: 30_000, limit: 16 });
+    nonces.issue(nonce(1), true);
+    nonces.issue(nonce(2), true);
+    expect(nonces.take(nonce(1))).toMatchObject({ freshSat: true });
+    expect(nonces.take(nonce(1))).toBeUndefined();
+    await world.clock.advance(30_000);
+    expect(nonces.take(nonce(2))).toBeUndefined();
+    expect(nonces.pending).toBe(0);
+  });
+});
+
+/** Makes one step of a node's data plane fail, before it does anything or after it did. */
+function fail(node: MemoryNode, step: Step, when: 'before' | 'after'): Disposable {
+  const [part = '', verb = ''] = step.split('.');
+  const owners: Record<string, object> = {
+    flows: node.dataplane.flows,
+    network: node.dataplane.network,
+    device: node.overlay.device,
+  };
+  const owner = owners[part] ?? {};
+  const original: unknown = Reflect.get(owner, verb);
+  if (typeof original !== 'function') throw new Error(`no step ${step}`);
+  Reflect.set(owner, verb, async (...args: unknown[]) => {
+    if (when === 'after') await Reflect.apply(original, owner, args);
+    throw new ShellstreamError('DATAPLANE_FAILED', `${step} was made to fail`);
+  });
+  return { [Symbol.dispose]: () => void Reflect.deleteProperty(owner, verb) };
+}
+
+async function reason(work: Promise<unknown>): Promise<string> {
+  return await work.then(() => 'nothing failed', reasonOf);
+}
+
+function nonce(number: number): Uint8Array {
+  const bytes = new Uint8Array(32);
+  new DataView(bytes.buffer).setUint32(0, number);
+  return bytes;
+}
