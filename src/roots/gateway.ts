@@ -83,7 +83,7 @@ export async function startGateway(world: GatewayWorld): Promise<Gateway> {
 
   // What a former run left has no session behind it. At lockdown its filter stays until ours takes its place.
   if (!(await isLockedDown(dataplane))) await dataplane.flows.reset();
-  await dataplane.network.removeRoutes(await dataplane.network.routes());
+  await removeStaleRoutes(dataplane);
 
   const tokenChecks = new Listeners<TokenCheck>();
   const attestor = new SpiffeAttestor({
@@ -224,6 +224,17 @@ async function openOverlay({ config, dataplane, crypto }: GatewayWorld): Promise
   const { interface: interfaceName, port: listenPort, mtu, addresses } = config.wireguard;
   if (addresses.length === 0) return undefined;
   return await Overlay.open(dataplane, crypto, { interfaceName, listenPort, mtu, addresses, slots: MESH_SLOTS });
+}
+
+/**
+ * Routes of our protocol that a former run left. Those over a tunnel belong to another instance on this host: our own
+ * tunnels of former runs are gone by now, and their routes with them.
+ */
+async function removeStaleRoutes({ network }: DataPlane): Promise<void> {
+  const tunnels = new Set(
+    (await network.links()).filter(({ name }) => name.startsWith('shs')).map(({ ifindex }) => ifindex),
+  );
+  await network.removeRoutes((await network.routes()).filter(({ ifindex }) => !tunnels.has(ifindex)));
 }
 
 async function isLockedDown({ flows }: DataPlane): Promise<boolean> {

@@ -1,5 +1,5 @@
 /** The streams of one session: those the peer asks for, joined to their targets; those we ask for, given to a caller. */
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { pipeline } from 'node:stream/promises';
 import { containsTarget, type Target } from '../../protocol/capability/index.ts';
 import type { StreamEvent } from '../../protocol/channel/index.ts';
@@ -91,19 +91,27 @@ export class SessionStreams {
     const unreachable = (): void => void stream.destroy(new ShellstreamError('TARGET_UNREACHABLE'));
     const timeout = this.#clock.after(CONNECT_TIMEOUT_MS, unreachable);
     socket.once('error', unreachable);
+    // Before the pipelines hear of the error: they would close the socket in order, and what the target was cut off
+    // from must not look whole to it.
+    stream.once('error', () => cut(socket));
     stream.once('close', () => {
       timeout.cancel();
-      // What the target was cut off from must not look whole to it.
-      if (stream.errored !== null || !socket.writableFinished) socket.resetAndDestroy();
+      if (stream.errored !== null || !socket.writableFinished) cut(socket);
       else socket.destroySoon();
     });
     socket.once('connect', () => {
       timeout.cancel();
       this.#wire.act((channel) => channel.accept(stream.stream));
-      // Errors end both by the stream's own close.
+      // Errors end both by the stream's own end.
       Promise.all([pipeline(socket, stream), pipeline(stream, socket)]).catch(() => undefined);
     });
   }
+}
+
+/** By a reset; one that is not connected yet just goes. */
+function cut(socket: Socket): void {
+  if (socket.connecting) socket.destroy();
+  else socket.resetAndDestroy();
 }
 
 /** What decides about a stream that the peer asks for. */
