@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { federate, startTrustDomain, type TrustDomain } from '../../certs-dev/index.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { connect, createNamespace, type Namespace } from '../support/namespaces.ts';
-import { start } from '../support/processes.ts';
+import { type Running, start } from '../support/processes.ts';
 import { instanceName, removeLeftovers, removePins } from './leftovers.ts';
 import { Site, type SiteOptions } from './site.ts';
 
@@ -23,6 +23,8 @@ export interface Lab extends AsyncDisposable {
   readonly b: Site;
   /** The host behind site-b. */
   readonly host: Namespace;
+  /** Its services; their lines say how connections ended. */
+  readonly services: Running;
   readonly domains: { readonly a: TrustDomain; readonly b: TrustDomain };
 }
 
@@ -64,14 +66,14 @@ export async function createLab(options: LabOptions = {}): Promise<Lab> {
   );
   await host.run('ip', ['route', 'add', 'default', 'via', '10.2.0.1']);
   await namespaceB.run('sysctl', ['-qw', 'net.ipv4.ip_forward=1']);
-  const services = fileURLToPath(new URL('children/services.ts', import.meta.url));
-  const serving = start('nsenter', [
+  const program = fileURLToPath(new URL('children/services.ts', import.meta.url));
+  const services = start('nsenter', [
     `--net=${host.path}`,
     process.execPath,
-    services,
+    program,
     ...Object.values(PORTS).map(String),
   ]);
-  parts.use(serving);
+  parts.use(services);
 
   const ttl = { x509TtlMs: options.svidTtlMs ?? 600_000 };
   const common: Pick<SiteOptions, 'leaseSeconds'> = { leaseSeconds: options.leaseSeconds ?? 10 };
@@ -101,15 +103,17 @@ export async function createLab(options: LabOptions = {}): Promise<Lab> {
     parts.defer(() => removePins(site.options.instance));
     parts.use(site);
   }
-  await serving.line(/^serving/);
+  await services.line(/^serving/);
   const owned = parts.move();
-  return { directory, a, b, host, domains, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  return { directory, a, b, host, services, domains, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
 export const GATEWAY_B = 'spiffe://site-b.test/gateway';
 /** The host behind site-b; something listens on all of `PORTS` there, granted or not. */
 export const HOST = '10.2.0.10';
 export const PORTS = { granted: 8080, ungranted: 8081, management: 9443 } as const;
+/** Granted, and nothing listens there. */
+export const CLOSED_PORT = 8082;
 
 /** The arguments with which somebody of site-a goes to site-b's gateway. */
 export const TO_SITE_B = ['--gateway', '10.77.0.2:7843', '--gateway-id', GATEWAY_B] as const;
@@ -158,7 +162,7 @@ targets:
     class: ordinary
     prefixes: [10.2.0.10/32]
     protocol: tcp
-    ports: [${PORTS.granted}]
+    ports: [${PORTS.granted}, ${CLOSED_PORT}]
     allow: [{ identities: any, minimumTier: apprentice }]
   - name: ping
     class: ordinary

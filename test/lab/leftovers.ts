@@ -6,7 +6,7 @@ const PINS = '/sys/fs/bpf/shellstream';
 const PID_DIGITS = 5;
 
 /** An instance name that says whose it is: a letter for what it is, five digits of the process id in base 36, the lab's number. */
-export function instanceName(kind: 'a' | 'b' | 'h', lab: number): string {
+export function instanceName(kind: 'a' | 'b' | 'c' | 'h', lab: number): string {
   return `${kind}${process.pid.toString(36).padStart(PID_DIGITS, '0')}${lab.toString(36)}`;
 }
 
@@ -18,7 +18,7 @@ export async function removePins(instance: string): Promise<void> {
 export async function removeLeftovers(): Promise<void> {
   const instances = await readdir(PINS).catch(() => []);
   for (const instance of instances) {
-    const digits = /^[abh]([0-9a-z]{5})[0-9a-z]{1,2}$/.exec(instance)?.[1];
+    const digits = /^[abch]([0-9a-z]{5})[0-9a-z]{1,2}$/.exec(instance)?.[1];
     if (digits !== undefined && !isProcess(Number.parseInt(digits, 36))) await removePins(instance);
   }
 }

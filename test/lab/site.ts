@@ -29,6 +29,8 @@ export interface SiteOptions {
 
 const SHELLSTREAM = fileURLToPath(new URL('../../src/roots/shellstream.ts', import.meta.url));
 
+const TCP_CLIENT = fileURLToPath(new URL('children/tcp-client.ts', import.meta.url));
+
 /** One site of the lab: its gateway process, its console, its people. */
 export class Site implements AsyncDisposable {
   readonly options: SiteOptions;
@@ -132,6 +134,11 @@ export class Site implements AsyncDisposable {
       input: '',
     });
     return code === 0 && stdout !== '' ? stdout.trim() : undefined;
+  }
+
+  /** A client of a forward here, that tells how its connection ends. */
+  startClient(port: string): Running {
+    return this.inside(process.execPath, [TCP_CLIENT, port]);
   }
 
   /** `shellstream events` of the gateway that runs now. */

@@ -64,7 +64,7 @@ labSuite('posture', {}, (lab) => {
         .listening.split(':')
         .at(-1),
     );
-    await using stream = a.inside('nc', ['127.0.0.1', String(port)]);
+    await using stream = a.startClient(String(port));
     await stream.line(/^hello/);
     await b.setPosture(2);
     const end = await session.finished;
