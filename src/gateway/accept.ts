@@ -1,5 +1,5 @@
 /** From an accepted link to a live session, or to the one answer that its refusal deserves. */
-import { reasonOf } from '../../protocol/errors.ts';
+import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
 import { encodeRefused, type HandshakeOptions } from '../../protocol/handshake/index.ts';
 import { REASONS, type Reason } from '../../protocol/reasons.ts';
 import type { Clock } from '../base/clock.ts';
@@ -32,10 +32,19 @@ export async function acceptLink(parts: AcceptParts, link: Link): Promise<void> 
     const attested = await attestAsResponder(exchange, { enforcer, handshake, connection: link });
     const { admission, established } = attested;
     if (admission.answer === undefined) throw new Error('an admission without an answer');
+    await registry.makeRoomFor(admission).catch((error: unknown) => {
+      throw error instanceof ShellstreamError ? new AttestationRefused(error, established) : error;
+    });
+    // It may have gone while the admission was made; its end was told to the handshake and is told once.
+    if (link.isClosed) {
+      await enforcer.release(admission.id, 'CONNECTION_LOST');
+      throw new ShellstreamError('CONNECTION_LOST');
+    }
     link.send(writeAnswer(established, { type: 'GRANT', grant: admission.answer }));
-    await registry.open(link, attested);
+    registry.open(link, attested);
     tell('granted');
   } catch (error) {
+    registry.endSuperseded(error);
     const reason = reasonOf(error);
     tell(reason);
     log.warn('handshake refused', {

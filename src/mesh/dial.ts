@@ -6,6 +6,8 @@ import type { Enforcer } from '../enforcer/ports.ts';
 import type { Link } from '../link/index.ts';
 import { type Approach, type Attested, attestAsInitiator, readAnswer } from '../session/attest.ts';
 import { LinkExchange } from '../session/link-exchange.ts';
+import type { SessionRegistry } from '../session/registry.ts';
+import type { Session } from '../session/session.ts';
 
 export interface DialParts {
   readonly clock: Clock;
@@ -31,6 +33,28 @@ export async function attestOver(link: Link, parts: DialParts, approach: Approac
     }
     return { admission, established: attempt.established };
   } catch (error) {
+    link.close();
+    throw error;
+  }
+}
+
+/** As `attestOver`; the session is in the registry when it resolves. */
+export async function openOver(
+  link: Link,
+  parts: DialParts & { readonly registry: SessionRegistry },
+  approach: Approach,
+): Promise<Session> {
+  const { enforcer, registry } = parts;
+  try {
+    const attested = await attestOver(link, parts, approach);
+    await registry.makeRoomFor(attested.admission);
+    if (link.isClosed) {
+      await enforcer.release(attested.admission.id, 'CONNECTION_LOST');
+      throw new ShellstreamError('CONNECTION_LOST');
+    }
+    return registry.open(link, attested, approach);
+  } catch (error) {
+    registry.endSuperseded(error);
     link.close();
     throw error;
   }

@@ -69,7 +69,8 @@ export class PostureEngine implements PostureReader {
   #epoch: bigint;
   #changedAt: number;
   #failures = 0;
-  #running: Promise<void> | undefined;
+  #running: Promise<void> = Promise.resolve();
+  #isFollowing = false;
   #expiry: Timer | undefined;
 
   constructor(parts: EngineParts) {
@@ -119,8 +120,7 @@ export class PostureEngine implements PostureReader {
   async start(dataPlane: readonly PostureStep[], sessionLayer: readonly PostureStep[]): Promise<void> {
     this.#dataPlane = dataPlane;
     this.#sessionLayer = sessionLayer;
-    for (const step of [...dataPlane, ...sessionLayer]) await this.#run(step, { to: this.#level, epoch: this.#epoch });
-    await this.#follow();
+    await this.#follow({ startsWithAll: true });
   }
 
   /** A source says its level. Resolves when everything follows it. */
@@ -144,21 +144,30 @@ export class PostureEngine implements PostureReader {
   }
 
   /** One transition at a time; whatever is said meanwhile is looked at when it is done. */
-  #follow(): Promise<void> {
-    this.#running ??= this.#transitions().finally(() => {
-      this.#running = undefined;
-    });
+  #follow(options = { startsWithAll: false }): Promise<void> {
+    if (this.#isFollowing) return this.#running;
+    this.#isFollowing = true;
+    this.#running = this.#transitions(options);
     return this.#running;
   }
 
-  async #transitions(): Promise<void> {
-    for (;;) {
-      const { level, heldBy, nextExpiry } = effectiveLevel(this.#statements, this.#parts.clock.now());
-      if (level === this.#level) {
-        this.#watchExpiry(nextExpiry);
-        return;
+  async #transitions({ startsWithAll }: { readonly startsWithAll: boolean }): Promise<void> {
+    try {
+      if (startsWithAll) {
+        const now = { to: this.#level, epoch: this.#epoch };
+        for (const step of [...this.#dataPlane, ...this.#sessionLayer]) await this.#run(step, now);
       }
-      await this.#transition(level, heldBy);
+      for (;;) {
+        const { level, heldBy, nextExpiry } = effectiveLevel(this.#statements, this.#parts.clock.now());
+        if (level === this.#level) {
+          this.#watchExpiry(nextExpiry);
+          return;
+        }
+        await this.#transition(level, heldBy);
+      }
+    } finally {
+      // In the same turn as the last look: a statement between the two would be followed by nobody.
+      this.#isFollowing = false;
     }
   }
 

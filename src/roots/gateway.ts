@@ -21,7 +21,7 @@ import { AdmissionControl } from '../gateway/admission.ts';
 import { SpiffeAttestor } from '../identity/attestor.ts';
 import { type IdentitySource, SpireSatVerifier, SvidVerifier } from '../identity/index.ts';
 import { type Carrier, webSocketCarrier } from '../link/index.ts';
-import { attestOver } from '../mesh/dial.ts';
+import { openOver } from '../mesh/dial.ts';
 import { Mesh } from '../mesh/mesh.ts';
 import { PostureEngine } from '../posture/engine.ts';
 import { SessionRegistry } from '../session/registry.ts';
@@ -146,12 +146,7 @@ export async function startGateway(world: GatewayWorld): Promise<Gateway> {
       approachOf: (peer) => meshApproach(config, peer),
       dial: async (endpoint, approach, signal) => {
         const link = await carrier.dial(endpoint, { signal, timeoutMs: handshakeTimeoutMs });
-        const attested = await attestOver(
-          link,
-          { clock, enforcer, handshake, timeoutMs: handshakeTimeoutMs },
-          approach,
-        );
-        return registry.open(link, attested, approach);
+        return await openOver(link, { clock, enforcer, handshake, timeoutMs: handshakeTimeoutMs, registry }, approach);
       },
     }),
   );

@@ -7,7 +7,7 @@ import type { PostureLevel } from '../../protocol/posture/index.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import { Listeners } from '../base/listeners.ts';
 import type { Logger } from '../base/logger.ts';
-import type { Enforcer } from '../enforcer/ports.ts';
+import type { Admission, Enforcer } from '../enforcer/ports.ts';
 import type { Link } from '../link/index.ts';
 import type { Approach, Attested } from './attest.ts';
 import { Session, type SessionListener, type SessionParts } from './session.ts';
@@ -45,16 +45,27 @@ export class SessionRegistry {
     if (this.#sessions.size >= this.#parts.limits.sessions) throw new ShellstreamError('SESSION_LIMIT');
   }
 
-  /** From here on the session is live. `approach` for those that we dialled. */
-  async open(link: Link, attested: Attested, approach?: Approach): Promise<Session> {
+  /**
+   * Ends the session whose place an admission takes, and looks whether its identity may have one more. To be asked
+   * before the peer is told of its grant. Throws SESSION_LIMIT; then the admission holds nothing any more.
+   */
+  async makeRoomFor({ id, peer, supersedes }: Admission): Promise<void> {
+    if (supersedes !== undefined) this.get(supersedes)?.end('SUPERSEDED');
+    if (this.of(peer.spiffeId).length < this.#parts.limits.sessionsPerIdentity) return;
+    await this.#parts.enforcer.release(id, 'SESSION_LIMIT');
+    throw new ShellstreamError('SESSION_LIMIT', `too many sessions of ${peer.spiffeId}`);
+  }
+
+  /** An admission that failed may have cost a former session its place in the data plane all the same. */
+  endSuperseded(error: unknown): void {
+    const supersedes = error instanceof ShellstreamError ? error.fields.supersedes : undefined;
+    if (typeof supersedes === 'string') this.get(supersedes)?.end('SUPERSEDED');
+  }
+
+  /** From here on the session is live; at once, so that no end of its link is missed. `approach` for those that we dialled. */
+  open(link: Link, attested: Attested, approach?: Approach): Session {
     const { admission } = attested;
     const { spiffeId } = admission.peer;
-    if (admission.supersedes !== undefined) this.get(admission.supersedes)?.end('SUPERSEDED');
-    const ofPeer = this.of(spiffeId);
-    if (ofPeer.length >= this.#parts.limits.sessionsPerIdentity) {
-      await this.#parts.enforcer.release(admission.id, 'SESSION_LIMIT');
-      throw new ShellstreamError('SESSION_LIMIT', `too many sessions of ${spiffeId}`);
-    }
     const session = new Session(this.#parts, link, attested, this.#listener(), approach);
     if (session.state !== 'ended') this.#sessions.set(session.id, session);
     const { offer, grant, effectiveLevel, governedBy, peer } = admission;

@@ -279,8 +279,13 @@ export class Session {
 
   #adopt(renewed: Admission): void {
     this.#admission = renewed;
-    this.#peerLevel = renewed.peerLevel;
-    this.#peerEpoch = renewed.peerEpoch;
+    if (renewed.peerEpoch >= this.#peerEpoch) {
+      this.#peerLevel = renewed.peerLevel;
+      this.#peerEpoch = renewed.peerEpoch;
+    } else {
+      // A POSTURE overtook the attestation, which has just put the former level back into the data plane.
+      this.#supervise(this.#parts.enforcer.setPeerLevel(this.id, this.#peerLevel));
+    }
     this.#watchDeadlines();
     if (renewed.tunnelGeneration !== undefined) this.#reportTunnel(renewed.tunnelGeneration);
     this.#listener.attestedAgain?.(this);

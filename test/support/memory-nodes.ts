@@ -5,7 +5,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { memorySource } from '../../certs-dev/index.ts';
+import { type EntryOptions, memorySource } from '../../certs-dev/index.ts';
 import { TrustDomain } from '../../certs-dev/trust-domain.ts';
 import { type SessionRequest, type SessionType, tierPolicyOf } from '../../protocol/capability/index.ts';
 import {
@@ -55,6 +55,12 @@ targets:
     protocol: tcp
     ports: [9443]
     allow: [{ identities: any, minimumTier: apprentice }]
+  - name: loopback
+    class: ordinary
+    prefixes: [127.0.0.1/32]
+    protocol: tcp
+    ports: [1-65535]
+    allow: [{ identities: any, minimumTier: apprentice, types: [operator, management] }]
 advertise:
   - identities: ['spiffe://b.test/gateway']
     prefixes: [10.2.0.0/24, 10.99.0.2/32]
@@ -88,10 +94,19 @@ export async function memoryDomains(clock: SimulatedClock) {
   );
   for (const one of domains)
     for (const other of domains) if (one !== other) one.trust(other.name, () => other.bundle());
-  const identity = async (name: (typeof names)[number], path = '/gateway') => {
+  const identity = async (
+    name: (typeof names)[number],
+    path = '/gateway',
+    ttl: Pick<EntryOptions, 'jwtTtlMs'> = {},
+  ) => {
     const domain = domains.find((candidate) => candidate.name === `${name}.test`);
     if (domain === undefined) throw new Error(`no domain ${name}`);
-    const entry = await domain.register({ path, tier: 'master', socket: `${path.slice(1)}-${Math.random()}.sock` });
+    const entry = await domain.register({
+      path,
+      tier: 'master',
+      ...ttl,
+      socket: `${path.slice(1)}-${Math.random()}.sock`,
+    });
     const source = memorySource(domain, entry, clock);
     /** Audiences of the tokens minted, in order; and what to do before a token is minted or confirmed. */
     const tokens = { minted: [] as string[], beforeMint: () => {}, beforeConfirm: () => {} };
