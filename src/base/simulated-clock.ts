@@ -48,6 +48,8 @@ export class SimulatedClock implements Clock {
   /** Moves time. Resolves when what fell due has come to rest, as far as `rest` can tell. */
   async advance(ms: number): Promise<void> {
     const end = this.#monotonic + ms;
+    // What is under way may be about to set a timer.
+    await rest();
     for (let next = this.#take(end); next !== undefined; next = this.#take(end)) {
       this.#moveTo(Math.max(next.due, this.#monotonic));
       next.action();

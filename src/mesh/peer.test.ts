@@ -1,0 +1,117 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { ShellstreamError } from '../../protocol/errors.ts';
+import type { PostureLevel } from '../../protocol/posture/index.ts';
+import { ACCORD } from '../../test/support/memory-nodes.ts';
+import { silentLogger } from '../base/logger.ts';
+import { SimulatedClock } from '../base/simulated-clock.ts';
+import type { Session } from '../session/session.ts';
+import { DialledPeer } from './peer.ts';
+
+let clock: SimulatedClock;
+let dialledAt: number[];
+let posture: { level: PostureLevel; epoch: bigint };
+let succeed: (() => Session) | undefined;
+
+beforeEach(() => {
+  clock = new SimulatedClock();
+  dialledAt = [];
+  posture = { level: 5, epoch: 1n };
+  succeed = undefined;
+});
+
+describe('dialling', () => {
+  it.each([0, 0.5, 0.999])('waits twice as long after each failure up to 30 s, with jitter %d', async (jitter) => {
+    await using _peer = started(() => jitter);
+    await clock.advance(300_000);
+    const waits = dialledAt.slice(1).map((at, i) => at - (dialledAt[i] ?? 0));
+    const expected = waits.map((_, i) => Math.min(200 * 2 ** (i + 1), 30_000) * (0.5 + jitter / 2));
+    for (const [i, wait] of waits.entries()) expect(wait).toBeCloseTo(expected[i] ?? 0, 3);
+    expect(waits.length).toBeGreaterThan(10);
+    expect(Math.max(...waits)).toBeLessThanOrEqual(30_000);
+  });
+
+  it('never comes in the same second as others: jitter spreads a whole half of the wait', async () => {
+    const firsts = [];
+    for (const jitter of [0, 0.25, 0.75]) {
+      clock = new SimulatedClock();
+      dialledAt = [];
+      await using _peer = started(() => jitter);
+      await clock.advance(60_000);
+      firsts.push(dialledAt.slice(1, 4).map((at) => Math.round(at)));
+    }
+    expect(firsts).toEqual([
+      [200, 600, 1_400],
+      [250, 750, 1_750],
+      [350, 1_050, 2_450],
+    ]);
+  });
+
+  it('starts over with short waits after a success', async () => {
+    await using peer = started(() => 0);
+    await clock.advance(100_000);
+    const session = fakeSession();
+    succeed = () => session;
+    await clock.advance(30_000);
+    expect(peer.state.kind).toBe('connected');
+    expect(peer.lastFailure).toBeUndefined();
+    succeed = undefined;
+    dialledAt = [];
+    const endedAt = clock.monotonic();
+    peer.ended(session);
+    await clock.advance(1_000);
+    expect(dialledAt.map((at) => at - endedAt)).toEqual([100, 300, 700]);
+  });
+
+  it('rests at lockdown, and goes on at once when it is nudged after', async () => {
+    posture.level = 1;
+    await using peer = started(() => 0);
+    await clock.advance(100_000);
+    expect(dialledAt).toEqual([]);
+    posture.level = 5;
+    peer.nudge();
+    await clock.advance(0);
+    expect(dialledAt).toEqual([100_000]);
+  });
+
+  it('ends for good when stopped, whatever it waits for', async () => {
+    const peer = started(() => 0);
+    await clock.advance(10_000);
+    await peer.stop();
+    const before = dialledAt.length;
+    await clock.advance(100_000);
+    expect(dialledAt).toHaveLength(before);
+    expect(clock.pending).toEqual([]);
+  });
+
+  it('a session that ended before it was noticed is dialled again', async () => {
+    const dead = fakeSession('ended');
+    succeed = () => dead;
+    await using peer = started(() => 0);
+    await clock.advance(1_000);
+    expect(dialledAt.length).toBeGreaterThan(5);
+    expect(peer.lastFailure).toBeUndefined();
+  });
+});
+
+function started(random: () => number): DialledPeer & AsyncDisposable {
+  const peer = new DialledPeer({
+    name: 'b',
+    clock,
+    log: silentLogger,
+    posture,
+    accord: ACCORD.accord,
+    random,
+    dial: async () => {
+      dialledAt.push(clock.monotonic());
+      if (succeed === undefined) throw new ShellstreamError('CONNECTION_LOST');
+      return succeed();
+    },
+  });
+  peer.start();
+  return Object.assign(peer, { [Symbol.asyncDispose]: () => peer.stop() });
+}
+
+/** As much of a session as dialling looks at. */
+function fakeSession(state: Session['state'] = 'active'): Session {
+  return { state } as Session;
+}

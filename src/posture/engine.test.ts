@@ -1,0 +1,160 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import type { PostureLevel } from '../../protocol/posture/index.ts';
+import { silentLogger } from '../base/logger.ts';
+import { SimulatedClock } from '../base/simulated-clock.ts';
+import { PostureEngine, type PostureStep } from './engine.ts';
+
+const FIRST_EPOCH = 100n;
+let clock: SimulatedClock;
+let engine: PostureEngine;
+let taken: string[];
+
+beforeEach(async () => {
+  clock = new SimulatedClock();
+  engine = new PostureEngine({ clock, log: silentLogger, initial: 5, firstEpoch: FIRST_EPOCH });
+  taken = [];
+  await engine.start([step('page'), step('map')], [step('sessions'), step('tunnels')]);
+  taken = [];
+});
+
+describe('a change of posture', () => {
+  it('on tightening goes from the data plane outwards; admission reads the level in between', async () => {
+    await engine.state('console', 2, 'test');
+    expect(taken).toEqual(['page 2, read 5', 'map 2, read 5', 'sessions 2, read 2', 'tunnels 2, read 2']);
+  });
+
+  it('on relaxing goes the other way: the data plane is last to open', async () => {
+    await engine.state('console', 2, 'test');
+    taken = [];
+    await engine.state('console', 5, 'test');
+    expect(taken).toEqual(['tunnels 5, read 5', 'sessions 5, read 5', 'map 5, read 5', 'page 5, read 5']);
+  });
+
+  it('raises the epoch once, and tells who holds the level', async () => {
+    const told: unknown[] = [];
+    engine.onChange(({ from, to, epoch, heldBy, failed }) => told.push({ from, to, epoch, heldBy, failed }));
+    await engine.state('console', 3, 'test');
+    await engine.state('console', 3, 'again');
+    expect(told).toEqual([{ from: 5, to: 3, epoch: FIRST_EPOCH + 1n, heldBy: ['console'], failed: false }]);
+    expect(engine.epoch).toBe(FIRST_EPOCH + 1n);
+  });
+
+  it.each(['page', 'map', 'sessions', 'tunnels'])(
+    'goes on to the stricter steps when %s fails, and says that it failed',
+    async (failing) => {
+      const own = new PostureEngine({ clock, log: silentLogger, initial: 5, firstEpoch: 1n });
+      const steps = ['page', 'map', 'sessions', 'tunnels'].map((name) => step(name, own, failing));
+      await own.start(steps.slice(0, 2), steps.slice(2));
+      taken = [];
+      const failed: boolean[] = [];
+      own.onChange((change) => failed.push(change.failed));
+      await own.state('console', 1, 'test');
+      expect(taken.map((line) => line.split(' ')[0])).toEqual(['page', 'map', 'sessions', 'tunnels']);
+      expect([own.level, failed]).toEqual([1, [true]]);
+    },
+  );
+});
+
+describe('several sources', () => {
+  it('said at once end in the strictest, whatever the order', async () => {
+    await Promise.all([
+      engine.state('console', 4, 'test'),
+      engine.state('map', 1, 'test'),
+      engine.state('bascule', 3, 'test'),
+    ]);
+    expect(engine.level).toBe(1);
+    expect(taken.at(-1)).toBe('tunnels 1, read 1');
+  });
+
+  it('cannot lift what another holds', async () => {
+    await engine.state('map', 2, 'test');
+    await engine.state('console', 5, 'test');
+    expect(engine.level).toBe(2);
+    await engine.state('map', 5, 'test');
+    expect(engine.level).toBe(5);
+  });
+
+  it('a tightening said while a relaxing is under way is the last word', async () => {
+    await engine.state('console', 2, 'test');
+    const relaxing = engine.state('console', 5, 'test');
+    await Promise.all([relaxing, engine.state('map', 1, 'test')]);
+    expect([engine.level, taken.slice(-4).map((line) => line.split(',')[0])]).toEqual([
+      1,
+      ['page 1', 'map 1', 'sessions 1', 'tunnels 1'],
+    ]);
+  });
+
+  it.each(Array.from({ length: 12 }, (_, turns) => turns))(
+    'a tightening said %i turns after a transition ended is followed',
+    async (turns) => {
+      const said = new Promise<void>((resolve) => {
+        engine.onChange(({ to }) => {
+          if (to === 4) later(turns, () => resolve(engine.state('map', 1, 'test')));
+        });
+      });
+      await engine.state('console', 4, 'test');
+      await said;
+      expect(engine.level).toBe(1);
+    },
+  );
+});
+
+describe('a statement', () => {
+  it('that expires gives the level back by itself', async () => {
+    await engine.state('bascule', 3, 'test', 60_000);
+    await clock.advance(59_999);
+    expect(engine.level).toBe(3);
+    await clock.advance(1);
+    expect(engine.level).toBe(5);
+  });
+
+  it('that expires leaves what others hold', async () => {
+    await engine.state('bascule', 1, 'test', 60_000);
+    await engine.state('console', 3, 'test');
+    await clock.advance(60_000);
+    expect(engine.level).toBe(3);
+  });
+
+  it('renewed at the same level stands until its new expiry', async () => {
+    await engine.state('bascule', 3, 'test', 60_000);
+    await engine.state('bascule', 3, 'test', 120_000);
+    await clock.advance(119_999);
+    expect(engine.level).toBe(3);
+    await clock.advance(1);
+    expect(engine.level).toBe(5);
+  });
+});
+
+describe('the start', () => {
+  it('applies the configured level in full before it resolves', async () => {
+    const own = new PostureEngine({ clock, log: silentLogger, initial: 3, firstEpoch: 1n });
+    await own.start([step('page', own)], [step('sessions', own)]);
+    expect(taken).toEqual(['page 3, read 3', 'sessions 3, read 3']);
+    expect(own.sources).toMatchObject([{ source: 'initial', level: 3, governs: true }]);
+  });
+
+  it('attack: a lockdown said while it runs is not undone by the rest of it', async () => {
+    const own = new PostureEngine({ clock, log: silentLogger, initial: 5, firstEpoch: 1n });
+    const starting = own.start([step('page', own), step('map', own)], [step('sessions', own)]);
+    await Promise.all([starting, own.state('map', 1, 'test')]);
+    const last = new Map(taken.map((line) => [line.split(' ')[0], line.split(' ')[1]]));
+    expect(Object.fromEntries(last)).toEqual({ page: '1,', map: '1,', sessions: '1,' });
+  });
+});
+
+/** Notes the level it was told and the one that admission reads at that moment. */
+function step(name: string, of?: PostureEngine, failing?: string): PostureStep {
+  return {
+    name,
+    apply: async (level: PostureLevel) => {
+      taken.push(`${name} ${level}, read ${(of ?? engine).level}`);
+      await Promise.resolve();
+      if (name === failing) throw new Error('told to fail');
+    },
+  };
+}
+
+function later(turns: number, action: () => void): void {
+  if (turns === 0) action();
+  else queueMicrotask(() => later(turns - 1, action));
+}
