@@ -44,6 +44,11 @@ export class Site implements AsyncDisposable {
     this.socket = join(options.directory, 'run', 'control.sock');
   }
 
+  /** The command line's file, for who starts it in another way. */
+  get program(): string {
+    return SHELLSTREAM;
+  }
+
   get namespace(): Namespace {
     return this.options.namespace;
   }

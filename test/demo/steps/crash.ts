@@ -3,12 +3,12 @@ import assert from 'node:assert/strict';
 import { HOST, PORTS } from '../../lab/lab.ts';
 import { remainsOf } from '../../lab/remains.ts';
 import type { Site } from '../../lab/site.ts';
+import { bootTimeNs } from '../../support/boot-time.ts';
 import { dumpValues } from '../../support/bpf-maps.ts';
 import { eventually } from '../../support/eventually.ts';
 import { killFlowHolder } from '../../support/lapse.ts';
 import { LEASE_SECONDS, type Stage } from '../stage.ts';
 import type { Step } from '../story.ts';
-import { bootTimeNs } from './isolation.ts';
 
 export const crashSteps: readonly Step<Stage>[] = [
   { name: 'gateway killed with SIGKILL: flows lapse', run: flowsLapse },

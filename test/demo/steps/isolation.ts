@@ -1,8 +1,8 @@
 /** Level 1: nobody gets in, nothing gets out, and the console is still there. */
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
 import { HOST, PORTS } from '../../lab/lab.ts';
 import type { Site } from '../../lab/site.ts';
+import { bootTimeNs } from '../../support/boot-time.ts';
 import { dumpValues } from '../../support/bpf-maps.ts';
 import { eventually } from '../../support/eventually.ts';
 import type { Packet } from '../../support/pcap.ts';
@@ -121,12 +121,6 @@ async function hardwareAddresses(site: Site): Promise<readonly string[]> {
 async function controlWindowIsOver(site: Site): Promise<boolean> {
   const since = (await dumpValues(`${site.pins}/lockdown_since`)).get(0)?.readBigUInt64LE() ?? 0n;
   return since > 0n && (await bootTimeNs()) > since + CONTROL_WINDOW_NS;
-}
-
-/** CLOCK_BOOTTIME to a hundredth of a second, rounded down. */
-export async function bootTimeNs(): Promise<bigint> {
-  const [seconds = '0'] = (await readFile('/proc/uptime', 'utf8')).split(' ');
-  return BigInt(Math.round(Number(seconds) * 100)) * 10_000_000n;
 }
 
 const CONTROL_WINDOW_NS = 500_000_000n;

@@ -1,0 +1,140 @@
+/** What happens to live sessions when identities rotate, run out or go, and when tokens must be fresh. */
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { GATEWAY_B, GRANTED_TARGET, HOST, PORTS, TO_SITE_B } from '../lab/lab.ts';
+import { labSuite, startBoth } from '../lab/lab-suite.ts';
+import { watchMints } from '../lab/mints.ts';
+import { bootTimeNs } from '../support/boot-time.ts';
+import { dumpValues } from '../support/bpf-maps.ts';
+import { Capture } from '../support/capture.ts';
+import { eventually } from '../support/eventually.ts';
+import { runHostile } from '../support/hostile/index.ts';
+import { UDP } from '../support/pcap.ts';
+
+labSuite('an SVID that rotates', {}, (lab) => {
+  test('is attested again in the session; the tunnel shakes hands anew under the new key, and connections live on', async () => {
+    const { a, b, directory } = lab();
+    await using capture = await Capture.start(a.namespace, 'wan', join(directory, 'rotation.pcap'));
+    const initiations = async (): Promise<number> =>
+      (await capture.packets()).filter(({ ip }) => ip?.protocol === UDP && ip.payload[0] === 1).length;
+    await using connection = a.inside('nc', [HOST, String(PORTS.granted)]);
+    await connection.line(/^hello/);
+    const before = await initiations();
+    const [session] = await b.sessions('mesh');
+
+    a.options.gateway.rotate();
+    await a.gateway.line(/"msg":"session attested again"/);
+    await b.gateway.line(/"msg":"session attested again"/);
+    connection.write('still there\n');
+    await connection.line(/^still there/);
+    expect(await initiations()).toBeGreaterThan(before);
+    expect((await b.sessions('mesh')).map(({ id }) => id)).toEqual([session?.id]);
+  });
+
+  test('of the responder leaves the session as it is', async () => {
+    const { a, b } = lab();
+    const [session] = await b.sessions('mesh');
+    b.options.gateway.rotate();
+    await eventually('site-b with the new SVID', async () => (await b.greeting(HOST, PORTS.granted)) !== undefined);
+    expect((await a.sessions('mesh')).map(({ id }) => id)).toEqual([session?.id]);
+    expect(await a.greeting(HOST, PORTS.granted)).toBe(`hello ${PORTS.granted}`);
+  });
+
+  test('of an operator is attested again by connect, which goes on carrying', async () => {
+    const { a } = lab();
+    const operator = await a.person({ path: '/people/rotating', tier: 'journeyman' });
+    await using session = a.startConnect(operator, ...TO_SITE_B, ...GRANTED_TARGET, '--json');
+    const port = JSON.parse(await session.line(/"listening"/))
+      .listening.split(':')
+      .at(-1);
+    await using client = a.inside('nc', ['127.0.0.1', port]);
+    await client.line(/^hello/);
+    operator.rotate();
+    await session.line(/attested-again/);
+    client.write('still there\n');
+    await client.line(/^still there/);
+  });
+});
+
+const SHORT_MS = 12_000;
+
+labSuite('an SVID that runs out', { start: false, svidTtlMs: SHORT_MS }, (lab) => {
+  test('because the agent died: the flows lapse at that time in the kernel, and the session ends as expired', async () => {
+    const { a, b, domains } = lab();
+    await startBoth(lab());
+    await eventually('the granted target', () => a.greeting(HOST, PORTS.granted));
+    await domains.a.killAgent();
+    const expiry = await expiryInKernel(b.pins);
+    const left = expiry - (await bootTimeNs());
+    expect(left).toBeGreaterThan(0n);
+    expect(left).toBeLessThanOrEqual(BigInt(SHORT_MS) * 1_000_000n);
+    // Stopped, the gateway does nothing about it: what ends the session is the deadline in the map.
+    b.gateway.kill('SIGSTOP');
+    await eventually('the deadline', async () => (await bootTimeNs()) > expiry, { withinMs: SHORT_MS + 5_000 });
+    expect(await expiryInKernel(b.pins)).toBe(expiry);
+    b.gateway.kill('SIGCONT');
+    await b.gateway.line(/"reason":"EXPIRED".*"msg":"session ended"/);
+    expect(await a.greeting(HOST, PORTS.granted)).toBeUndefined();
+    expect((await b.run('ip', 'route', 'show', 'proto', '83')).stdout).toBe('');
+    await domains.a.startAgent();
+    await eventually('a session with a new SVID', () => a.greeting(HOST, PORTS.granted), { withinMs: 40_000 });
+  });
+
+  test('because its entry was deleted: no attestation renews the session, and it ends with the SVID at the latest', async () => {
+    const { a, b } = lab();
+    await eventually('a session', async () => (await b.sessions('mesh')).length === 1);
+    const expiry = await expiryInKernel(b.pins);
+    const said = b.log.length;
+    a.options.gateway.delete();
+    await eventually('the end of the session', async () => (await b.sessions()).length === 0, { withinMs: 30_000 });
+    const since = b.log.slice(said);
+    expect(since).toContain('"msg":"session ended"');
+    expect(since).not.toContain('session attested again');
+    expect(await bootTimeNs()).toBeLessThan(expiry + 2_000_000_000n);
+    expect(await a.greeting(HOST, PORTS.granted)).toBeUndefined();
+  });
+});
+
+labSuite('a token', {}, (lab) => {
+  test('at 5 is taken from the cache, so a handshake outlives the server; at 3 it must be fresh, and there is none', async () => {
+    const { a, domains } = lab();
+    const operator = await a.person({ path: '/people/cached', tier: 'journeyman' });
+    const minted = watchMints(operator);
+    expect((await a.connect(operator, ...TO_SITE_B, '--ping')).code).toBe(0);
+    domains.a.server.away(true);
+    try {
+      expect((await a.connect(operator, ...TO_SITE_B, '--ping')).code).toBe(0);
+      expect(new Set(minted)).toEqual(new Set([GATEWAY_B]));
+      const atThree = await a.connect(operator, ...TO_SITE_B, '--posture', '3', '--ping');
+      expect(atThree.code).toBe(1);
+      expect(atThree.stderr).toContain('SAT_UNVERIFIABLE');
+      // It was asked for this very handshake, under an audience that nobody could have had before.
+      expect(minted.at(-1)).toMatch(new RegExp(`^${GATEWAY_B}#[A-Za-z0-9_-]{43}$`));
+    } finally {
+      domains.a.server.away(false);
+    }
+  });
+
+  test('that is not bound to the handshake is refused while site-b is at 3', async () => {
+    const { a, b } = lab();
+    const operator = await a.person({ path: '/people/stale', tier: 'journeyman' });
+    await b.setPosture(3);
+    try {
+      const visit = { workloadApi: operator.socketPath, url: 'ws://10.77.0.2:7843/', gatewayId: GATEWAY_B };
+      const stolenToken = operator.identity.jwt([GATEWAY_B]);
+      expect(await runHostile(a, 'stolen-token', { ...visit, stolenToken })).toMatchObject({ outcome: 'refused' });
+      await b.gateway.line(/"reason":"SAT_NOT_FRESH".*"msg":"handshake refused"/);
+      expect(await runHostile(a, 'stolen-token', visit)).toMatchObject({ outcome: 'granted' });
+    } finally {
+      await b.setPosture(5);
+    }
+  });
+});
+
+/** Of the one session in the map, BOOTTIME. */
+async function expiryInKernel(pins: string): Promise<bigint> {
+  const sessions = [...(await dumpValues(`${pins}/session_state`)).values()];
+  const active = sessions.filter((session) => session.readUInt32LE(16) === 1);
+  expect(active).toHaveLength(1);
+  return active[0]?.readBigUInt64LE(8) ?? 0n;
+}
