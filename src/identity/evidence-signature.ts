@@ -1,6 +1,7 @@
 import { constants, type KeyObject, sign, verify } from 'node:crypto';
 import { ShellstreamError } from '../../protocol/errors.ts';
-import { type KeyType, keyTypeOf } from './certificate.ts';
+import { loadP256 } from '../base/p256.ts';
+import { type KeyType, keyTypeOf, type PublicKey } from './certificate.ts';
 import type { VerifiedSvid } from './x509-svid.ts';
 
 /**
@@ -14,18 +15,32 @@ export type EvidenceSigner = (message: Uint8Array) => Uint8Array;
 export function evidenceSigner(privateKey: KeyObject): EvidenceSigner {
   const type = keyTypeOf(privateKey);
   if (type === undefined) throw new ShellstreamError('SVID_MALFORMED', 'a private key of a type that is not allowed');
+  if (type === 'P-256') return P256.signer(privateKey);
   const { hash, ...options } = ALGORITHM[type];
   return (message) => sign(hash, message, { key: privateKey, ...options });
 }
 
 /** Throws SVID_SIGNATURE unless the SVID's key signed `message`. */
 export function verifyEvidenceSignature(svid: VerifiedSvid, message: Uint8Array, signature: Uint8Array): void {
-  const { hash, ...options } = ALGORITHM[svid.publicKey.type];
-  if (
-    signature.length > MAX_SIGNATURE_BYTES ||
-    !verify(hash, message, { key: svid.publicKey.object, ...options }, signature)
-  )
+  if (signature.length > MAX_SIGNATURE_BYTES || !isSignedBy(svid.publicKey, message, signature))
     throw new ShellstreamError('SVID_SIGNATURE');
+}
+
+function isSignedBy({ type, object }: PublicKey, message: Uint8Array, signature: Uint8Array): boolean {
+  if (type === 'P-256') return p256Verifier(object)(message, signature);
+  const { hash, ...options } = ALGORITHM[type];
+  return verify(hash, message, { key: object, ...options }, signature);
+}
+
+const P256 = loadP256();
+
+/** Of the SVIDs that are remembered, each with its parsed key. */
+const p256Verifiers = new WeakMap<KeyObject, ReturnType<typeof P256.verifier>>();
+
+function p256Verifier(key: KeyObject): ReturnType<typeof P256.verifier> {
+  const known = p256Verifiers.get(key) ?? P256.verifier(key);
+  p256Verifiers.set(key, known);
+  return known;
 }
 
 /** RSA of 8192 bits. */
@@ -38,8 +53,7 @@ interface Algorithm {
   readonly saltLength?: number;
 }
 
-const ALGORITHM: Readonly<Record<KeyType, Algorithm>> = {
-  'P-256': { hash: 'sha256', dsaEncoding: 'der' },
+const ALGORITHM: Readonly<Record<Exclude<KeyType, 'P-256'>, Algorithm>> = {
   'P-384': { hash: 'sha384', dsaEncoding: 'der' },
   RSA: { hash: 'sha256', padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 },
   Ed25519: { hash: null },

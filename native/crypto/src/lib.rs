@@ -6,6 +6,7 @@
 //! more than most of the primitives.
 
 mod aead;
+mod ecdsa;
 mod hash;
 mod output;
 mod symmetric;
