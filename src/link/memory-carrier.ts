@@ -22,10 +22,10 @@ export class MemoryInternet {
     this.#options = options;
   }
 
-  /** Connections that neither end has closed. */
+  /** Connections that the dialled end holds open. */
   get connections(): number {
     for (const pair of this.#pairs) if (pair.initiator.isClosed && pair.responder.isClosed) this.#pairs.delete(pair);
-    return this.#pairs.size;
+    return [...this.#pairs].filter(({ responder }) => !responder.isClosed).length;
   }
 
   /** Every connection breaks. */
