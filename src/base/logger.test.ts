@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ShellstreamError } from '../../protocol/errors.ts';
+import { type Clock, systemClock } from './clock.ts';
 import { createLogger, type LogFields, type LogLevel } from './logger.ts';
 
 const TOKEN = `eyJhbGciOiJFUzI1NiJ9.${'a'.repeat(40)}.${'b'.repeat(40)}`;
@@ -108,9 +109,19 @@ describe('a log line stays small when a peer', () => {
   });
 });
 
+/** Nothing waits. */
+const HURRIED: Clock = {
+  ...systemClock,
+  after: (_, action) => {
+    action();
+    return { cancel: () => undefined };
+  },
+};
+
 function capture(level: LogLevel = 'debug') {
   const written: string[] = [];
-  const log = createLogger({ level, destination: { write: (line: string) => void written.push(line) } });
+  const destination = { write: (line: string) => void written.push(line) };
+  const log = createLogger({ level, destination, clock: HURRIED });
   const text = (): string => written.join('');
   return { log, text, lines: () => written.map((line) => JSON.parse(line) as unknown) };
 }

@@ -4,6 +4,8 @@
  */
 import { type DestinationStream, destination, type Logger as PinoLogger, pino, stdTimeFunctions } from 'pino';
 import { ShellstreamError } from '../../protocol/errors.ts';
+import { type Clock, systemClock } from './clock.ts';
+import { LineBuffer } from './line-buffer.ts';
 
 export type LogFields = Readonly<Record<string, unknown>>;
 
@@ -23,6 +25,7 @@ export interface LoggerOptions {
   readonly level?: LogLevel;
   /** Takes whole lines; standard error unless told. */
   readonly destination?: DestinationStream;
+  readonly clock?: Clock;
 }
 
 export function createLogger(options: LoggerOptions = {}): Logger {
@@ -33,11 +36,14 @@ export function createLogger(options: LoggerOptions = {}): Logger {
     // Not `level`: that is the posture's word here.
     formatters: { level: (label: string) => ({ severity: label }) },
   };
-  // Synchronous: the lines before a crash are the ones that matter.
-  return wrap(pino(settings, options.destination ?? destination({ dest: 2, sync: true })));
+  const target = options.destination ?? destination({ dest: 2, sync: true });
+  const buffer = new LineBuffer(options.clock ?? systemClock, (lines) => target.write(lines));
+  // The lines before an end are the ones that matter; an uncaught error ends here as well.
+  process.once('exit', () => buffer.flush());
+  return wrap(pino(settings, buffer), () => buffer.flush());
 }
 
-/** A file to append to; its folder is made. Written synchronously, as standard error is. */
+/** A file to append to; its folder is made. Written to synchronously, as standard error is. */
 export function logFile(path: string): DestinationStream {
   return destination({ dest: path, mkdir: true, append: true, sync: true });
 }
@@ -51,16 +57,19 @@ export const silentLogger: Logger = {
   child: () => silentLogger,
 };
 
-function wrap(pinoLogger: PinoLogger): Logger {
+/** Warnings and errors leave at once, and what was said before them; the rest within 20 ms. */
+function wrap(pinoLogger: PinoLogger, flush: () => void): Logger {
   const write = (level: LogLevel) => (message: string, fields?: LogFields) => {
-    if (pinoLogger.isLevelEnabled(level)) pinoLogger[level](fields === undefined ? {} : redact(fields), clean(message));
+    if (!pinoLogger.isLevelEnabled(level)) return;
+    pinoLogger[level](fields === undefined ? {} : redact(fields), clean(message));
+    if (level === 'warn' || level === 'error') flush();
   };
   return {
     debug: write('debug'),
     info: write('info'),
     warn: write('warn'),
     error: write('error'),
-    child: (fields) => wrap(pinoLogger.child(redact(fields))),
+    child: (fields) => wrap(pinoLogger.child(redact(fields)), flush),
   };
 }
 
