@@ -103,6 +103,7 @@ export interface Visitor {
   /** What the session told, in order. */
   readonly heard: readonly string[];
   readonly posture: { level: PostureLevel; epoch: bigint };
+  readonly source: MemorySite['source'];
 }
 
 export class MemorySites implements AsyncDisposable {
@@ -224,7 +225,7 @@ export class MemorySites implements AsyncDisposable {
       },
       approach,
     );
-    return { session, heard, posture };
+    return { session, heard, posture, source };
   }
 
   /** Until each has a session with the other. Time passes, as backoff needs it. */

@@ -1,0 +1,165 @@
+/**
+ * Two gateways and their visitors under random events, against a small model of what must live. After each walk has
+ * settled, the data planes hold the live sessions' objects and nothing else.
+ */
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { PostureLevel } from '../../protocol/posture/index.ts';
+import { MANAGEMENT, NOTHING } from '../../test/support/memory-nodes.ts';
+import { MemorySites, type Visitor } from '../../test/support/memory-sites.ts';
+
+type Event =
+  | { readonly kind: 'posture'; readonly at: 'a' | 'b'; readonly level: PostureLevel }
+  | { readonly kind: 'visit'; readonly type: 'management' | 'operator' }
+  | { readonly kind: 'leave' | 'drain' | 'close' | 'cut' | 'rotate' | 'network down' | 'network up' }
+  | { readonly kind: 'time'; readonly ms: number };
+
+const event: fc.Arbitrary<Event> = fc.oneof(
+  fc.record({
+    kind: fc.constant('posture' as const),
+    at: fc.constantFrom('a' as const, 'b' as const),
+    level: fc.constantFrom<PostureLevel>(1, 2, 3, 4, 5),
+  }),
+  fc.record({ kind: fc.constant('visit' as const), type: fc.constantFrom('management' as const, 'operator' as const) }),
+  fc.record({
+    kind: fc.constantFrom(
+      'leave' as const,
+      'drain' as const,
+      'close' as const,
+      'cut' as const,
+      'rotate' as const,
+      'network down' as const,
+      'network up' as const,
+    ),
+  }),
+  fc.record({ kind: fc.constant('time' as const), ms: fc.constantFrom(0, 5, 300, 700, 5_000, 12_000) }),
+);
+
+/** Which sessions live, by the rules of the requirements alone. */
+class Model {
+  readonly level = { a: 5, b: 5 };
+  isUp = true;
+  readonly visitors = new Map<Visitor, 'management' | 'operator'>();
+
+  /** The mesh is kept down to 2, and comes back by itself. */
+  get hasMesh(): boolean {
+    return this.isUp && Math.min(this.level.a, this.level.b) >= 2;
+  }
+
+  setLevel(at: 'a' | 'b', level: PostureLevel): void {
+    this.level[at] = level;
+    if (at === 'a') return;
+    for (const [visitor, type] of this.visitors) {
+      if (level === 1 || (level === 2 && type === 'operator')) this.visitors.delete(visitor);
+    }
+  }
+
+  /** A visitor stands at level 5 itself. */
+  lets(type: 'management' | 'operator'): boolean {
+    return this.isUp && (type === 'management' ? this.level.b >= 2 : this.level.b >= 3);
+  }
+}
+
+describe('sessions under random events', () => {
+  it('live as the model says, and the data planes hold what is theirs and nothing else', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(event, { minLength: 1, maxLength: 14 }), async (events) => {
+        await using sites = await MemorySites.connected();
+        const model = new Model();
+        for (const one of events) await happen(sites, model, one);
+        await settle(sites, model);
+        await compare(sites, model);
+      }),
+      { numRuns: 25, interruptAfterTimeLimit: 25_000 },
+    );
+  }, 60_000);
+});
+
+async function happen(sites: MemorySites, model: Model, one: Event): Promise<void> {
+  const { a, b } = sites;
+  switch (one.kind) {
+    case 'posture':
+      model.setLevel(one.at, one.level);
+      // Not awaited: the next event comes into the middle of it.
+      void sites[one.at].gateway.posture.state('console', one.level, 'model');
+      return;
+    case 'visit':
+      await visit(sites, model, one.type);
+      return;
+    case 'leave': {
+      const [first] = model.visitors.keys();
+      if (first === undefined) return;
+      model.visitors.delete(first);
+      first.session.end('CLOSED');
+      return;
+    }
+    case 'drain':
+      model.visitors.clear();
+      for (const session of b.gateway.registry.all) session.drain('OPERATOR_DRAIN', 1_000);
+      return;
+    case 'close':
+      model.visitors.clear();
+      void b.gateway.registry.endAll('CLOSED');
+      return;
+    case 'cut':
+      model.visitors.clear();
+      sites.internet.cut();
+      return;
+    case 'rotate':
+      a.entry.rotate();
+      a.source.refresh();
+      return;
+    case 'network down':
+      model.isUp = false;
+      model.visitors.clear();
+      sites.internet.isUp = false;
+      sites.internet.cut();
+      return;
+    case 'network up':
+      model.isUp = true;
+      sites.internet.isUp = true;
+      return;
+    case 'time':
+      await sites.clock.advance(one.ms);
+      return;
+  }
+}
+
+async function visit(sites: MemorySites, model: Model, type: 'management' | 'operator'): Promise<void> {
+  const isExpected = model.lets(type);
+  // Posture is on its way to the enforcer, which alone decides: only a settled one is compared.
+  await sites.until('posture followed', () => sites.b.gateway.posture.level === model.level.b);
+  await sites.clock.advance(0);
+  const visitor = await sites.visitor(type, [MANAGEMENT], `/visitor-${model.visitors.size}`).catch(() => undefined);
+  expect(visitor !== undefined, `${type} at level ${model.level.b}`).toBe(isExpected);
+  if (visitor !== undefined) model.visitors.set(visitor, type);
+}
+
+/** Longer than any backoff, drain, last word or handshake takes. */
+async function settle(sites: MemorySites, model: Model): Promise<void> {
+  for (let i = 0; i < 4; i++) await sites.clock.advance(16_000);
+  const expected = model.hasMesh ? 1 : 0;
+  await sites.until('the mesh as the model has it', () => sites.a.gateway.registry.size === expected, 1_000);
+}
+
+async function compare(sites: MemorySites, model: Model): Promise<void> {
+  const { a, b } = sites;
+  const live = [...model.visitors].filter(([{ session }]) => session.state !== 'ended').length;
+  expect(live, 'visitors').toBe(model.visitors.size);
+  const mesh = model.hasMesh ? 1 : 0;
+  expect([a.gateway.registry.size, b.gateway.registry.size]).toEqual([mesh, mesh + live]);
+  expect([a.gateway.posture.level, b.gateway.posture.level]).toEqual([model.level.a, model.level.b]);
+  if (mesh === 1) {
+    const [atA] = a.gateway.registry.all;
+    const atB = b.gateway.registry.get(atA?.id ?? '');
+    const effective = Math.min(model.level.a, model.level.b);
+    expect([atA?.effectiveLevel, atB?.effectiveLevel, atB?.peerLevel]).toEqual([effective, effective, model.level.a]);
+  }
+  const [atA, atB] = [await a.footprint(), await b.footprint()];
+  const held = { ...NOTHING, sessions: mesh, policies: mesh * 2, peers: mesh };
+  expect(atA).toEqual({ ...held, controls: mesh, sources: mesh * 2, routes: mesh * 2 });
+  expect(atB).toEqual({ ...held, controls: mesh + live, sources: mesh, routes: mesh });
+  for (const { log } of [a, b]) {
+    expect(log.filter(({ message }) => /not fully|step failed|did not follow/.test(message))).toEqual([]);
+  }
+}

@@ -1,0 +1,277 @@
+/** Posture and re-attestation of live sessions, between two whole gateways on one simulated clock. */
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:net';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Target } from '../../protocol/capability/index.ts';
+import { parsePrefix } from '../../protocol/net/prefix.ts';
+import type { PostureLevel } from '../../protocol/posture/index.ts';
+import { MemorySites } from '../../test/support/memory-sites.ts';
+
+let sites: MemorySites;
+let host: Server;
+let target: Target;
+
+beforeEach(async () => {
+  sites = await MemorySites.connected();
+  host = createServer((socket) => socket.on('error', () => undefined).pipe(socket)).listen(0, '127.0.0.1');
+  await once(host, 'listening');
+  const address = host.address();
+  const port = typeof address === 'object' && address !== null ? address.port : 0;
+  target = { prefix: parsePrefix('127.0.0.1/32'), protocol: 6, port };
+});
+afterEach(async () => {
+  sites.network.isBlackHole = false;
+  await sites[Symbol.asyncDispose]();
+  host.close();
+});
+
+describe('going to 1', () => {
+  it('the peer sees DRAIN with level 1 before the end, not a POSTURE', async () => {
+    const visitor = await sites.visitor('management', [target]);
+    const heard: unknown[] = [];
+    sites.a.gateway.registry.onEvent((event) => {
+      if (event.kind !== 'opened') heard.push([event.kind, event.reason, 'level' in event ? event.level : undefined]);
+    });
+    sites.internet.isUp = false;
+    await say('b', 1);
+    await sites.until('all sessions ended', () => sites.a.gateway.registry.size === 0);
+    expect(visitor.heard).toEqual(['drain POSTURE_ISOLATED 1', 'end POSTURE_ISOLATED']);
+    expect(heard).toEqual([
+      ['drain-received', 'POSTURE_ISOLATED', 1],
+      ['ended', 'POSTURE_ISOLATED', undefined],
+    ]);
+    await sites.untilNothingStands();
+  });
+
+  it('and back: sessions open again, and the data plane of both holds just the new one', async () => {
+    await say('b', 1);
+    expect(sites.b.gateway.registry.size).toBe(0);
+    await say('b', 5);
+    await sites.meet();
+    expect(await sites.b.footprint()).toMatchObject({ sessions: 1, peers: 1, policies: 2, controls: 1 });
+    expect(await sites.a.footprint()).toMatchObject({ sessions: 1, peers: 1, policies: 2, controls: 1 });
+  });
+
+  it('ten times 1 and 5 in a row, at either end, comes to rest with one session', async () => {
+    for (const name of ['a', 'b'] as const) {
+      for (let i = 0; i < 10; i++) {
+        void say(name, 1);
+        if (i % 3 === 0) await sites.clock.advance(i * 10);
+        void say(name, 5);
+        if (i % 2 === 0) await sites.clock.advance(i * 20);
+      }
+      await sites.until('calm', async () => {
+        await sites.clock.advance(40_000);
+        return sites.a.gateway.registry.size === 1 && sites.b.gateway.registry.size === 1;
+      });
+      expect(sites.a.session.id).toBe(sites.b.session.id);
+      expect(await sites.b.footprint()).toMatchObject({ sessions: 1, peers: 1, policies: 2, controls: 1 });
+      expect(await sites.a.footprint()).toMatchObject({ sessions: 1, peers: 1, policies: 2, controls: 1 });
+    }
+  });
+});
+
+describe('going to 3', () => {
+  it('drains who was granted more than 3 gives, and has the rest attest again with a bound token', async () => {
+    const visitor = await sites.visitor('management', [target]);
+    await say('b', 3);
+    await sites.until('attested again', () => visitor.heard.includes('attested again'));
+    await sites.until('the mesh too', () => sites.a.session.admission.tunnelGeneration === 2);
+    expect(sites.a.tokens.minted.at(-1)).toMatch(/^spiffe:\/\/b\.test\/gateway#[A-Za-z0-9_-]{43}$/);
+    expect(sites.a.session.effectiveLevel).toBe(3);
+    expect(visitor.session.effectiveLevel).toBe(3);
+  });
+
+  it('at the peer governs its session here, and no other', async () => {
+    const visitor = await sites.visitor('management', [target]);
+    await say('a', 3);
+    await sites.until('told', () => meshAtB().effectiveLevel === 3);
+    expect(meshAtB().governedBy).toBe('initiator');
+    expect(visitor.session.effectiveLevel).toBe(5);
+    expect(sites.b.gateway.posture.level).toBe(5);
+  });
+});
+
+describe('going to 2', () => {
+  it('ends what is not critical and keeps the rest', async () => {
+    const operator = await sites.visitor('operator', [target], '/operator');
+    const management = await sites.visitor('management', [target], '/manager');
+    await say('b', 2);
+    await sites.until('the operator ended', () => operator.session.state === 'ended');
+    expect(operator.heard).toEqual(['drain POSTURE_END 2', 'end POSTURE_END']);
+    await sites.until('the manager attested again', () => management.heard.includes('attested again'));
+    expect(management.session.state).toBe('active');
+    expect(sites.a.gateway.registry.size).toBe(1);
+  });
+});
+
+describe('sources', () => {
+  it('the map’s external slot and the console hold the level together; the stricter governs', async () => {
+    sites.b.dataplane.flows.setExternalPosture(2);
+    await sites.until('followed', () => sites.b.gateway.posture.level === 2);
+    await say('b', 5);
+    expect(sites.b.gateway.posture.level).toBe(2);
+    sites.b.dataplane.flows.setExternalPosture(5);
+    await sites.until('followed', () => sites.b.gateway.posture.level === 5);
+  });
+
+  it('attack: a number that is no level in the map’s slot is lockdown', async () => {
+    sites.internet.isUp = false;
+    sites.b.dataplane.flows.setExternalPosture(77);
+    await sites.until('followed', () => sites.b.gateway.posture.level === 1);
+    await sites.untilNothingStands();
+    expect(sites.b.dataplane.governance.state?.level).toBe(1);
+  });
+});
+
+describe('re-attestation', () => {
+  it('changes keys with data in flight both ways, and loses not one byte', async () => {
+    const visitor = await sites.visitor('management', [target]);
+    const stream = await visitor.session.streams.open(target);
+    const echoed: Buffer[] = [];
+    stream.on('data', (bytes: Buffer) => echoed.push(bytes));
+    const sent: Buffer[] = [];
+    const send = (): void => {
+      const bytes = Buffer.alloc(1 + ((sent.length * 7_919) % 20_000), sent.length);
+      sent.push(bytes);
+      stream.write(bytes);
+    };
+    for (const level of [3, 5, 3, 5, 3] as const) {
+      const rounds = visitor.heard.filter((what) => what === 'attested again').length;
+      const attestations = rounds + (level === 3 ? 1 : 0);
+      void say('b', level);
+      await sites.until(
+        'attested again',
+        () => {
+          send();
+          return visitor.heard.filter((what) => what === 'attested again').length >= attestations;
+        },
+        1,
+      );
+      for (let i = 0; i < 20; i++) send();
+    }
+    const whole = Buffer.concat(sent);
+    await sites.until('everything came back', () => Buffer.concat(echoed).length === whole.length, 1);
+    expect(Buffer.compare(Buffer.concat(echoed), whole)).toBe(0);
+    expect(visitor.heard.filter((what) => what === 'attested again')).toHaveLength(3);
+    expect(visitor.session.state).toBe('active');
+  });
+
+  it('comes by itself before the session expires, again and again', async () => {
+    const id = sites.b.session.id;
+    for (let minutes = 0; minutes < 9; minutes += 3) {
+      await sites.clock.advance(180_000);
+      sites.a.source.refresh();
+      sites.b.source.refresh();
+    }
+    await sites.until('still there', () => sites.b.gateway.registry.size === 1);
+    expect(sites.b.ends).toEqual([]);
+    expect(sites.b.session.id).toBe(id);
+    expect(sites.b.session.admission.tunnelGeneration).toBeGreaterThan(3);
+    expect(await sites.b.footprint()).toMatchObject({ sessions: 1, peers: 1, policies: 2, controls: 1 });
+  });
+
+  it('follows a rotation of the initiator’s SVID at once', async () => {
+    sites.a.entry.rotate();
+    sites.a.source.refresh();
+    await sites.until('attested again', () => sites.b.session.admission.tunnelGeneration === 2);
+  });
+
+  it('attack: by another identity ends the session with IDENTITY_CHANGED', async () => {
+    const [visitor, other] = [
+      await sites.visitor('management', [target]),
+      await sites.visitor('management', [target], '/other'),
+    ];
+    visitor.source.fetchSat = (...args) => other.source.fetchSat(...args);
+    visitor.source.replaceIdentity(other.source.current());
+    visitor.session.identityRotated();
+    await sites.until('ended', () => visitor.session.state === 'ended');
+    expect(visitor.heard).toEqual(['end IDENTITY_CHANGED']);
+    expect(other.session.state).toBe('active');
+  });
+
+  it('attack: of a responder that is another now ends the session', async () => {
+    const other = await sites.visitor('management', [target], '/other');
+    sites.internet.isUp = false;
+    sites.b.source.replaceIdentity(other.source.current());
+    sites.a.session.identityRotated();
+    await sites.until('ended', () => sites.a.gateway.registry.size === 0);
+    expect(sites.a.ends).toEqual(['WRONG_IDENTITY']);
+  });
+
+  it('that does not come to an end in 10 s ends the session at both ends', async () => {
+    sites.internet.isUp = false;
+    sites.b.source.validateSat = () => new Promise(() => undefined);
+    await say('b', 3);
+    await sites.clock.advance(10_500);
+    expect([sites.a.ends, sites.b.ends]).toEqual([['HANDSHAKE_TIMEOUT'], ['HANDSHAKE_TIMEOUT']]);
+    await sites.untilNothingStands();
+  });
+
+  it('attack: a tightening that overtakes it is not undone by the level it was signed with', async () => {
+    const confirmed = Promise.withResolvers<void>();
+    const asked = Promise.withResolvers<void>();
+    const { validateSat } = sites.b.source;
+    sites.b.source.validateSat = async (...args) => {
+      asked.resolve();
+      await confirmed.promise;
+      return await validateSat(...args);
+    };
+    const written: PostureLevel[] = [];
+    const setPeerLevel = sites.b.dataplane.flows.setPeerLevel.bind(sites.b.dataplane.flows);
+    sites.b.dataplane.flows.setPeerLevel = async (slot, level) => {
+      written.push(level);
+      await setPeerLevel(slot, level);
+    };
+    await say('b', 3);
+    await asked.promise;
+    await say('a', 2);
+    await sites.until('told', () => sites.b.session.peerLevel === 2);
+    confirmed.resolve();
+    await sites.until('attested again', () => sites.b.session.admission.tunnelGeneration === 2);
+    expect([sites.b.session.peerLevel, sites.b.session.effectiveLevel, written.at(-1)]).toEqual([2, 2, 2]);
+  });
+});
+
+describe('limits', () => {
+  it('a session too many of one identity is denied before it is granted, and holds nothing', async () => {
+    await sites[Symbol.asyncDispose]();
+    sites = await MemorySites.connected({ limits: { sessionsPerIdentity: 1 } });
+    await sites.visitor('management', [target], '/person');
+    const before = await sites.b.footprint();
+    await expect(sites.visitor('management', [target], '/person')).rejects.toMatchObject({
+      reason: 'OVERLOADED',
+      fields: { byPeer: true },
+    });
+    expect(await sites.b.footprint()).toEqual(before);
+    expect(sites.b.gateway.registry.size).toBe(2);
+  });
+
+  it('attack: a connection that breaks while its token is being verified leaves nothing', async () => {
+    await say('b', 3);
+    await sites.until('calm', () => sites.b.session.admission.tunnelGeneration === 2);
+    const before = await sites.b.footprint();
+    const { validateSat } = sites.b.source;
+    sites.b.source.validateSat = async (...args) => {
+      const subject = await validateSat(...args);
+      sites.internet.cut();
+      sites.internet.isUp = false;
+      return subject;
+    };
+    expect(before).toMatchObject({ sessions: 1 });
+    await expect(sites.visitor('management', [target])).rejects.toMatchObject({ reason: 'CONNECTION_LOST' });
+    await sites.untilNothingStands();
+    expect(sites.b.gateway.registry.size).toBe(0);
+  });
+});
+
+function say(name: 'a' | 'b', level: PostureLevel): Promise<void> {
+  return sites[name].gateway.posture.state('console', level, 'test');
+}
+
+/** The mesh session at site-b, which may have visitors too. */
+function meshAtB() {
+  const session = sites.b.gateway.registry.all.find(({ admission }) => admission.offer.sessionType === 'mesh');
+  if (session === undefined) throw new Error('no mesh session');
+  return session;
+}
