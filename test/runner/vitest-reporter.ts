@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import type { SerializedError } from 'vitest';
-import type { Reporter, TestModule } from 'vitest/node';
+import type { Reporter, TestCase, TestModule } from 'vitest/node';
 import type { Outcome, Tally } from './tally.ts';
 
 /** Names the file that the tally is written to, as JSON. */
@@ -40,7 +40,10 @@ function tallyOf(modules: readonly TestModule[], unhandled: readonly SerializedE
           failed.push({ name, why: result.errors.map(firstLine).join('; ') });
           break;
         case 'skipped':
-          skipped.push({ name, why: result.note ?? 'no reason given' });
+          skipped.push({
+            name,
+            why: result.note ?? (isCutOff(test) ? 'a hook of its suite failed' : 'no reason given'),
+          });
           break;
         case 'pending':
           failed.push({ name, why: 'did not end' });
@@ -49,6 +52,15 @@ function tallyOf(modules: readonly TestModule[], unhandled: readonly SerializedE
     }
   }
   return { passed, failed, skipped };
+}
+
+function isCutOff(test: TestCase): boolean {
+  let group = test.parent;
+  while (group.type === 'suite') {
+    if (group.errors().length > 0) return true;
+    group = group.parent;
+  }
+  return group.errors().length > 0;
 }
 
 const firstLine = (error: { message: string }): string => error.message.split('\n')[0] ?? '';
