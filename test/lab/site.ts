@@ -142,8 +142,8 @@ export class Site implements AsyncDisposable {
   }
 
   /** A client of a forward here, that tells how its connection ends. */
-  startClient(port: string): Running {
-    return this.inside(process.execPath, [TCP_CLIENT, port]);
+  startClient(port: number): Running {
+    return this.inside(process.execPath, [TCP_CLIENT, String(port)]);
   }
 
   /** `shellstream events` of the gateway that runs now. */
@@ -190,8 +190,8 @@ export class Site implements AsyncDisposable {
     return this.#run([verb, ...rest, '--socket', this.socket]);
   }
 
-  /** As `shellstream` with --json, parsed. Rejects when it fails. */
-  async json(...args: readonly string[]): Promise<Json> {
+  /** As `shellstream` with --json, parsed; the caller knows what it asks for. Rejects when it fails. */
+  async json<Answer>(...args: readonly string[]): Promise<Answer> {
     const { code, stdout, stderr } = await this.shellstream(...args, '--json');
     if (code !== 0) throw new Error(`shellstream ${args.join(' ')}: code ${code}\n${stdout}${stderr}`);
     return JSON.parse(stdout);
@@ -225,7 +225,3 @@ export class Site implements AsyncDisposable {
     return [`--net=${this.namespace.path}`, ...command];
   }
 }
-
-/** What a console says; a test asks for what it knows to be there. */
-// biome-ignore lint/suspicious/noExplicitAny: JSON of another process
-export type Json = any;

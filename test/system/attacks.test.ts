@@ -77,7 +77,7 @@ labSuite('an attacker with valid credentials', {}, (lab) => {
       await a.run('ping', '-c1', '-W1', '-I', '10.1.0.77', HOST);
       return events.find(
         'denied',
-        ({ denial }) => denial.destinationPort === PORTS.ungranted && denial.direction === 'in',
+        ({ denial }) => denial?.destinationPort === PORTS.ungranted && denial.direction === 'in',
       );
     });
     const arrived = (await capture.packets()).filter(

@@ -2,6 +2,7 @@
 import { chmod } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { expect, test } from 'vitest';
+import type { StatusAnswer } from '../lab/answers.ts';
 import { HOST, PORTS } from '../lab/lab.ts';
 import { labSuite } from '../lab/lab-suite.ts';
 import { eventually } from '../support/eventually.ts';
@@ -55,9 +56,9 @@ labSuite('the console', {}, (lab) => {
 
   test('says the same as the kernel: interface, tunnel peers, denials', async () => {
     const { a, b } = lab();
-    const status = await b.json('status');
+    const status = await b.json<StatusAnswer>('status');
     expect(status.tunnel.device).toBe(b.interfaceName);
-    const shown: { ifindex: number; name: string }[] = status.interfaces;
+    const shown = status.interfaces;
     for (const { name, ifindex } of shown) expect(ifindex).toBe(await b.ifindex(name));
     expect(shown.map(({ name }) => name).sort()).toEqual(['lan', b.interfaceName, 'wan'].sort());
     const { stdout } = await b.run('wg', 'show', b.interfaceName, 'peers');

@@ -47,7 +47,7 @@ labSuite('an SVID that rotates', {}, (lab) => {
     const port = JSON.parse(await session.line(/"listening"/))
       .listening.split(':')
       .at(-1);
-    await using client = a.inside('nc', ['127.0.0.1', port]);
+    await using client = a.inside('nc', ['127.0.0.1', String(port)]);
     await client.line(/^hello/);
     operator.rotate();
     await session.line(/attested-again/);

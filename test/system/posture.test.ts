@@ -1,6 +1,7 @@
 /** What a change of posture does to packets and sessions, on this side and on the other. */
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
+import { grantOf, type PostureAnswer } from '../lab/answers.ts';
 import { GRANTED_TARGET, HOST, PORTS, TO_SITE_B } from '../lab/lab.ts';
 import { labSuite } from '../lab/lab-suite.ts';
 import { writeNumber } from '../support/bpf-maps.ts';
@@ -27,7 +28,7 @@ labSuite('posture', {}, (lab) => {
     const apprentice = await a.person({ path: '/people/apprentice', tier: 'apprentice' });
     const propose = ['--capability', 'OBSERVE', '--capability', 'PROPOSE', '--json'];
     await using other = a.startConnect(apprentice, ...TO_SITE_B, ...GRANTED_TARGET, ...propose);
-    expect(JSON.parse(await other.line(/"grant"/)).grant.capabilities).toEqual(['OBSERVE', 'PROPOSE']);
+    expect(grantOf(await other.line(/"grant"/)).capabilities).toEqual(['OBSERVE', 'PROPOSE']);
     await a.setPosture(3);
     await eventually('3 in peer_level', async () => (await b.peerLevelsInKernel()).includes(3));
     expect(await b.postureInKernel()).toEqual([5, 5]);
@@ -37,7 +38,7 @@ labSuite('posture', {}, (lab) => {
       ['operator', 5, 'both'],
     ]);
     const fromThree = await a.connect(apprentice, ...TO_SITE_B, '--posture', '3', '--ping', ...propose);
-    expect(JSON.parse(fromThree.stdout.split('\n')[0] ?? '').grant).toMatchObject({
+    expect(grantOf(fromThree.stdout.split('\n')[0])).toMatchObject({
       capabilities: ['OBSERVE'],
       effectiveLevel: 3,
     });
@@ -64,7 +65,7 @@ labSuite('posture', {}, (lab) => {
         .listening.split(':')
         .at(-1),
     );
-    await using stream = a.startClient(String(port));
+    await using stream = a.startClient(port);
     await stream.line(/^hello/);
     await b.setPosture(2);
     const end = await session.finished;
@@ -130,7 +131,10 @@ labSuite('posture', {}, (lab) => {
     const { b } = lab();
     await external(value);
     expect(await isCutOff()).toBe(true);
-    await eventually('level 1 at the gateway', async () => (await b.json('posture', 'get')).effective === 1);
+    await eventually(
+      'level 1 at the gateway',
+      async () => (await b.json<PostureAnswer>('posture', 'get')).effective === 1,
+    );
     await external(5);
     expect(await eventually('the way open', async () => !(await isCutOff()))).toBe(true);
   });

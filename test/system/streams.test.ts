@@ -4,6 +4,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { Entry } from '../../certs-dev/index.ts';
+import { grantOf, listeningPort } from '../lab/answers.ts';
 import { CLOSED_PORT, GRANTED_TARGET, HOST, PORTS, TO_SITE_B } from '../lab/lab.ts';
 import { labSuite } from '../lab/lab-suite.ts';
 import { eventually } from '../support/eventually.ts';
@@ -12,10 +13,7 @@ import type { Running } from '../support/processes.ts';
 labSuite('streams', {}, (lab) => {
   let people = 0;
   const someone = (): Promise<Entry> => lab().a.person({ path: `/people/${people++}`, tier: 'journeyman' });
-  const portOf = async (session: Running): Promise<string> =>
-    JSON.parse(await session.line(/"listening"/))
-      .listening.split(':')
-      .at(-1);
+  const portOf = async (session: Running): Promise<number> => listeningPort(await session.line(/"listening"/));
 
   test('carry ten megabytes there and back unchanged, and one end of speaking at a time', async () => {
     const { a, b, directory } = lab();
@@ -53,7 +51,7 @@ labSuite('streams', {}, (lab) => {
     const target = ['--target', `tcp://${HOST}:${CLOSED_PORT}`];
     await using session = a.startConnect(await someone(), ...TO_SITE_B, ...target, '--json');
     const port = await portOf(session);
-    expect(await a.greeting('127.0.0.1', Number(port))).toBeUndefined();
+    expect(await a.greeting('127.0.0.1', port)).toBeUndefined();
     expect(await session.line(/not carried/)).toMatch(/TARGET_UNREACHABLE|TARGET_REFUSED|STREAM/);
     expect(session.sofar()).toMatchObject({ code: null, signal: null });
   });
@@ -68,7 +66,7 @@ labSuite('streams', {}, (lab) => {
   test('end with SIGINT of the operator, and the gateway forgets the session', async () => {
     const { a, b } = lab();
     await using session = a.startConnect(await someone(), ...TO_SITE_B, ...GRANTED_TARGET, '--json');
-    const { session: id } = JSON.parse(await session.line(/"grant"/)).grant;
+    const { session: id } = grantOf(await session.line(/"grant"/));
     await session.line(/"listening"/);
     session.kill('SIGINT');
     expect(await session.finished).toMatchObject({ code: 0 });
@@ -78,7 +76,7 @@ labSuite('streams', {}, (lab) => {
   test('that are cut off look cut off to the target, not like the end of what was sent', async () => {
     const { a, b, services } = lab();
     await using session = a.startConnect(await someone(), ...TO_SITE_B, ...GRANTED_TARGET, '--json');
-    const { session: id } = JSON.parse(await session.line(/"grant"/)).grant;
+    const { session: id } = grantOf(await session.line(/"grant"/));
     await using stream = a.startClient(await portOf(session));
     await stream.line(/^hello/);
     expect(await b.shellstream('sessions', 'end', id, '--reason', 'test')).toMatchObject({ code: 0 });

@@ -28,10 +28,10 @@ async function ungrantedPort(stage: Stage): Promise<string> {
   assert.equal(await lab.b.greeting(HOST, PORTS.ungranted), `hello ${PORTS.ungranted}`, 'no listener behind it');
   const denial = await eventually('a denial at site-a', async () => {
     assert.equal(await lab.a.greeting(HOST, PORTS.ungranted), undefined, 'it was reached');
-    return cast.eventsOfA?.find('denied', ({ denial }) => denial.destinationPort === PORTS.ungranted);
+    return cast.eventsOfA?.find('denied', ({ denial }) => denial?.destinationPort === PORTS.ungranted);
   });
   assert.equal(await fromSiteA(stage), 0, 'a packet came through');
-  return `something listens on ${PORTS.ungranted}, no packet of site-a came there; site-a's event: ${denial.denial.cause} ${denial.denial.direction}`;
+  return `something listens on ${PORTS.ungranted}, no packet of site-a came there; site-a's event: ${denial.denial?.cause} ${denial.denial?.direction}`;
 }
 
 /** Site-a's filter is torn off, as somebody would who took the site over: from here on site-b enforces alone. */
@@ -42,11 +42,11 @@ async function ungrantedPortFromHostileSite(stage: Stage): Promise<string> {
     await run('bpftool', ['link', 'detach', 'pinned', `${lab.a.pins}/links/${ifindex}-${way}`]);
   const denial = await eventually('a denial at site-b', async () => {
     assert.equal(await lab.a.greeting(HOST, PORTS.ungranted), undefined, 'it was reached');
-    return cast.eventsOfB?.find('denied', ({ denial }) => denial.destinationPort === PORTS.ungranted);
+    return cast.eventsOfB?.find('denied', ({ denial }) => denial?.destinationPort === PORTS.ungranted);
   });
   assert.equal(await fromSiteA(stage), 0, 'a packet came through');
   assert.equal(await lab.a.greeting(HOST, PORTS.granted), `hello ${PORTS.granted}`, 'the granted target went, too');
-  return `site-a's filter is torn off with bpftool; site-b's drops it (${denial.denial.cause} ${denial.denial.direction}), the granted target still answers`;
+  return `site-a's filter is torn off with bpftool; site-b's drops it (${denial.denial?.cause} ${denial.denial?.direction}), the granted target still answers`;
 }
 
 /** Connections to the ungranted port other than site-b's own. */

@@ -1,5 +1,6 @@
 /** What a fall of posture does, at the other side and at this one. */
 import assert from 'node:assert/strict';
+import { grantOf, listeningPort } from '../../lab/answers.ts';
 import { GRANTED_TARGET, HOST, PORTS, TO_SITE_B } from '../../lab/lab.ts';
 import type { Site } from '../../lab/site.ts';
 import { eventually } from '../../support/eventually.ts';
@@ -17,14 +18,14 @@ async function peerAtThree(stage: Stage): Promise<string> {
   const { lab, people, cast } = stage;
   const wanted = [...TO_SITE_B, ...GRANTED_TARGET, ...PROPOSE, '--capability', 'CONNECT', '--json'];
   cast.operator = stage.own(lab.a.startConnect(people.apprentice, ...wanted));
-  const atFive = JSON.parse(await cast.operator.line(/"grant"/)).grant;
+  const atFive = grantOf(await cast.operator.line(/"grant"/));
   assert.deepEqual(atFive.capabilities, ['OBSERVE', 'CONNECT', 'PROPOSE']);
 
   const [fromThree] = await Promise.all([
     lab.a.connect(people.apprentice, ...TO_SITE_B, ...PROPOSE, '--posture', '3', '--ping', '--json'),
     setPosture(lab.a, 3),
   ]);
-  const atThree = JSON.parse(fromThree.stdout.split('\n')[0] ?? '').grant;
+  const atThree = grantOf(fromThree.stdout.split('\n')[0]);
   assert.deepEqual([atThree.capabilities, atThree.effectiveLevel], [['OBSERVE'], 3], 'more than level 3 gives');
 
   const peer = await eventually('level 3 in the map peer_level of site-b', async () =>
@@ -45,12 +46,8 @@ async function fallToTwo(stage: Stage): Promise<string> {
   const { lab, cast } = stage;
   const { operator } = cast;
   assert.ok(operator, 'there is no operator session');
-  const forward = JSON.parse(await operator.line(/"listening"/)).listening;
-  assert.equal(
-    await lab.a.greeting('127.0.0.1', portOf(forward)),
-    `hello ${PORTS.granted}`,
-    'the forward carries nothing',
-  );
+  const port = listeningPort(await operator.line(/"listening"/));
+  assert.equal(await lab.a.greeting('127.0.0.1', port), `hello ${PORTS.granted}`, 'the forward carries nothing');
   const before = await attemptsAt(stage, PORTS.granted);
 
   await setPosture(lab.b, 2);
@@ -69,8 +66,4 @@ async function fallToTwo(stage: Stage): Promise<string> {
 export async function setPosture(site: Site, level: number): Promise<void> {
   const { code, stderr } = await site.shellstream('posture', 'set', String(level), '--reason', 'demo');
   assert.equal(code, 0, stderr);
-}
-
-function portOf(endpoint: string): number {
-  return Number(endpoint.split(':').at(-1));
 }

@@ -2,15 +2,15 @@
  * The attack: a workload with a valid SVID of the right trust domain poses as its gateway, to be sent tokens.
  * Prints `listening`, then one line of JSON for each visitor: whether an ATTEST-CONFIRM, which holds the token, came.
  */
-import { reasonOf, ShellstreamError } from '../../../protocol/errors.ts';
-import { encodeVerifyBody, NONCE_BYTES, signedMessage, VERSION } from '../../../protocol/handshake/index.ts';
-import { systemClock as clock } from '../../../src/base/clock.ts';
-import { loadCryptoProvider } from '../../../src/base/crypto.ts';
-import type { ChallengeInput, Enforcer } from '../../../src/enforcer/ports.ts';
-import { type Link, listenWebSocket } from '../../../src/link/index.ts';
-import { attestAsResponder } from '../../../src/session/attest.ts';
-import { LinkExchange } from '../../../src/session/link-exchange.ts';
-import { openIdentity } from './identity.ts';
+import { reasonOf, ShellstreamError } from '../../../../protocol/errors.ts';
+import { encodeVerifyBody, NONCE_BYTES, signedMessage, VERSION } from '../../../../protocol/handshake/index.ts';
+import { systemClock as clock } from '../../../../src/base/clock.ts';
+import { loadCryptoProvider } from '../../../../src/base/crypto.ts';
+import type { ChallengeInput, Enforcer } from '../../../../src/enforcer/ports.ts';
+import { type Link, listenWebSocket } from '../../../../src/link/index.ts';
+import { attestAsResponder } from '../../../../src/session/attest.ts';
+import { LinkExchange } from '../../../../src/session/link-exchange.ts';
+import { openIdentity } from '../identity.ts';
 
 const { workloadApi, port }: { readonly workloadApi: string; readonly port: number } = JSON.parse(
   process.argv[2] ?? '',

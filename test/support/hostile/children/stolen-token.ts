@@ -3,15 +3,15 @@
  * Prints one line of JSON: granted, or the reason of the refusal. Without a token of others it is an honest client.
  */
 
-import { reasonOf } from '../../../protocol/errors.ts';
-import { VERSION } from '../../../protocol/handshake/index.ts';
-import { systemClock as clock } from '../../../src/base/clock.ts';
-import { loadCryptoProvider } from '../../../src/base/crypto.ts';
-import type { Attestor } from '../../../src/enforcer/ports.ts';
-import { StreamsOnlyEnforcer } from '../../../src/enforcer/streams-only.ts';
-import { dialWebSocket } from '../../../src/link/index.ts';
-import { attestOver } from '../../../src/mesh/dial.ts';
-import { openIdentity } from './identity.ts';
+import { reasonOf } from '../../../../protocol/errors.ts';
+import { VERSION } from '../../../../protocol/handshake/index.ts';
+import { systemClock as clock } from '../../../../src/base/clock.ts';
+import { loadCryptoProvider } from '../../../../src/base/crypto.ts';
+import type { Attestor } from '../../../../src/enforcer/ports.ts';
+import { StreamsOnlyEnforcer } from '../../../../src/enforcer/streams-only.ts';
+import { dialWebSocket } from '../../../../src/link/index.ts';
+import { attestOver } from '../../../../src/mesh/dial.ts';
+import { openIdentity } from '../identity.ts';
 
 interface Arguments {
   readonly workloadApi: string;
