@@ -90,10 +90,10 @@ export const RULES: Readonly<Record<string, Rule>> = {
       .filter(({ lines }) => lines > LONGEST_FILE)
       .map(({ path, lines }) => `${path} has ${lines} lines`),
 
-  // A bench measures a bare world, whose pace is its own.
+  // A bench and a fuzzer watch over a bare world, whose pace is its own.
   'timers only in src/base/clock.ts': (sources) =>
     sources
-      .filter(({ path }) => path !== 'src/base/clock.ts' && !isTest(path) && !isIn(path, 'bench'))
+      .filter(({ path }) => path !== 'src/base/clock.ts' && !isTest(path) && !/^(bench|fuzz)\//.test(path))
       .flatMap((source) => [
         ...named([source], ['setTimeout', 'setInterval', 'setImmediate']),
         ...source.imports
