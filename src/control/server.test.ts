@@ -308,11 +308,14 @@ describeWith(['root', 'addon kernel'], 'a process of uid 65534 that can open the
 
 /** What a process of those ids gets from the socket: `open`, an error's code, or the words it is sent. */
 async function dial(ids: { readonly uid?: number; readonly gid?: number }): Promise<string> {
-  const script = `require('net').connect(${JSON.stringify(world.path)})
+  // It becomes that user by itself: another user may not be able to reach this Node at all.
+  const become =
+    ids.uid === undefined ? '' : `process.setgroups([]); process.setgid(${ids.gid}); process.setuid(${ids.uid});`;
+  const script = `${become} require('net').connect(${JSON.stringify(world.path)})
     .on('connect', function () { if (!process.getuid()) { console.log('open'); this.destroy(); } })
     .on('data', (bytes) => console.log(bytes.toString('latin1')))
     .on('error', (error) => console.log(error.code))`;
-  const { stdout } = await promisify(execFile)(process.execPath, ['-e', script], { ...ids, cwd: '/' });
+  const { stdout } = await promisify(execFile)(process.execPath, ['-e', script], { cwd: '/' });
   return stdout.trim();
 }
 

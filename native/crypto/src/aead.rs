@@ -23,26 +23,14 @@ impl AeadKey {
 
     /// Ciphertext with tag under Noise's nonce of this counter.
     #[napi(catch_unwind)]
-    pub fn seal(
-        &self,
-        output: Output<'_>,
-        counter: BigInt,
-        associated_data: &[u8],
-        plaintext: &[u8],
-    ) -> Result<()> {
+    pub fn seal(&self, output: Output<'_>, counter: BigInt, associated_data: &[u8], plaintext: &[u8]) -> Result<()> {
         let nonce = noise_nonce(counter_of(&counter)?);
         give(output, &self.seal_at(nonce, associated_data, plaintext)?)
     }
 
     /// True and the plaintext, or false when authentication fails.
     #[napi(catch_unwind)]
-    pub fn open(
-        &self,
-        output: Output<'_>,
-        counter: BigInt,
-        associated_data: &[u8],
-        ciphertext: &[u8],
-    ) -> Result<bool> {
+    pub fn open(&self, output: Output<'_>, counter: BigInt, associated_data: &[u8], ciphertext: &[u8]) -> Result<bool> {
         let nonce = noise_nonce(counter_of(&counter)?);
         give_if(output, self.open_at(nonce, associated_data, ciphertext))
     }
@@ -75,48 +63,26 @@ impl AeadKey {
 
 impl AeadKey {
     pub(crate) fn new(key: &[u8]) -> Result<Self> {
-        let unbound = UnboundKey::new(&CHACHA20_POLY1305, key)
-            .map_err(|_| invalid("a ChaCha20-Poly1305 key has 32 bytes"))?;
-        Ok(Self {
-            key: LessSafeKey::new(unbound),
-        })
+        let unbound =
+            UnboundKey::new(&CHACHA20_POLY1305, key).map_err(|_| invalid("a ChaCha20-Poly1305 key has 32 bytes"))?;
+        Ok(Self { key: LessSafeKey::new(unbound) })
     }
 
-    pub(crate) fn seal_at(
-        &self,
-        nonce: [u8; NONCE_LENGTH],
-        ad: &[u8],
-        plaintext: &[u8],
-    ) -> Result<Vec<u8>> {
+    pub(crate) fn seal_at(&self, nonce: [u8; NONCE_LENGTH], ad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(plaintext.len() + TAG_LENGTH);
         bytes.extend_from_slice(plaintext);
         self.key
-            .seal_in_place_append_tag(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::from(ad),
-                &mut bytes,
-            )
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(ad), &mut bytes)
             .map_err(|_| failed("sealing failed"))?;
         Ok(bytes)
     }
 
-    pub(crate) fn open_at(
-        &self,
-        nonce: [u8; NONCE_LENGTH],
-        ad: &[u8],
-        ciphertext: &[u8],
-    ) -> Option<Vec<u8>> {
+    pub(crate) fn open_at(&self, nonce: [u8; NONCE_LENGTH], ad: &[u8], ciphertext: &[u8]) -> Option<Vec<u8>> {
         let body = ciphertext.len().checked_sub(TAG_LENGTH)?;
         let (sealed, tag) = ciphertext.split_at(body);
         let mut plaintext = vec![0; body];
         self.key
-            .open_separate_gather(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::from(ad),
-                sealed,
-                tag,
-                &mut plaintext,
-            )
+            .open_separate_gather(Nonce::assume_unique_for_key(nonce), Aad::from(ad), sealed, tag, &mut plaintext)
             .ok()?;
         Some(plaintext)
     }
@@ -137,7 +103,5 @@ fn counter_of(counter: &BigInt) -> Result<u64> {
 }
 
 fn nonce_of(bytes: &[u8]) -> Result<[u8; NONCE_LENGTH]> {
-    bytes
-        .try_into()
-        .map_err(|_| invalid("a nonce has 12 bytes"))
+    bytes.try_into().map_err(|_| invalid("a nonce has 12 bytes"))
 }

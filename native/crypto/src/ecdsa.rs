@@ -24,10 +24,7 @@ impl P256Signer {
 
     #[napi(catch_unwind)]
     pub fn sign(&self, message: &[u8]) -> Result<Uint8Array> {
-        let signature = self
-            .key
-            .sign(&self.random, message)
-            .map_err(|_| failed("signing failed"))?;
+        let signature = self.key.sign(&self.random, message).map_err(|_| failed("signing failed"))?;
         Ok(Uint8Array::from(signature.as_ref()))
     }
 }
@@ -43,8 +40,7 @@ impl P256Verifier {
     /// `spki`: the subject public key info in DER.
     #[napi(factory, catch_unwind)]
     pub fn from_spki(spki: &[u8]) -> Result<Self> {
-        let key = ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, spki)
-            .map_err(|_| invalid("no P-256 public key"))?;
+        let key = ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, spki).map_err(|_| invalid("no P-256 public key"))?;
         Ok(Self { key })
     }
 

@@ -50,10 +50,7 @@ impl NoiseSymmetricState {
             Some(start) => start.copy_from_slice(protocol_name),
             None => h = hash_of(protocol_name, &[]),
         }
-        let secrets = Some(Secrets {
-            chaining_key: Zeroizing::new(h),
-            cipher: None,
-        });
+        let secrets = Some(Secrets { chaining_key: Zeroizing::new(h), cipher: None });
         Self { h, secrets }
     }
 
@@ -67,16 +64,11 @@ impl NoiseSymmetricState {
     pub fn mix_dh(&mut self, own: &X25519Key, peer_public_key: &[u8]) -> Result<bool> {
         let secrets = self.secrets()?;
         let chaining_key = &secrets.chaining_key;
-        let mixed = own.with_shared(peer_public_key, |shared| {
-            two_keys(&chaining_key[..], shared)
-        });
+        let mixed = own.with_shared(peer_public_key, |shared| two_keys(&chaining_key[..], shared));
         let Ok(output) = mixed else { return Ok(false) };
         let (next, key) = output.split_at(HASH_LENGTH);
         secrets.chaining_key.copy_from_slice(next);
-        secrets.cipher = Some(Cipher {
-            key: AeadKey::new(key)?,
-            n: 0,
-        });
+        secrets.cipher = Some(Cipher { key: AeadKey::new(key)?, n: 0 });
         Ok(true)
     }
 

@@ -23,49 +23,34 @@ impl X25519Key {
 
     #[napi(factory, catch_unwind)]
     pub fn from_private(public_key: Output<'_>, scalar: &[u8]) -> Result<Self> {
-        let private = PrivateKey::from_private_key(&X25519, scalar)
-            .map_err(|_| invalid("an X25519 private key has 32 bytes"))?;
+        let private =
+            PrivateKey::from_private_key(&X25519, scalar).map_err(|_| invalid("an X25519 private key has 32 bytes"))?;
         Self::with_public(private, public_key)
     }
 
     /// True and the 32-byte shared secret; false for a key of another length, or an all-zero result.
     #[napi(catch_unwind)]
     pub fn dh(&self, output: Output<'_>, peer_public_key: &[u8]) -> bool {
-        self.with_shared(peer_public_key, |shared| give(output, shared))
-            .is_ok()
+        self.with_shared(peer_public_key, |shared| give(output, shared)).is_ok()
     }
 
     #[napi(catch_unwind)]
     pub fn export_private(&self, output: Output<'_>) -> Result<()> {
-        let scalar: Curve25519SeedBin<'_> = self
-            .private
-            .as_be_bytes()
-            .map_err(|_| failed("no private key"))?;
+        let scalar: Curve25519SeedBin<'_> = self.private.as_be_bytes().map_err(|_| failed("no private key"))?;
         give(output, scalar.as_ref())
     }
 }
 
 impl X25519Key {
     fn with_public(private: PrivateKey, output: Output<'_>) -> Result<Self> {
-        let public = private
-            .compute_public_key()
-            .map_err(|_| failed("no public key"))?;
+        let public = private.compute_public_key().map_err(|_| failed("no public key"))?;
         give(output, public.as_ref())?;
         Ok(Self { private })
     }
 
     /// Hands the shared secret to `then`; an error when it is all zero, which AWS-LC refuses to give out.
-    pub(crate) fn with_shared<T>(
-        &self,
-        peer_public_key: &[u8],
-        then: impl FnOnce(&[u8]) -> Result<T>,
-    ) -> Result<T> {
+    pub(crate) fn with_shared<T>(&self, peer_public_key: &[u8], then: impl FnOnce(&[u8]) -> Result<T>) -> Result<T> {
         let peer = UnparsedPublicKey::new(&X25519, peer_public_key);
-        agree(
-            &self.private,
-            peer,
-            invalid("no usable shared secret"),
-            then,
-        )
+        agree(&self.private, peer, invalid("no usable shared secret"), then)
     }
 }

@@ -6,8 +6,8 @@
 use std::future::Future;
 use std::sync::OnceLock;
 
-use napi::bindgen_prelude::{Object, ToNapiValue};
 use napi::Env;
+use napi::bindgen_prelude::{Object, ToNapiValue};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::errors::{KernelError, Result};

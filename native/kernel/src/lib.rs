@@ -7,7 +7,7 @@ mod background;
 mod boottime;
 mod ebpf;
 mod errors;
-mod page;
 mod netlink;
+mod page;
 mod peercred;
 mod wireguard;

@@ -19,9 +19,8 @@ pub fn peer_credentials(fd: i32) -> napi::Result<PeerCredentials> {
     let mut found = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
     let mut length = mem::size_of::<libc::ucred>() as libc::socklen_t;
     // SAFETY: the pointer and length describe `found`, which outlives the call.
-    let status = unsafe {
-        libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, (&raw mut found).cast(), &mut length)
-    };
+    let status =
+        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, (&raw mut found).cast(), &mut length) };
     if status != 0 {
         return Err(KernelError::last_os("read peer credentials").into());
     }

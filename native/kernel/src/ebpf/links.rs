@@ -121,14 +121,11 @@ fn attach_clsact(
     what: &str,
 ) -> Result<()> {
     let name = interface_name(ifindex)?;
-    match tc::qdisc_add_clsact(&name) {
-        Err(error) => {
-            let error = KernelError::from_chain(what, &error);
-            if error.errno() != Some(libc::EEXIST) {
-                return Err(error);
-            }
+    if let Err(error) = tc::qdisc_add_clsact(&name) {
+        let error = KernelError::from_chain(what, &error);
+        if error.errno() != Some(libc::EEXIST) {
+            return Err(error);
         }
-        Ok(()) => {}
     }
     let mark = clsact_pin(folder, ifindex, way, program);
     if mark.exists() {

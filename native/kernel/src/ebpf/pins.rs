@@ -154,5 +154,5 @@ fn is_bpffs() -> Result<bool> {
     if unsafe { libc::statfs(path.as_ptr(), &raw mut found) } != 0 {
         return Err(KernelError::last_os(format!("statfs {BPFFS}")));
     }
-    Ok(i64::from(found.f_type) == BPFFS_MAGIC)
+    Ok(found.f_type == BPFFS_MAGIC)
 }

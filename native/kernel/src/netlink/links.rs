@@ -1,13 +1,13 @@
 //! Links: list, up and down, delete, and the settings of a fresh tunnel device.
 
 use napi_derive::napi;
-use netlink_packet_core::{NlasIterator, NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NlasIterator};
+use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
-use netlink_packet_route::RouteNetlinkMessage;
 
-use super::socket::{number, Netlink};
+use super::socket::{Netlink, number};
 use crate::errors::Result;
 
 #[napi(object)]

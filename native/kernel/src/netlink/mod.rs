@@ -11,8 +11,8 @@ pub mod socket;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use napi::bindgen_prelude::{Buffer, Object, ToNapiValue};
 use napi::Env;
+use napi::bindgen_prelude::{Buffer, Object, ToNapiValue};
 use napi_derive::napi;
 
 use crate::background::promise_blocking;

@@ -5,13 +5,13 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-use netlink_packet_core::{NlasIterator, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NlasIterator};
 use netlink_packet_route::route::{
     RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use super::socket::{number, Netlink, Refusal};
+use super::socket::{Netlink, Refusal, number};
 use crate::errors::{KernelError, Result};
 
 pub const OUR_PROTOCOL: u8 = 83;
@@ -74,11 +74,8 @@ fn replace_ours(socket: &mut Netlink, wanted: &[Route], refused: &[(usize, Refus
     if let Some((place, refusal)) = foreign.first() {
         return Err(report("add route, another program has one there:", &wanted[*place], refusal, foreign.len()));
     }
-    let changed: Vec<&Route> = taken
-        .iter()
-        .map(|(place, _)| &wanted[*place])
-        .filter(|route| ours.get(&route.key()) != Some(*route))
-        .collect();
+    let changed: Vec<&Route> =
+        taken.iter().map(|(place, _)| &wanted[*place]).filter(|route| ours.get(&route.key()) != Some(*route)).collect();
     let refused = socket.batch(changed.iter().map(|route| (new_message(route), NLM_F_CREATE | NLM_F_REPLACE)))?;
     match refused.first() {
         None => Ok(()),

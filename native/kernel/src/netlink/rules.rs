@@ -1,13 +1,13 @@
 //! Policy rules that send marked packets to a table. All carry our protocol number and the mask of our marks.
 
 use napi_derive::napi;
-use netlink_packet_core::{NlasIterator, NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NlasIterator};
 use netlink_packet_route::route::RouteProtocol;
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::routes::OUR_PROTOCOL;
-use super::socket::{number, Netlink};
+use super::socket::{Netlink, number};
 use crate::errors::{KernelError, Result};
 
 /// The bits of a packet's mark that are ours; others' marks use the rest.

@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 use netlink_packet_core::{
-    NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable, NlasIterator, NLM_F_ACK, NLM_F_DUMP,
-    NLM_F_REQUEST,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+    NlasIterator,
 };
 use netlink_sys::{Socket, SocketAddr};
 
@@ -205,12 +205,7 @@ impl Netlink {
         Ok(())
     }
 
-    fn collect(
-        &mut self,
-        first_sequence: u32,
-        first_place: usize,
-        refused: &mut Vec<(usize, Refusal)>,
-    ) -> Result<()> {
+    fn collect(&mut self, first_sequence: u32, first_place: usize, refused: &mut Vec<(usize, Refusal)>) -> Result<()> {
         let last = self.sequence;
         self.receive_until(|answer| {
             let offset = answer.sequence.wrapping_sub(first_sequence);

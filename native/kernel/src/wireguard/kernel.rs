@@ -4,18 +4,18 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
-use napi::bindgen_prelude::{Object, ToNapiValue};
 use napi::Env;
+use napi::bindgen_prelude::{Object, ToNapiValue};
 use napi_derive::napi;
-use netlink_packet_core::{NlasIterator, NLM_F_ACK};
+use netlink_packet_core::{NLM_F_ACK, NlasIterator};
+use netlink_packet_generic::GenlMessage;
 use netlink_packet_generic::ctrl::nlas::GenlCtrlAttrs;
 use netlink_packet_generic::ctrl::{GenlCtrl, GenlCtrlCmd};
-use netlink_packet_generic::GenlMessage;
 use netlink_packet_wireguard::WireguardMessage;
 use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
 
 use super::kernel_messages::{self as messages, DeviceState};
-use super::peers::{key, Peer, PeerRow, PeerStateRow};
+use super::peers::{Peer, PeerRow, PeerStateRow, key};
 use super::tun;
 use crate::background::promise_blocking;
 use crate::ebpf::inside::Inside;
@@ -36,10 +36,9 @@ pub fn probe_kernel_wireguard() -> napi::Result<WireguardProbe> {
     let mut socket = Netlink::open(NETLINK_GENERIC)?;
     Ok(match find_family(&mut socket)? {
         Ok(_) => WireguardProbe { present: true, why: "the kernel has WireGuard".into() },
-        Err(refusal) => WireguardProbe {
-            present: false,
-            why: refusal.into_error("the kernel has no WireGuard").to_string(),
-        },
+        Err(refusal) => {
+            WireguardProbe { present: false, why: refusal.into_error("the kernel has no WireGuard").to_string() }
+        }
     })
 }
 
@@ -77,17 +76,14 @@ impl KernelTunnel {
         let (wireguard, family, route, ifindex) = Inside::open(namespace.as_deref())?.run(|| {
             let mut wireguard = Netlink::open(NETLINK_GENERIC)?;
             let mut route = Netlink::open(NETLINK_ROUTE)?;
-            let family = find_family(&mut wireguard)?
-                .map_err(|refusal| refusal.into_error("the kernel has no WireGuard"))?;
+            let family =
+                find_family(&mut wireguard)?.map_err(|refusal| refusal.into_error("the kernel has no WireGuard"))?;
             links::create_wireguard(&mut route, &name, mtu)?;
             Ok((wireguard, family, route, tun::ifindex(&name)?))
         })?;
-        let mut device =
-            KernelDevice { wireguard, family, route, ifindex, keys: HashSet::new(), is_open: true };
+        let mut device = KernelDevice { wireguard, family, route, ifindex, keys: HashSet::new(), is_open: true };
         match device.start(private_key, listen_port) {
-            Ok(listen_port) => {
-                Ok(Self { device: Arc::new(Mutex::new(device)), name, ifindex, listen_port })
-            }
+            Ok(listen_port) => Ok(Self { device: Arc::new(Mutex::new(device)), name, ifindex, listen_port }),
             Err(error) => {
                 // The first error is the one to report.
                 let _ = links::delete(&mut device.route, ifindex);
@@ -146,9 +142,7 @@ impl KernelTunnel {
 
     #[napi(catch_unwind, ts_return_type = "Promise<Array<PeerStateRow>>")]
     pub fn peers<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
-        self.run(env, |device| {
-            Ok(device.read()?.peers.into_iter().map(PeerStateRow::from).collect::<Vec<_>>())
-        })
+        self.run(env, |device| Ok(device.read()?.peers.into_iter().map(PeerStateRow::from).collect::<Vec<_>>()))
     }
 
     /// The link is gone when the promise is kept. Idempotent.

@@ -47,10 +47,7 @@ pub fn remove_peer(ifindex: u32, public_key: [u8; 32]) -> WireguardMessage {
 }
 
 pub fn remove_all_peers(ifindex: u32) -> WireguardMessage {
-    set(vec![
-        WireguardAttribute::IfIndex(ifindex),
-        WireguardAttribute::Flags(WireguardDeviceFlags::ReplacePeers),
-    ])
+    set(vec![WireguardAttribute::IfIndex(ifindex), WireguardAttribute::Flags(WireguardDeviceFlags::ReplacePeers)])
 }
 
 pub fn get(ifindex: u32) -> WireguardMessage {
@@ -207,8 +204,7 @@ mod tests {
         let ipv6 = [attribute(1, &10u16.to_ne_bytes()), attribute(2, &address), attribute(3, &[32])].concat();
         let allowed = [attribute(NESTED, &ipv4), attribute(NESTED, &ipv6)].concat();
         // sockaddr_in: family in host order, port and address in network order, eight bytes of nothing.
-        let endpoint =
-            [&2u16.to_ne_bytes()[..], &51840u16.to_be_bytes(), &[192, 0, 2, 1], &[0; 8]].concat();
+        let endpoint = [&2u16.to_ne_bytes()[..], &51840u16.to_be_bytes(), &[192, 0, 2, 1], &[0; 8]].concat();
         let fields = [
             attribute(1, &[1; 32]),
             attribute(3, &2u32.to_ne_bytes()),
@@ -218,16 +214,14 @@ mod tests {
             attribute(9 | NESTED, &allowed),
         ]
         .concat();
-        let expected =
-            [attribute(1, &7u32.to_ne_bytes()), attribute(8 | NESTED, &attribute(NESTED, &fields))].concat();
+        let expected = [attribute(1, &7u32.to_ne_bytes()), attribute(8 | NESTED, &attribute(NESTED, &fields))].concat();
         assert_eq!(bytes_of(&add_peer(7, &peer())), expected);
     }
 
     #[test]
     fn removing_a_peer_flags_it_and_clearing_replaces_by_none() {
         let fields = [attribute(1, &[1; 32]), attribute(3, &1u32.to_ne_bytes())].concat();
-        let expected =
-            [attribute(1, &7u32.to_ne_bytes()), attribute(8 | NESTED, &attribute(NESTED, &fields))].concat();
+        let expected = [attribute(1, &7u32.to_ne_bytes()), attribute(8 | NESTED, &attribute(NESTED, &fields))].concat();
         assert_eq!(bytes_of(&remove_peer(7, [1; 32])), expected);
         let expected = [attribute(1, &7u32.to_ne_bytes()), attribute(5, &1u32.to_ne_bytes())].concat();
         assert_eq!(bytes_of(&remove_all_peers(7)), expected);
