@@ -1,37 +1,27 @@
 //! WireGuard in this process, on gotatun. For hosts whose kernel has none.
 
-use std::collections::HashMap;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
-use gotatun::device::{Device, DeviceBuilder, Peer as GotatunPeer};
-use gotatun::x25519::{PublicKey, StaticSecret};
-use napi::bindgen_prelude::Object;
+use gotatun::x25519::StaticSecret;
 use napi::Env;
+use napi::bindgen_prelude::Object;
 use napi_derive::napi;
 use tokio::sync::RwLock;
 
-use super::peers::{key, Peer, PeerRow, PeerState, PeerStateRow};
-use super::tun::{self, Tun};
+use super::device::Device;
+use super::peers::{Peer, PeerRow, PeerStateRow, key};
+use super::tun;
 use super::uapi::{self, ControlSocket, Status};
-use super::udp::{Origin, ReusedSocket};
+use super::udp::Socket;
 use crate::background::{promise, promise_blocking, runtime};
 use crate::ebpf::inside::Inside;
 use crate::errors::{KernelError, Result};
 use crate::netlink::links;
 use crate::netlink::socket::Netlink;
 
-/// A device that runs, and when each of its peers last proved in a handshake that it knows the pre-shared key.
-struct Running {
-    device: Device<(ReusedSocket, Tun, Tun)>,
-    /// Locked around removals too, or a reader could keep what a removed peer proved for the one added after it.
-    proved: tokio::sync::Mutex<HashMap<[u8; 32], Instant>>,
-}
-
 #[napi]
 pub struct EmbeddedTunnel {
-    device: Arc<RwLock<Option<Running>>>,
+    device: Arc<RwLock<Option<Device>>>,
     control: Mutex<Option<ControlSocket>>,
     /// Bound to the namespace the link is in.
     netlink: Arc<Mutex<Netlink>>,
@@ -53,33 +43,32 @@ impl EmbeddedTunnel {
         namespace: Option<String>,
     ) -> napi::Result<Self> {
         let private_key = StaticSecret::from(key("private key", private_key)?);
-        if !(tun::SMALLEST_MTU..=tun::LARGEST_MTU).contains(&mtu) {
-            let range = format!("{} to {}", tun::SMALLEST_MTU, tun::LARGEST_MTU);
-            return Err(KernelError::refused(format!("MTU {mtu}"), format!("outside {range}")).into());
-        }
+        let device_mtu = u16::try_from(mtu).ok().filter(|mtu| tun::MTUS.contains(mtu)).ok_or_else(|| {
+            KernelError::refused(format!("MTU {mtu}"), format!("outside {} to {}", tun::MTUS.start(), tun::MTUS.end()))
+        })?;
         let runtime = runtime()?;
         let (mut netlink, fd, ifindex, socket) = Inside::open(namespace.as_deref())?.run(|| {
             let _entered = runtime.enter();
             let netlink = Netlink::open(netlink_sys::protocols::NETLINK_ROUTE)?;
             let fd = tun::create(&name)?;
             let ifindex = tun::ifindex(&name)?;
-            Ok((netlink, fd, ifindex, ReusedSocket::bind(listen_port)?))
+            Ok((netlink, fd, ifindex, Socket::bind(listen_port)?))
         })?;
         links::prepare_tunnel(&mut netlink, ifindex, mtu)?;
 
         let _entered = runtime.enter();
         let listen_port = socket.port()?;
-        let device = Arc::new(RwLock::new(None::<Running>));
+        let device = Arc::new(RwLock::new(None::<Device>));
         let watched = Arc::downgrade(&device);
         let control = ControlSocket::open(&name, move || {
             let watched = watched.clone();
             async move {
-                let peers = watched.upgrade()?.read().await.as_ref()?.states().await;
+                let peers = watched.upgrade()?.read().await.as_ref()?.states();
                 Some(Status { listen_port, peers })
             }
         })?;
         runtime.block_on(async {
-            *device.write().await = Some(start(fd, mtu, socket, private_key).await?);
+            *device.write().await = Some(Device::start(fd, device_mtu, socket, private_key)?);
             Ok::<_, KernelError>(())
         })?;
         Ok(Self {
@@ -110,11 +99,11 @@ impl EmbeddedTunnel {
     /// Refuses a public key that is already there.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn add_peer<'env>(&self, env: &'env Env, peer: PeerRow) -> napi::Result<Object<'env>> {
-        let peer = to_gotatun(Peer::try_from(peer)?);
+        let peer = Peer::try_from(peer)?;
         let device = Arc::clone(&self.device);
         promise(env, async move {
             let device = device.read().await;
-            match open_device(&device)?.device.add_peer(peer).await.map_err(|error| failed("add a peer", &error))? {
+            match open_device(&device)?.add_peer(peer) {
                 true => Ok(()),
                 false => Err(KernelError::refused("add a peer", "its key is already there")),
             }
@@ -124,14 +113,11 @@ impl EmbeddedTunnel {
     /// Whether it was there. Its key pairs are gone when the promise is kept.
     #[napi(catch_unwind, ts_return_type = "Promise<boolean>")]
     pub fn remove_peer<'env>(&self, env: &'env Env, public_key: &[u8]) -> napi::Result<Object<'env>> {
-        let public_key = PublicKey::from(key("public key", public_key)?);
+        let public_key = key("public key", public_key)?;
         let device = Arc::clone(&self.device);
         promise(env, async move {
             let device = device.read().await;
-            let running = open_device(&device)?;
-            let mut proved = running.proved.lock().await;
-            proved.remove(public_key.as_bytes());
-            running.device.remove_peer(&public_key).await.map_err(|error| failed("remove a peer", &error))
+            Ok(open_device(&device)?.remove_peer(&public_key))
         })
     }
 
@@ -140,10 +126,7 @@ impl EmbeddedTunnel {
         let device = Arc::clone(&self.device);
         promise(env, async move {
             let device = device.read().await;
-            let running = open_device(&device)?;
-            let mut proved = running.proved.lock().await;
-            proved.clear();
-            running.device.clear_peers().await.map_err(|error| failed("remove all peers", &error))?;
+            open_device(&device)?.remove_all_peers();
             Ok(())
         })
     }
@@ -153,7 +136,7 @@ impl EmbeddedTunnel {
         let device = Arc::clone(&self.device);
         promise(env, async move {
             let device = device.read().await;
-            let states = open_device(&device)?.states().await;
+            let states = open_device(&device)?.states();
             Ok(states.into_iter().map(PeerStateRow::from).collect::<Vec<_>>())
         })
     }
@@ -168,8 +151,7 @@ impl EmbeddedTunnel {
         promise(env, async move {
             drop(control);
             let Some(running) = device.write().await.take() else { return Ok(()) };
-            running.device.stop().await;
-            // The descriptors go when the last of gotatun's tasks does, which nothing waits for.
+            running.stop().await;
             let mut netlink =
                 netlink.lock().map_err(|_| KernelError::refused("close a tunnel", "the netlink socket broke"))?;
             links::delete(&mut netlink, ifindex).map(|_| ())
@@ -183,60 +165,6 @@ pub fn remove_dead_control_sockets<'env>(env: &'env Env, prefix: String) -> napi
     promise_blocking(env, move || uapi::remove_dead(&prefix))
 }
 
-async fn start(fd: OwnedFd, mtu: u32, socket: ReusedSocket, private_key: StaticSecret) -> Result<Running> {
-    let mtu = u16::try_from(mtu).map_err(|_| KernelError::refused("start a tunnel", "the MTU is too large"))?;
-    let device = DeviceBuilder::new()
-        .with_udp(socket)
-        .with_ip(Tun::new(fd, mtu)?)
-        .with_private_key(private_key)
-        .build()
-        .await
-        .map_err(|error| failed("start a tunnel", &error))?;
-    // A device built without peers does not listen; any reconfiguration makes it.
-    device.clear_peers().await.map_err(|error| failed("start a tunnel", &error))?;
-    Ok(Running { device, proved: tokio::sync::Mutex::default() })
-}
-
-impl Running {
-    async fn states(&self) -> Vec<PeerState> {
-        let mut proved = self.proved.lock().await;
-        let peers = self.device.peers().await;
-        let now = Instant::now();
-        let state = peers.into_iter().map(|found| {
-            let key = found.peer.public_key.to_bytes();
-            let origin = found.peer.endpoint.map(Origin::read);
-            // Between a peer's next initiation and its first packet after it, the handshake before counts.
-            if origin.is_some_and(|origin| origin.proves_secret)
-                && let Some(at) = found.stats.last_handshake.and_then(|age| now.checked_sub(age))
-            {
-                proved.insert(key, at);
-            }
-            PeerState {
-                public_key: key,
-                endpoint: origin.map(|origin| origin.address),
-                allowed_ips: found.peer.allowed_ips,
-                handshake_age_ms: proved.get(&key).map(|at| now.duration_since(*at).as_secs_f64() * 1000.0),
-                received_bytes: found.stats.rx_bytes as u64,
-                sent_bytes: found.stats.tx_bytes as u64,
-            }
-        });
-        state.collect()
-    }
-}
-
-fn to_gotatun(peer: Peer) -> GotatunPeer {
-    let mut into = GotatunPeer::new(PublicKey::from(peer.public_key))
-        .with_allowed_ips(peer.allowed_ips)
-        .with_preshared_key(peer.preshared_key);
-    into.endpoint = peer.endpoint;
-    into.keepalive = (peer.keepalive != 0).then_some(peer.keepalive);
-    into
-}
-
-fn open_device(device: &Option<Running>) -> Result<&Running> {
+fn open_device(device: &Option<Device>) -> Result<&Device> {
     device.as_ref().ok_or_else(|| KernelError::refused("WireGuard device", "it is closed"))
-}
-
-fn failed(what: &str, error: &gotatun::device::Error) -> KernelError {
-    KernelError::from_chain(what, error)
 }
