@@ -6,7 +6,6 @@ import type { Site } from '../../lab/site.ts';
 import { bootTimeNs } from '../../support/boot-time.ts';
 import { dumpValues } from '../../support/bpf-maps.ts';
 import { eventually } from '../../support/eventually.ts';
-import type { Packet } from '../../support/pcap.ts';
 import { conversations } from '../../support/records.ts';
 import type { Stage } from '../stage.ts';
 import type { Step } from '../story.ts';
@@ -19,6 +18,9 @@ export const isolationSteps: readonly Step<Stage>[] = [
 
 async function fallToOne(stage: Stage): Promise<string> {
   const { lab, cast } = stage;
+  for (const address of ['10.77.0.2', 'fd77::2']) {
+    assert.equal((await lab.a.run('ping', '-c1', '-W5', address)).code, 0, `${address} does not answer at 5: no proof`);
+  }
   const began = Date.now();
   await setPosture(lab.b, 1);
   assert.deepEqual(await lab.b.postureInKernel(), [5, 1]);
@@ -38,14 +40,14 @@ async function fallToOne(stage: Stage): Promise<string> {
   const after = await received(lab.b);
   const { out, tried } = await countOutside(stage, windowEnd);
   assert.ok(tried.ipv4 > 0 && tried.ipv6 > 0, 'nothing was tried from outside: no proof');
-  assert.equal(out, 0, `${out} packets came out`);
+  assert.equal(out, 0, `${out} frames came out`);
   assert.deepEqual(after, before, 'packets got in');
 
   const onLoopback = await lab.b.run('ping', '-c1', '-W2', '127.0.0.1');
   assert.equal(onLoopback.code, 0, 'loopback is cut off');
   const posture = await lab.b.json<PostureAnswer>('posture', 'get');
   assert.equal(posture.effective, 1);
-  return `${tried.ipv4} packets over IPv4 and ${tried.ipv6} over IPv6 sent at it, 0 got in, 0 came out on either wire; site-a had its DRAIN (${drain.reason}), the console answers on loopback`;
+  return `${tried.ipv4} packets over IPv4 and ${tried.ipv6} over IPv6 sent at it, 0 got in, not one frame came out on either wire, not even ARP; site-a had its DRAIN (${drain.reason}), the console answers on loopback`;
 }
 
 async function backToFive(stage: Stage): Promise<string> {
@@ -81,10 +83,7 @@ function fromInside(site: Site): Promise<unknown>[] {
   return [...targets.map((to) => site.run('ping', ...ping(to))), site.greeting(HOST, PORTS.granted)];
 }
 
-/**
- * What site-b's own network layer was handed: frames that its filter dropped never get there. Of IPv6 without neighbour
- * discovery, which goes on as ARP does.
- */
+/** What site-b's own network layer was handed: frames that its filter dropped never get there. */
 async function received(site: Site): Promise<Readonly<Record<string, string>>> {
   const { stdout } = await site.run('cat', '/proc/net/snmp', '/proc/net/snmp6');
   const [ip, tcp] = ['Ip', 'Tcp'].map((table) => [...stdout.matchAll(new RegExp(`^${table}: (.*)$`, 'gm'))][1]?.[1]);
@@ -99,26 +98,19 @@ async function received(site: Site): Promise<Readonly<Record<string, string>>> {
 }
 
 interface Outside {
-  /** Packets of site-b. */
+  /** Frames of site-b. */
   readonly out: number;
-  /** Packets of others. */
+  /** Of others. */
   readonly tried: { readonly ipv4: number; readonly ipv6: number };
 }
 
-/** What was on the wires after a moment; without neighbour discovery. */
+/** Frames of any kind, address resolution too, that were on the wires after a moment. */
 async function countOutside({ lab, wan, lan }: Stage, since: number): Promise<Outside> {
   const own = new Set(await hardwareAddresses(lab.b));
-  const packets = [...(await wan.packets()), ...(await lan.packets())].filter(
-    (packet) => packet.atMs > since && packet.ip !== undefined && !isNeighbourDiscovery(packet),
-  );
-  const others = packets.filter(({ sourceMac }) => !own.has(sourceMac));
-  const ipv6 = others.filter(({ ip }) => ip?.source.length === IPV6_HEX).length;
-  return { out: packets.length - others.length, tried: { ipv4: others.length - ipv6, ipv6 } };
-}
-
-function isNeighbourDiscovery({ ip }: Packet): boolean {
-  const type = ip?.payload[0] ?? 0;
-  return ip?.protocol === ICMPV6 && type >= 133 && type <= 137;
+  const frames = [...(await wan.packets()), ...(await lan.packets())].filter(({ atMs }) => atMs > since);
+  const others = frames.filter(({ sourceMac }) => !own.has(sourceMac));
+  const count = (etherType: number): number => others.filter((frame) => frame.etherType === etherType).length;
+  return { out: frames.length - others.length, tried: { ipv4: count(IPV4), ipv6: count(IPV6) } };
 }
 
 async function hardwareAddresses(site: Site): Promise<readonly string[]> {
@@ -133,6 +125,5 @@ async function controlWindowIsOver(site: Site): Promise<boolean> {
 }
 
 const CONTROL_WINDOW_NS = 500_000_000n;
-const ICMPV6 = 58;
-/** Captures write an IPv6 address as so many hex digits. */
-const IPV6_HEX = 32;
+const IPV4 = 0x0800;
+const IPV6 = 0x86dd;
