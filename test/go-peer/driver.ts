@@ -35,6 +35,39 @@ export async function buildGoPeer(): Promise<string> {
   return binary;
 }
 
+/** A session, as operations.go describes it. */
+export interface Description {
+  readonly session: string;
+  readonly peer: string;
+  readonly capabilities: readonly string[];
+  /** PROTOCOL:PREFIX:PORT */
+  readonly targets: readonly string[];
+  readonly effectiveLevel: number;
+  readonly governedBy: string;
+  /** How many attestations there were. */
+  readonly generation: number;
+  readonly presharedKeyHash: string;
+}
+
+/** A frame that came, or something else that happened to the session. */
+export interface GoEvent {
+  readonly event: string;
+  readonly reason?: number;
+  readonly level?: number;
+  readonly generation?: number;
+  readonly state?: string;
+  /** Whether the token of this attestation was bound. */
+  readonly fresh?: boolean;
+}
+
+export interface Echoed {
+  /** All came back as it was sent. */
+  readonly same: boolean;
+  /** STREAM_WINDOW frames on this stream up to now. */
+  readonly windows: number;
+  readonly generation: number;
+}
+
 /** What the peer said no to, or was told. */
 export class PeerFailure extends Error {
   /** A code of the specification's §5. */

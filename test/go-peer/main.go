@@ -31,7 +31,6 @@ type Request struct {
 	DeadlineMs uint32   `json:"deadlineMs"`
 	LifetimeMs uint64   `json:"lifetimeMs"`
 	Frame      []byte   `json:"frame"`
-	Record     []byte   `json:"record"`
 	Device     string   `json:"device"`
 	Inside     string   `json:"inside"`
 	FlippedKey bool     `json:"flippedKey"`
@@ -114,10 +113,8 @@ func (p *Program) onSession(request Request) (any, error) {
 		p.session.fail(refuse(Closed, "asked to"))
 	case "sendFrame":
 		p.locked(func() { p.session.say(request.Frame) })
-	case "sendRecord":
-		return nil, p.session.carrier.Write(request.Record)
 	case "repeatConfirm":
-		return nil, p.session.carrier.Write(p.session.confirm)
+		return struct{}{}, p.session.carrier.Write(p.session.confirm)
 	default:
 		return p.onStream(request)
 	}
@@ -159,7 +156,7 @@ func (p *Program) locked(action func()) {
 func (p *Program) drop() {
 	if p.session != nil {
 		p.session.fail(refuse(Closed, "the next one begins"))
-		p.session.carrier.End()
+		<-p.session.written
 	}
 	if p.tunnel != nil {
 		p.tunnel.Close()

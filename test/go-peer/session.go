@@ -25,6 +25,7 @@ type Session struct {
 
 	mu      sync.Mutex
 	changed *sync.Cond
+	written chan struct{} // closed when the last record is out and the connection is closed
 	queue   []outgoing
 	over    error
 	closing bool
@@ -72,7 +73,7 @@ type Event struct {
 func newSession(carrier *Carrier, identity *Identity, initiator bool, send, receive *noise.CipherState) *Session {
 	s := &Session{
 		carrier: carrier, identity: identity, initiator: initiator, receive: receive,
-		queue: []outgoing{{key: send}}, streams: map[uint32]*Stream{},
+		queue: []outgoing{{key: send}}, streams: map[uint32]*Stream{}, written: make(chan struct{}),
 	}
 	s.changed = sync.NewCond(&s.mu)
 	return s
@@ -164,6 +165,7 @@ func (s *Session) take(record []byte) error {
 }
 
 func (s *Session) write() {
+	defer close(s.written)
 	var key *noise.CipherState
 	for {
 		s.mu.Lock()
