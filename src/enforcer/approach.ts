@@ -28,6 +28,8 @@ export interface Approached {
   readonly peer: PeerIdentity;
   readonly request: SessionRequest;
   readonly secret: Uint8Array;
+  /** Our posture's, as the evidence told it. */
+  readonly postureEpoch: bigint;
   /** Of our own credentials that went out. */
   readonly credentialsExpireAt: number;
 }
@@ -82,6 +84,7 @@ export class Approaches {
       peer,
       request: input.request,
       secret,
+      postureEpoch: epoch,
       credentialsExpireAt: own.expiresAt,
     });
     const context = { role: 'initiator', transcript: input.transcript, staticKey: input.staticKey } as const;

@@ -66,6 +66,7 @@ export class LocalEnforcer implements Enforcer {
     const secret = crypto.randomBytes(SECRET_BYTES);
     const secrets = deriveSecrets(crypto, input.handshakeHash, body.secret, secret);
     const expiresAt = Math.min(judged.credentialsExpireAt, clock.now() + grant.lifetimeMs);
+    const answer = this.#answer(judged, input, secret, expiresAt);
     const admission = await this.#stand(
       {
         id: input.renews ?? hex(secrets.sessionId),
@@ -76,9 +77,10 @@ export class LocalEnforcer implements Enforcer {
         governedBy: negotiated.governedBy,
         peerLevel: body.postureLevel,
         peerEpoch: body.postureEpoch,
+        toldEpoch: answer.postureEpoch,
         expiresAt,
         reattestSecret: secrets.reattest,
-        answer: this.#answer(judged, input, secret, expiresAt),
+        answer,
       },
       this.#hostedMember(judged, input, secrets.presharedKey, expiresAt),
       input.connection,
@@ -122,6 +124,7 @@ export class LocalEnforcer implements Enforcer {
         governedBy: negotiated.governedBy,
         peerLevel: answer.postureLevel,
         peerEpoch: answer.postureEpoch,
+        toldEpoch: approached.postureEpoch,
         expiresAt,
         reattestSecret: secrets.reattest,
       },

@@ -103,6 +103,8 @@ export interface Admission {
   readonly governedBy: Governor;
   readonly peerLevel: PostureLevel;
   readonly peerEpoch: bigint;
+  /** Our own posture's epoch as this attestation told it to the peer. */
+  readonly toldEpoch: bigint;
   /** Milliseconds of wall time: the soonest of SVID, SAT and accord. */
   readonly expiresAt: number;
   /** For the prologue of the next attestation. */

@@ -54,6 +54,7 @@ export class StreamsOnlyEnforcer implements Enforcer {
       governedBy: negotiated.governedBy,
       peerLevel: grant.postureLevel,
       peerEpoch: grant.postureEpoch,
+      toldEpoch: approached.postureEpoch,
       expiresAt: Math.min(approached.credentialsExpireAt, peer.expiresAt, clock.now() + grant.lifetimeMs),
       reattestSecret: reattest,
     };

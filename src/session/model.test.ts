@@ -73,6 +73,18 @@ describe('sessions under random events', () => {
       { numRuns: 25, interruptAfterTimeLimit: 25_000 },
     );
   }, 60_000);
+
+  it('attack: a level that changes while a session opens is told to the peer', async () => {
+    await using sites = await MemorySites.connected();
+    const model = new Model();
+    const levels: readonly PostureLevel[] = [1, 4, 5];
+    for (const level of levels) {
+      await happen(sites, model, { kind: 'posture', at: 'a', level });
+      if (level === 1) await sites.clock.advance(0);
+    }
+    await settle(sites, model);
+    await compare(sites, model);
+  });
 });
 
 async function happen(sites: MemorySites, model: Model, one: Event): Promise<void> {

@@ -109,9 +109,10 @@ export class Session {
     this.#wire.resume();
   }
 
-  /** Whether a level changed between the grant's decision and now. */
+  /** Whether a level changed since the grant's decision, or since the peer was told ours. */
   get #isOutdated(): boolean {
     const { posture } = this.#parts;
+    if (posture.epoch !== this.#admission.toldEpoch) return true;
     return negotiate({ initiator: posture.level, responder: this.#peerLevel }).effective !== this.#effective;
   }
 
