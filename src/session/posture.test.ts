@@ -105,6 +105,21 @@ describe('going to 2', () => {
   });
 });
 
+describe('a POSTURE', () => {
+  it('attack: with an epoch that is not higher is ignored: an old level is not played again', async () => {
+    const visitor = await sites.visitor('management', [target]);
+    const atB = sites.b.gateway.registry.get(visitor.session.id);
+    const tell = async (level: PostureLevel, epoch: bigint): Promise<unknown> => {
+      visitor.session.wire.send({ type: 'POSTURE', level, epoch });
+      await sites.clock.advance(1);
+      return atB?.peerLevel;
+    };
+    expect(await tell(4, 7n)).toBe(4);
+    expect([await tell(5, 7n), await tell(5, 6n)]).toEqual([4, 4]);
+    expect(await tell(5, 8n)).toBe(5);
+  });
+});
+
 describe('sources', () => {
   it('the map’s external slot and the console hold the level together; the stricter governs', async () => {
     sites.b.dataplane.flows.setExternalPosture(2);

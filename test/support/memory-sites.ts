@@ -220,6 +220,7 @@ export class MemorySites implements AsyncDisposable {
       attested,
       {
         drainReceived: (_, { reason, level }) => heard.push(`drain ${reason} ${level}`),
+        levelChanged: (changed) => heard.push(`level ${changed.effectiveLevel}`),
         attestedAgain: () => heard.push('attested again'),
         ended: (_, reason) => heard.push(`end ${reason}`),
       },
