@@ -29,10 +29,14 @@ async function main(): Promise<number> {
   );
   if (stands) {
     const stage = await opened.promise;
-    for (const step of STEPS) if (!interrupted.aborted) await narrator.step(step, stage);
+    const late = AbortSignal.timeout(PATIENCE_MS);
+    for (const step of STEPS) {
+      if (interrupted.aborted) return cutShort(narrator, 'interrupted');
+      if (late.aborted) return cutShort(narrator, `not over after ${PATIENCE_MS / 1000} s`);
+      await narrator.step(step, stage);
+    }
   }
-  const isOk = narrator.end() && !interrupted.aborted;
-  return isOk ? 0 : 1;
+  return narrator.end() ? 0 : 1;
 }
 
 async function open(owned: AsyncDisposableStack, use: (stage: Stage) => void): Promise<string> {
@@ -41,6 +45,15 @@ async function open(owned: AsyncDisposableStack, use: (stage: Stage) => void): P
   const { a, b, host } = stage.lab;
   return `${a.namespace.name}, ${b.namespace.name} and ${host.name}; all of it goes at the end`;
 }
+
+async function cutShort(narrator: Narrator, why: string): Promise<number> {
+  await narrator.step({ name: 'the rest', run: () => Promise.reject(new Error(why)) }, undefined);
+  narrator.end();
+  return 1;
+}
+
+/** On an idle machine it takes half a minute. */
+const PATIENCE_MS = 65_000;
 
 /** Ctrl-C ends the step at hand and takes everything down. */
 const interruption = new AbortController();

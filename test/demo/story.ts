@@ -39,7 +39,7 @@ export class Narrator {
 
   async step<World>({ name, run }: Step<World>, world: World): Promise<boolean> {
     const began = performance.now();
-    const outcome = await run(world).then(
+    const outcome = await Promise.race([run(world), tooLate()]).then(
       (detail) => ({ ok: true, detail }),
       (error: unknown) => ({ ok: false, detail: oneLine(error) }),
     );
@@ -57,6 +57,18 @@ export class Narrator {
     return isOk;
   }
 }
+
+/** What waits for something that never comes must not keep the story from its end. */
+function tooLate(): Promise<never> {
+  const limit = AbortSignal.timeout(STEP_LIMIT_MS);
+  return new Promise((_, reject) => {
+    limit.addEventListener('abort', () => reject(new Error(`not seen within ${STEP_LIMIT_MS / 1000} s`)), {
+      once: true,
+    });
+  });
+}
+
+const STEP_LIMIT_MS = 20_000;
 
 function oneLine(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);

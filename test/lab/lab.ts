@@ -14,7 +14,7 @@ import { federate, startTrustDomain, type TrustDomain } from '../../certs-dev/in
 import { systemClock } from '../../src/base/clock.ts';
 import { connect, createNamespace, type Namespace } from '../support/namespaces.ts';
 import { type Running, start } from '../support/processes.ts';
-import { instanceName, removeLeftovers, removePins } from './leftovers.ts';
+import { DIRECTORY, instanceName, removeLeftovers, removePins } from './leftovers.ts';
 import { Site, type SiteOptions } from './site.ts';
 
 export interface Lab extends AsyncDisposable {
@@ -42,7 +42,7 @@ export async function createLab(options: LabOptions = {}): Promise<Lab> {
   labs += 1;
   if (labs === 1) await removeLeftovers();
   await using parts = new AsyncDisposableStack();
-  const directory = await mkdtemp(join(tmpdir(), 'shs-lab-'));
+  const directory = await mkdtemp(join(tmpdir(), `${DIRECTORY}${process.pid}-`));
   parts.defer(() => rm(directory, { recursive: true, force: true }));
 
   const domains = {
@@ -67,7 +67,10 @@ export async function createLab(options: LabOptions = {}): Promise<Lab> {
   await host.run('ip', ['route', 'add', 'default', 'via', '10.2.0.1']);
   await namespaceB.run('sysctl', ['-qw', 'net.ipv4.ip_forward=1']);
   const program = fileURLToPath(new URL('children/services.ts', import.meta.url));
-  const services = start('nsenter', [
+  const services = start('setpriv', [
+    '--pdeathsig',
+    'KILL',
+    'nsenter',
     `--net=${host.path}`,
     process.execPath,
     program,

@@ -1,8 +1,11 @@
-/** What labs of killed processes left behind: BPF pins outlive everybody. */
+/** What labs of killed processes left behind: BPF pins and directories outlive everybody. */
 import { readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 const PINS = '/sys/fs/bpf/shellstream';
+/** How the name of a lab's directory begins; the process id follows. */
+export const DIRECTORY = 'shs-lab-';
 const PID_DIGITS = 5;
 
 /** An instance name that says whose it is: a letter for what it is, five digits of the process id in base 36, the lab's number. */
@@ -20,6 +23,10 @@ export async function removeLeftovers(): Promise<void> {
   for (const instance of instances) {
     const digits = /^[abch]([0-9a-z]{5})[0-9a-z]{1,2}$/.exec(instance)?.[1];
     if (digits !== undefined && !isProcess(Number.parseInt(digits, 36))) await removePins(instance);
+  }
+  for (const name of await readdir(tmpdir())) {
+    const pid = new RegExp(`^${DIRECTORY}(\\d+)-`).exec(name)?.[1];
+    if (pid !== undefined && !isProcess(Number(pid))) await rm(join(tmpdir(), name), { recursive: true, force: true });
   }
 }
 

@@ -16,7 +16,14 @@ export class Capture implements AsyncDisposable {
   /** Resolves when packets are being taken. `file` is written over. */
   static async start(namespace: Namespace, device: string, file: string): Promise<Capture> {
     const options = ['-i', device, '-w', file, '-U', '-n', '--immediate-mode', '-Z', 'root'];
-    const tcpdump = start('nsenter', [`--net=${namespace.path}`, 'tcpdump', ...options]);
+    const tcpdump = start('setpriv', [
+      '--pdeathsig',
+      'KILL',
+      'nsenter',
+      `--net=${namespace.path}`,
+      'tcpdump',
+      ...options,
+    ]);
     await tcpdump.line(/listening on/);
     return new Capture(tcpdump, file);
   }
