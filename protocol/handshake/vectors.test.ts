@@ -318,12 +318,11 @@ function leaves(value: unknown, path: Path = []): Path[] {
 /** A copy in which one digit in the middle of the value at `path` is another. */
 function changed<T>(whole: T, path: Path): T {
   const copy = structuredClone(whole);
-  // biome-ignore lint/suspicious/noExplicitAny: a walk along a path of the copy
-  let place: any = copy;
-  for (const key of path.slice(0, -1)) place = place[key];
-  const key = path[path.length - 1] ?? '';
-  const value: unknown = place[key];
-  place[key] = typeof value === 'number' ? value + 1 : flipped(String(value));
+  let place: unknown = copy;
+  for (const key of path.slice(0, -1)) place = Reflect.get(Object(place), key);
+  const key = path.at(-1) ?? '';
+  const value: unknown = Reflect.get(Object(place), key);
+  Reflect.set(Object(place), key, typeof value === 'number' ? value + 1 : flipped(String(value)));
   return copy;
 }
 
