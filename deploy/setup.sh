@@ -11,7 +11,7 @@ logs=.cache/setup
 mkdir -p "$logs"
 
 packages='clang-14 llvm-14 libbpf-dev linux-libc-dev bpftool wireguard-tools tcpdump iproute2 iputils-ping
-  netcat-openbsd build-essential pkg-config ca-certificates'
+  netcat-openbsd build-essential pkg-config ca-certificates systemd'
 
 main() {
   began=$(date +%s)

@@ -10,4 +10,4 @@ export function addGateway(program: Command, world: CliWorld): void {
     .action(({ config }: { readonly config: string }) => world.runGateway(config));
 }
 
-export const DEFAULT_CONFIG = '/etc/shellstream/shellstream.yaml';
+export const DEFAULT_CONFIG = '/etc/shellstream/main.yaml';

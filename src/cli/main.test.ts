@@ -75,7 +75,7 @@ describe('gateway', () => {
     const world = new FakeWorld();
     expect(await world.run('gateway', '--config', '/a.yaml')).toMatchObject({ code: 0 });
     expect(await world.run('gateway')).toMatchObject({ code: 0 });
-    expect(world.asked).toEqual(['/a.yaml', '/etc/shellstream/shellstream.yaml']);
+    expect(world.asked).toEqual(['/a.yaml', '/etc/shellstream/main.yaml']);
   });
 
   it('that cannot start is exit code 1, with why', async () => {

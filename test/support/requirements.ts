@@ -60,6 +60,7 @@ const PROBES = {
   tun: () => (existsSync('/dev/net/tun') ? undefined : 'there is no /dev/net/tun'),
   wg: () => fails('wg', ['--version']),
   tcpdump: () => fails('tcpdump', ['--version']),
+  systemd: () => fails('systemd-analyze', ['--version']),
   go: () => fails('go', ['version']),
   cargo: () => fails('cargo', ['--version']),
 } satisfies Record<string, () => string | undefined>;
