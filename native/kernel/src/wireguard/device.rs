@@ -20,13 +20,14 @@ use gotatun::x25519::{PublicKey, StaticSecret};
 use tokio::task::JoinHandle;
 
 use super::inner_packet::{InnerPacket, destination_of};
-use super::live_peer::{LivePeer, is_keepalive, opened_session};
+use super::live_peer::{LivePeer, State, opened_session, session_of};
+use super::offload::HEADER_BYTES;
 use super::offload::coalesce::Coalescer;
 use super::offload::split::split;
 use super::peers::{Peer, PeerState};
 use super::routing::Routes;
 use super::tun::{LONGEST_FRAME, Tun, Writer, is_removed};
-use super::udp::{Outgoing, Socket};
+use super::udp::{Outgoing, Received, Socket};
 use crate::errors::Result;
 
 /// As other implementations: beyond it initiators must answer a cookie first.
@@ -152,44 +153,77 @@ impl Shared {
         }
     }
 
-    fn encrypt(&self, peers: &Peers, packet: BytesMut, out: &mut Outgoing) {
-        let Some(peer) = destination_of(&packet).and_then(|address| peers.by_address.find(address)) else { return };
+    /// All packets of a frame have one destination. The peer is locked once for them: it is the same lock that the other
+    /// direction waits for, and handing it over costs more than a packet.
+    fn encrypt(&self, peers: &Peers, frame: &[u8], out: &mut Outgoing) {
+        let destination = frame.get(HEADER_BYTES..).and_then(destination_of);
+        let Some(peer) = destination.and_then(|address| peers.by_address.find(address)) else { return };
         let mut state = peer.lock();
         let Some(endpoint) = state.endpoint else { return };
         let mut mtu = self.mtu.clone();
-        if let Some(packet) = state.tunn.handle_outgoing_packet(Packet::from_bytes(packet), Some(&mut mtu)) {
-            self.remember_session(&packet, peer);
-            out.push((packet.into(), endpoint));
+        split(frame, &mut |packet| {
+            if let Some(packet) = state.tunn.handle_outgoing_packet(Packet::from_bytes(packet), Some(&mut mtu)) {
+                self.remember_session(&packet, peer);
+                out.push((packet.into(), endpoint));
+            }
+        });
+    }
+
+    fn decrypt(&self, peers: &Peers, received: Received, burst: &mut Burst<'_>) {
+        let from = received.from;
+        let mut datagrams = received.datagrams().peekable();
+        while let Some(first) = datagrams.next() {
+            let session = session_of(&first);
+            let Some(packet) = self.verified(first, from, burst) else { continue };
+            let Some(peer) = self.sender_of(peers, &packet) else { continue };
+            let mut state = peer.lock();
+            self.take(peers, &peer, &mut state, packet, from, burst);
+            let is_of_session = |datagram: &BytesMut| session.is_some() && session_of(datagram) == session;
+            while let Some(datagram) = datagrams.next_if(is_of_session) {
+                if let Some(packet) = self.verified(datagram, from, burst) {
+                    self.take(peers, &peer, &mut state, packet, from, burst);
+                }
+            }
         }
     }
 
-    fn decrypt(&self, peers: &Peers, datagram: BytesMut, from: SocketAddr, burst: &mut Burst<'_>) {
-        let packet = match self.limiter.verify_packet(from, Packet::from_bytes(datagram)) {
-            Ok(packet) => packet,
-            Err(TunnResult::WriteToNetwork(cookie)) => return burst.answers.push((cookie.into(), from)),
-            Err(_) => return,
-        };
-        let Some(peer) = self.sender_of(peers, &packet) else { return };
-        let mut state = peer.lock();
+    /// Answers with a cookie where there are too many handshakes.
+    fn verified(&self, datagram: BytesMut, from: SocketAddr, burst: &mut Burst<'_>) -> Option<WgKind> {
+        match self.limiter.verify_packet(from, Packet::from_bytes(datagram)) {
+            Ok(packet) => Some(packet),
+            Err(TunnResult::WriteToNetwork(cookie)) => {
+                burst.answers.push((cookie.into(), from));
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    fn take(
+        &self,
+        peers: &Peers,
+        peer: &Arc<LivePeer>,
+        state: &mut State,
+        packet: WgKind,
+        from: SocketAddr,
+        burst: &mut Burst<'_>,
+    ) {
         match state.receive(packet, from) {
             TunnResult::Done | TunnResult::Err(_) => {}
             TunnResult::WriteToNetwork(packet) => {
-                self.remember_session(&packet, &peer);
+                self.remember_session(&packet, peer);
                 burst.answers.push((packet.into(), from));
                 let mut mtu = self.mtu.clone();
                 for packet in state.tunn.get_queued_packets(&mut mtu) {
-                    self.remember_session(&packet, &peer);
+                    self.remember_session(&packet, peer);
                     burst.answers.push((packet.into(), from));
                 }
             }
             TunnResult::WriteToTunnel(packet) => {
-                drop(state);
-                if is_keepalive(&packet) {
-                    return;
-                }
+                // An empty one is a keepalive.
                 let Some(inner) = InnerPacket::parse(&packet) else { return };
                 // A peer may only speak as those whom we would reach through it.
-                if peers.by_address.find(inner.source).is_some_and(|owner| Arc::ptr_eq(owner, &peer)) {
+                if peers.by_address.find(inner.source).is_some_and(|owner| Arc::ptr_eq(owner, peer)) {
                     burst.coalescer.push(inner.bytes, &mut burst.writer);
                 }
             }
@@ -255,7 +289,7 @@ fn read_burst(shared: &Shared, frame: &mut [u8], out: &mut Outgoing) -> std::io:
     let peers = shared.peers();
     for _ in 0..MOST_READS {
         let length = shared.tun.try_read(frame)?;
-        split(&frame[..length], &mut |packet| shared.encrypt(&peers, packet, out));
+        shared.encrypt(&peers, &frame[..length], out);
         if out.len() >= MOST_PACKETS {
             break;
         }
@@ -293,12 +327,7 @@ fn receive_burst(
     let mut outcome = Ok(());
     for _ in 0..MOST_READS {
         match shared.socket.try_receive(buffer) {
-            Ok(mut received) => {
-                while !received.bytes.is_empty() {
-                    let datagram = received.bytes.split_to(received.size.min(received.bytes.len()));
-                    shared.decrypt(&peers, datagram, received.from, &mut burst);
-                }
-            }
+            Ok(received) => shared.decrypt(&peers, received, &mut burst),
             Err(error) => {
                 outcome = Err(error);
                 break;

@@ -6,13 +6,15 @@ use gotatun::x25519::StaticSecret;
 use napi::Env;
 use napi::bindgen_prelude::Object;
 use napi_derive::napi;
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use tokio::sync::RwLock;
 
 use super::device::Device;
 use super::peers::{Peer, PeerRow, PeerStateRow, key};
 use super::tun;
 use super::uapi::{self, ControlSocket, Status};
-use super::udp::Socket;
+use super::udp::{self, Socket};
 use crate::background::{promise, promise_blocking, runtime};
 use crate::ebpf::inside::Inside;
 use crate::errors::{KernelError, Result};
@@ -55,6 +57,7 @@ impl EmbeddedTunnel {
             Ok((netlink, fd, ifindex, Socket::bind(listen_port)?))
         })?;
         links::prepare_tunnel(&mut netlink, ifindex, mtu)?;
+        limit_segments(&mut netlink, ifindex, udp::most_segments(device_mtu));
 
         let _entered = runtime.enter();
         let listen_port = socket.port()?;
@@ -163,6 +166,15 @@ impl EmbeddedTunnel {
 #[napi(catch_unwind, ts_return_type = "Promise<Array<string>>")]
 pub fn remove_dead_control_sockets<'env>(env: &'env Env, prefix: String) -> napi::Result<Object<'env>> {
     promise_blocking(env, move || uapi::remove_dead(&prefix))
+}
+
+/// The kernel makes no super-packet that would have to leave in two pieces, the second of them small. Where it refuses,
+/// only throughput is lost.
+fn limit_segments(netlink: &mut Netlink, ifindex: u32, segments: u32) {
+    let mut message = LinkMessage::default();
+    message.header.index = ifindex;
+    message.attributes.push(LinkAttribute::GsoMaxSegs(segments));
+    let _ = netlink.request(RouteNetlinkMessage::SetLink(message), 0);
 }
 
 fn open_device(device: &Option<Device>) -> Result<&Device> {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use gotatun::noise::index_table::IndexTable;
 use gotatun::noise::rate_limiter::RateLimiter;
 use gotatun::noise::{Tunn, TunnResult};
-use gotatun::packet::{Packet, WgKind};
+use gotatun::packet::WgKind;
 use gotatun::x25519::{PublicKey, StaticSecret};
 use ipnetwork::IpNetwork;
 
@@ -120,6 +120,10 @@ pub fn opened_session(packet: &WgKind) -> Option<u32> {
     }
 }
 
-pub fn is_keepalive(packet: &Packet) -> bool {
-    packet.is_empty()
+/// The session of ours that data is addressed to.
+pub fn session_of(datagram: &[u8]) -> Option<u32> {
+    match datagram.first_chunk::<8>()? {
+        [4, 0, 0, 0, index @ ..] => Some(u32::from_le_bytes(*index)),
+        _ => None,
+    }
 }

@@ -2,6 +2,7 @@
 //! arrive as one (`UDP_GRO`) where the kernel can.
 
 use std::io;
+use std::iter;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::AsRawFd;
@@ -22,6 +23,13 @@ const MOST_SEGMENTS: usize = 64;
 const LONGEST_RUN: usize = 65_487;
 const LONGEST_DATAGRAMS: usize = 65_535;
 
+/// How many packets of a link with this MTU leave as one.
+pub fn most_segments(mtu: u16) -> u32 {
+    const DATA_HEADER_AND_TAG: usize = 32;
+    let fitting = LONGEST_RUN / (usize::from(mtu) + DATA_HEADER_AND_TAG);
+    fitting.min(MOST_SEGMENTS) as u32
+}
+
 pub struct Socket {
     socket: UdpSocket,
     can_segment: AtomicBool,
@@ -32,6 +40,16 @@ pub struct Received {
     pub bytes: BytesMut,
     pub from: SocketAddr,
     pub size: usize,
+}
+
+impl Received {
+    /// Cut out of one allocation, which is used again when all of them are dropped.
+    pub fn datagrams(mut self) -> impl Iterator<Item = BytesMut> {
+        iter::from_fn(move || {
+            let length = self.size.min(self.bytes.len());
+            (length > 0).then(|| self.bytes.split_to(length))
+        })
+    }
 }
 
 pub type Outgoing = Vec<(Packet, SocketAddr)>;
