@@ -1,9 +1,12 @@
 import type { Namespace } from '../../test/support/namespaces.ts';
 
-/** A WireGuard of some make, as the benchmarks use it. */
-export interface Device extends AsyncDisposable {
+/** One end of a tunnel, of some make of WireGuard. */
+export interface End extends AsyncDisposable {
   readonly name: string;
   addPeers(peers: readonly Peer[]): Promise<void>;
+}
+
+export interface Device extends End {
   removeAllPeers(): Promise<void>;
   peerCount(): Promise<number>;
 }
@@ -25,10 +28,10 @@ export interface DeviceSpec {
   readonly listenPort: number;
 }
 
-export interface Make {
+export interface Make<D extends End = Device> {
   readonly name: string;
   /** Creates the device and brings it up; it goes when it is disposed. */
-  open(spec: DeviceSpec): Promise<Device>;
+  open(spec: DeviceSpec): Promise<D>;
 }
 
 export const MTU = 1420;

@@ -1,33 +1,50 @@
-/** One TCP stream: `sink HOST PORT` takes and confirms, `source HOST PORT BYTES` sends and says how long it took. */
+/**
+ * One TCP stream that costs its ends as little as Node can, so that what is between them is measured: `source HOST PORT
+ * BYTES` sends that much to each caller; `sink HOST PORT BYTES` calls, takes it and says how long it took.
+ */
 import { connect, createServer } from 'node:net';
 
 const [role, host = '', port = '', bytes = ''] = process.argv.slice(2);
-if (role === 'sink') sink();
-else await source(Number(bytes));
+const total = Number(bytes);
+if (role === 'source') source();
+else sink();
 
-function sink(): void {
-  const server = createServer({ allowHalfOpen: true }, (socket) => {
-    let received = 0;
-    socket.on('data', (chunk) => {
-      received += chunk.length;
-    });
-    socket.on('end', () => socket.end(String(received)));
+function source(): void {
+  const chunk = Buffer.alloc(1024 * 1024);
+  const server = createServer((socket) => {
+    let left = total;
+    const fill = (): void => {
+      while (left > 0) {
+        const part = chunk.subarray(0, Math.min(left, chunk.length));
+        left -= part.length;
+        if (!socket.write(part)) return;
+      }
+      socket.end();
+    };
+    socket.on('drain', fill);
     socket.on('error', () => socket.destroy());
+    fill();
   });
   server.listen(Number(port), host, () => process.stdout.write('listening\n'));
 }
 
-async function source(total: number): Promise<void> {
-  const chunk = Buffer.alloc(256 * 1024);
-  const socket = connect({ host, port: Number(port), allowHalfOpen: true });
-  await new Promise((resolve, reject) => socket.once('connect', resolve).once('error', reject));
-  const begun = performance.now();
-  for (let sent = 0; sent < total; sent += chunk.length) {
-    if (!socket.write(chunk)) await new Promise((resolve) => socket.once('drain', resolve));
-  }
-  socket.end();
-  let confirmed = '';
-  for await (const part of socket) confirmed += String(part);
-  if (Number(confirmed) !== total) throw new Error(`the sink got ${confirmed} bytes of ${total}`);
-  process.stdout.write(`took ${performance.now() - begun}\n`);
+function sink(): void {
+  let received = 0;
+  let begun = 0;
+  const onread = {
+    // One buffer for all reads, and no events.
+    buffer: Buffer.alloc(1024 * 1024),
+    callback: (read: number): boolean => {
+      received += read;
+      return true;
+    },
+  };
+  const socket = connect({ host, port: Number(port), onread });
+  socket.once('connect', () => {
+    begun = performance.now();
+  });
+  socket.once('end', () => {
+    if (received !== total) throw new Error(`${received} bytes came of ${total}`);
+    process.stdout.write(`took ${performance.now() - begun}\n`);
+  });
 }
