@@ -137,7 +137,6 @@ export class Reattestation {
 class InnerExchange implements RecordExchange {
   readonly #parts: ReattestationParts;
   readonly #holds: boolean;
-  readonly #records: Uint8Array[] = [];
   readonly #timer: Timer;
   #waiting: { resolve(record: Uint8Array): void; reject(error: Error): void } | undefined;
 
@@ -152,20 +151,21 @@ class InnerExchange implements RecordExchange {
   }
 
   next(): Promise<Uint8Array> {
-    const record = this.#records.shift();
-    if (record !== undefined) return Promise.resolve(record);
     return new Promise((resolve, reject) => {
       this.#waiting = { resolve, reject };
     });
   }
 
+  /** The peer answers each of our records once, so one that nobody waits for is one too many. */
   push(record: Uint8Array): void {
-    if (this.#holds && record[0] === RECORD.CONFIRM) this.#parts.wire.hold();
     const waiting = this.#waiting;
     this.#waiting = undefined;
-    if (waiting !== undefined) waiting.resolve(record);
-    else if (this.#records.length === 0) this.#records.push(record);
-    else this.#parts.fail('UNEXPECTED_RECORD', 'records of a re-attestation before their turn');
+    if (waiting === undefined) {
+      this.#parts.fail('UNEXPECTED_RECORD', 'a record of a re-attestation before its turn');
+      return;
+    }
+    if (this.#holds && record[0] === RECORD.CONFIRM) this.#parts.wire.hold();
+    waiting.resolve(record);
   }
 
   finish(): void {

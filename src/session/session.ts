@@ -20,7 +20,7 @@ import type { Admission, Connection, Enforcer, PostureReader } from '../enforcer
 import type { Link } from '../link/index.ts';
 import type { Approach, Attested } from './attest.ts';
 import { Reattestation } from './reattest.ts';
-import { SessionStreams } from './streams.ts';
+import { SessionStreams, type StreamJudgement } from './streams.ts';
 import { SessionWire } from './wire.ts';
 
 export interface SessionParts {
@@ -158,6 +158,7 @@ export class Session {
     const { level, epoch } = this.#parts.posture;
     if (verdict?.kind !== 'end') this.#wire.send({ type: 'POSTURE', level, epoch });
     if (verdict !== undefined) this.#obey(verdict);
+    this.streams.judge(this.#streamJudgement);
   }
 
   /** The peer's level changed: it tells with DRAIN what ends by it, and has that long before we end it ourselves. */
@@ -165,6 +166,7 @@ export class Session {
     const verdict = this.#judge();
     if (verdict?.kind === 'end') this.#lastWord ??= this.#parts.clock.after(LAST_WORD_MS, () => this.#obey(verdict));
     else if (verdict !== undefined) this.#obey(verdict);
+    this.streams.judge(this.#streamJudgement);
   }
 
   /** What the level that governs now does to the session. Flows need none of this: their floors act in the kernel. */
@@ -230,14 +232,16 @@ export class Session {
     await this.#end?.released;
   }
 
+  get #streamJudgement(): StreamJudgement {
+    const { grant } = this.#admission;
+    // Only the responder hosts targets.
+    return { grant: this.role === 'responder' ? grant : { ...grant, capabilities: [] }, level: this.#effective };
+  }
+
   #handle(event: ChannelEvent): void {
     switch (event.type) {
       case 'stream-opened':
-        return this.streams.accept(event.stream, event.target, {
-          // Only the responder hosts targets.
-          grant: this.role === 'responder' ? this.#admission.grant : { ...this.#admission.grant, capabilities: [] },
-          level: this.#effective,
-        });
+        return this.streams.accept(event.stream, event.target, this.#streamJudgement);
       case 'stream-accepted':
       case 'stream-readable':
       case 'stream-writable':

@@ -46,6 +46,15 @@ export class SessionStreams {
     else this.#wire.act((channel) => channel.reset(id, refusal));
   }
 
+  /** What would be refused now ends: a stream does not outlive the grant or the level that let it in. */
+  judge(judgement: StreamJudgement): void {
+    for (const stream of this.all) {
+      if (stream.openedBy !== 'peer') continue;
+      const refusal = refuse(stream.target, judgement);
+      if (refusal !== undefined) stream.destroy(new ShellstreamError(refusal));
+    }
+  }
+
   handle(event: Exclude<StreamEvent, { type: 'stream-opened' }>): void {
     const stream = this.#streams.get(event.stream);
     if (stream === undefined) return;

@@ -127,6 +127,15 @@ describeWith(['go'], 'a second implementation, from the specification alone', ()
       expect(now.presharedKeyHash).not.toBe(presharedKeyHash);
     });
 
+    test('attesting again for less ends the streams that are no longer granted', async () => {
+      await open({ targets: [WEB, CONSOLE] });
+      await stream();
+      await greeted();
+      await go.ask('reattest', { targets: [CONSOLE] });
+      expect(await wait('reset')).toMatchObject({ reason: 314 });
+      await stream(CONSOLE);
+    });
+
     describe('when the gateway tightens', () => {
       afterEach(async () => {
         await lab().b.setPosture(5);
@@ -151,6 +160,16 @@ describeWith(['go'], 'a second implementation, from the specification alone', ()
         expect(await refusal(open({ wrong: 'the plain audience' }))).toEqual(['DENY', 215]);
         expect(await open()).toMatchObject({ effectiveLevel: 3, governedBy: 'GOVERNOR_RESPONDER' });
       });
+    });
+
+    test('a stream ends when the level falls below the floor of its target; the session and others stay', async () => {
+      await open({ socket: lab().a.options.gateway.socketPath, type: 'MANAGEMENT', targets: [WEB, CONSOLE] });
+      await stream();
+      await greeted();
+      await go.ask('posture', { level: 2 });
+      expect(await wait('reset')).toMatchObject({ reason: 303 });
+      expect(await refusal(stream())).toEqual(['STREAM_CLOSE', 303]);
+      await stream(CONSOLE);
     });
 
     test('POSTURE of the initiator governs the session at the gateway, after a new attestation too', async () => {
@@ -252,6 +271,19 @@ describeWith(['go'], 'a second implementation, from the specification alone', ()
         await open();
         await go.ask('repeatConfirm');
         expect(await wait('CLOSE')).toMatchObject({ reason: 101 });
+      });
+
+      test('a second ATTEST-CONFIRM of a re-attestation, under the new key', async () => {
+        await open();
+        await go.ask('repeatInner');
+        await refusal(go.ask('reattest'));
+        expect(await wait('CLOSE')).toMatchObject({ reason: 101 });
+      });
+
+      test('a record that does not open', async () => {
+        await open();
+        await go.ask('sendRecord', { record: Buffer.alloc(40, 16).toString('base64') });
+        expect(await wait('CLOSE')).toMatchObject({ reason: 200 });
       });
 
       test.each([

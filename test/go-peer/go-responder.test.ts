@@ -64,6 +64,15 @@ describeWith(['go'], 'a responder in Go', () => {
       expect((await session.finished).code).toBe(1);
     });
 
+    test('is left when it answers one record of a re-attestation twice', async () => {
+      await serve({ lifetimeMs: 2_000 });
+      await using session = connect();
+      await go.ask('accepted');
+      await go.ask('repeatInner');
+      expect(await wait('CLOSE')).toMatchObject({ reason: 101 });
+      expect((await session.finished).stderr).toContain('"error":"UNEXPECTED_RECORD"');
+    });
+
     test.each([
       ['a signature over another hash', 'SVID_SIGNATURE'],
       ['a grant wider than the request', 'UNEXPECTED_RECORD'],

@@ -144,7 +144,7 @@ func (s *Session) takeDrain(drain *wire.Drain) error {
 // drains keeps the one that ends soonest.
 func (s *Session) drains(reason, deadlineMs uint32) {
 	deadline := time.Now().Add(time.Duration(deadlineMs) * time.Millisecond)
-	if s.drain.reason != 0 && s.drain.deadline.Before(deadline) {
+	if s.drain.reason != 0 && !deadline.Before(s.drain.deadline) {
 		return
 	}
 	if s.drain.timer != nil {

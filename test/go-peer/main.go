@@ -31,6 +31,7 @@ type Request struct {
 	DeadlineMs uint32   `json:"deadlineMs"`
 	LifetimeMs uint64   `json:"lifetimeMs"`
 	Frame      []byte   `json:"frame"`
+	Record     []byte   `json:"record"`
 	Device     string   `json:"device"`
 	Inside     string   `json:"inside"`
 	FlippedKey bool     `json:"flippedKey"`
@@ -102,7 +103,7 @@ func (p *Program) onSession(request Request) (any, error) {
 	case "describe":
 		return p.describe(), nil
 	case "reattest":
-		return p.reattest()
+		return p.reattest(request)
 	case "posture":
 		p.session.setPosture(request.Level)
 	case "ping":
@@ -113,6 +114,10 @@ func (p *Program) onSession(request Request) (any, error) {
 		p.session.fail(refuse(Closed, "asked to"))
 	case "sendFrame":
 		p.locked(func() { p.session.say(request.Frame) })
+	case "sendRecord":
+		return struct{}{}, p.session.carrier.Write(request.Record)
+	case "repeatInner":
+		p.locked(func() { p.session.inner.repeats = true })
 	case "repeatConfirm":
 		return struct{}{}, p.session.carrier.Write(p.session.confirm)
 	default:

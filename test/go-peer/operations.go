@@ -27,12 +27,8 @@ func (p *Program) open(ctx context.Context, request Request) (any, error) {
 		Mode: wire.Mode_MODE_OVERLAY, Level: request.Level, Epoch: uint64(time.Now().UnixMilli()), Wrong: request.Wrong,
 		Request: &wire.Request{Capabilities: []wire.Capability{wire.Capability_CAPABILITY_OBSERVE, wire.Capability_CAPABILITY_CONNECT}},
 	}
-	for _, text := range request.Targets {
-		target, err := parseTarget(text)
-		if err != nil {
-			return nil, err
-		}
-		wish.Request.Targets = append(wish.Request.Targets, target)
+	if wish.Request.Targets, err = parseTargets(request.Targets); err != nil {
+		return nil, err
 	}
 	if request.Inside != "" {
 		p.tunnel, err = newTunnel(request.Device, netip.MustParseAddr(request.Inside), request.Address, request.FlippedKey)
@@ -103,9 +99,18 @@ func (p *Program) describe() Description {
 	return described
 }
 
-// reattest asks for it and waits for the new grant.
-func (p *Program) reattest() (any, error) {
-	p.locked(p.session.beginReattest)
+// reattest asks for it, for other targets if they are named, and waits for the new grant.
+func (p *Program) reattest(request Request) (any, error) {
+	targets, err := parseTargets(request.Targets)
+	if err != nil {
+		return nil, err
+	}
+	p.locked(func() {
+		if len(targets) > 0 {
+			p.session.wish.Request = &wire.Request{Capabilities: p.session.wish.Request.Capabilities, Targets: targets}
+		}
+		p.session.beginReattest()
+	})
 	return p.session.await("GRANT", patience)
 }
 
@@ -141,6 +146,18 @@ func (p *Program) echo(request Request) (any, error) {
 func (t *Stream) readToEnd() (any, error) {
 	rest, err := io.ReadAll(onlyReader{t})
 	return map[string]any{"rest": string(rest)}, err
+}
+
+func parseTargets(texts []string) ([]*wire.Target, error) {
+	var targets []*wire.Target
+	for _, text := range texts {
+		target, err := parseTarget(text)
+		if err != nil {
+			return nil, err
+		}
+		targets = append(targets, target)
+	}
+	return targets, nil
 }
 
 // parseTarget reads PROTOCOL:PREFIX:PORT, the protocol as a number, as Description writes it.
