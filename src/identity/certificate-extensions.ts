@@ -87,6 +87,11 @@ const MAX_NAMES = 64;
 const NO_NAMES: SubjectNames = { uris: [], dns: [], others: [] };
 const DNS_FORM = contextTag(2, 'primitive');
 const URI_FORM = contextTag(6, 'primitive');
+/** GeneralName (RFC 5280 §4.2.1.6): strings and bytes are primitive, structures constructed. */
+const NAME_TAGS: ReadonlySet<number> = new Set([
+  ...[1, 2, 6, 7, 8].map((form) => contextTag(form, 'primitive')),
+  ...[0, 3, 4, 5].map((form) => contextTag(form, 'constructed')),
+]);
 const KEY_USAGE_BITS: ReadonlyMap<number, KeyUsage> = new Map([
   [0, 'digitalSignature'],
   [5, 'keyCertSign'],
@@ -133,12 +138,14 @@ function parseNames(list: DerReader): SubjectNames {
   return sortNames(names);
 }
 
-/** Names whose form we judge are read as ASCII: RFC 5280 says IA5String, and anything else is a disguise. */
+/**
+ * Names whose form we judge are read as ASCII: RFC 5280 says IA5String, and anything else is a disguise. One tag that no
+ * name has makes others read no name at all, where we would see the rest.
+ */
 function sortNames(names: readonly DerElement[]): SubjectNames {
   if (names.length > MAX_NAMES) throw refused('names-count', `more than ${MAX_NAMES} names`);
+  if (!names.every((name) => NAME_TAGS.has(name.tag))) throw refused('strict-der', 'a name of no form that there is');
   const forms = names.map((name) => name.tag & 0x1f);
-  const disguised = names.some((name, at) => (forms[at] === 2 || forms[at] === 6) && (name.tag & 0x20) !== 0);
-  if (disguised) throw refused('strict-der', 'a string in constructed form');
   return {
     uris: names.filter((name) => name.tag === URI_FORM).map((name) => name.ascii()),
     dns: names.filter((name) => name.tag === DNS_FORM).map((name) => name.ascii()),

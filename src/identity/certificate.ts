@@ -49,12 +49,12 @@ export function parseCertificate(der: Uint8Array): Certificate {
   // The algorithm inside the signed part must be the one outside it, else an attacker chooses how we verify.
   if (!sameBytes(fields.expect(TAG.sequence).encoded, algorithm.encoded))
     throw refused('one-signature-algorithm', 'the algorithms inside and outside differ');
-  const issuer = fields.expect(TAG.sequence).encoded;
+  const issuer = parseName(fields.expect(TAG.sequence));
   const validity = fields.expect(TAG.sequence).children();
   const notBefore = parseTime(validity.next());
   const notAfter = parseTime(validity.next());
   validity.end();
-  const subject = fields.expect(TAG.sequence).encoded;
+  const subject = parseName(fields.expect(TAG.sequence));
   const publicKey = parsePublicKey(fields.expect(TAG.sequence).encoded);
   fields.optional(contextTag(1, 'primitive'));
   fields.optional(contextTag(2, 'primitive'));
@@ -149,6 +149,21 @@ function signatureScheme(algorithm: DerElement): SignatureScheme {
     throw refused('signature-algorithm', 'parameters that do not belong there');
   reader.end();
   return scheme;
+}
+
+/** The encoding of a Name (RFC 5280 §4.1.2.4) that is built like one: others refuse what is not, so a name must not hide it. */
+function parseName(element: DerElement): Uint8Array {
+  const list = element.children();
+  while (!list.atEnd) {
+    const set = list.expect(TAG.set).children();
+    do {
+      const attribute = set.expect(TAG.sequence).children();
+      attribute.expect(TAG.oid).oid();
+      attribute.next();
+      attribute.end();
+    } while (!set.atEnd);
+  }
+  return element.encoded;
 }
 
 /** RFC 5280 §4.1.2.5: seconds are given, the zone is Z, years up to 2049 are UTCTime. */
