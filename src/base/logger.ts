@@ -76,8 +76,8 @@ function wrap(pinoLogger: PinoLogger, flush: () => void): Logger {
 /** A token's id is the hash by which revocations name it: no secret, and wanted in the log. */
 const SECRET_NAME =
   /secret|token(?!_?id$)|password|passphrase|authorization|cookie|private|preshared|psk|^sat$|^jwt$|^key$/i;
-/** A compact JWS or JWE anywhere in a text: whoever reads the log could present it. */
-const TOKEN = /\beyJ[\w-]{8,}\.[\w-]+\.[\w.-]*/g;
+/** A compact JWS or JWE anywhere in a text, a word run up against it included: whoever reads the log could present it. */
+const TOKEN = /eyJ[\w-]{8,}\.[\w-]+\.[\w.-]*/g;
 /** A peer that puts a megabyte into a field must not put it into every log line. */
 const MAX_TEXT = 2_048;
 const MAX_ITEMS = 64;
@@ -101,7 +101,8 @@ const RESERVED = ['severity', 'time', 'msg'];
 function redactRecord(fields: LogFields, depth: number): Record<string, unknown> {
   const entries = Object.entries(fields).slice(0, MAX_ITEMS);
   return Object.fromEntries(
-    entries.map(([name, value]) => [name, isSecret(name, value) ? '[redacted]' : redactValue(value, depth)]),
+    // Names too: those of maps and of claims come from a peer.
+    entries.map(([name, value]) => [clean(name), isSecret(name, value) ? '[redacted]' : redactValue(value, depth)]),
   );
 }
 
