@@ -5,6 +5,7 @@
 import { parseArgs } from 'node:util';
 import { cargoTests } from './runner/cargo.ts';
 import { staticChecks } from './runner/checks.ts';
+import { fuzzReplay } from './runner/fuzz.ts';
 import { judge, lastLine, type Outcome, type Suite, sum, type Tally } from './runner/tally.ts';
 import { vitestProject } from './runner/vitest.ts';
 import { isCi } from './support/ci.ts';
@@ -13,6 +14,7 @@ const SUITES: readonly Suite[] = [
   staticChecks,
   vitestProject('unit', 'unit and property tests beside the code'),
   cargoTests,
+  fuzzReplay,
   vitestProject('system', 'system tests: architecture, namespaces, real packets, other implementations'),
 ];
 

@@ -67,7 +67,7 @@ const HEADER_BYTES = 4;
 /** For what is buffered when a link closes. */
 const LINGER_MS = 2_000;
 
-class FramedLink extends BaseLink {
+export class FramedLink extends BaseLink {
   readonly #socket: Socket;
   readonly #clock: Clock;
   readonly #parts: Uint8Array[] = [];
