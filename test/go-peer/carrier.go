@@ -78,7 +78,7 @@ func (c *Carrier) End() {
 	c.ending.Do(func() { c.socket.Close(websocket.StatusNormalClosure, "") })
 }
 
-// open speaks the handshake as the initiator. The records of ATTEST-CONFIRM and of the sealed GRANT stay for tests.
+// open connects and speaks the handshake as the initiator.
 func open(ctx context.Context, address string, wish Wish, identity *Identity) (*Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeEnd)
 	defer cancel()

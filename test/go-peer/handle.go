@@ -100,7 +100,7 @@ func (s *Session) takeTunnel(tunnel *wire.Tunnel) error {
 	}
 	s.note(Event{Event: "TUNNEL", State: tunnel.State.String(), Generation: tunnel.Generation})
 	if tunnel.State == wire.Tunnel_STATE_FAILED {
-		return refuse(502, "the peer's tunnel failed")
+		return refuse(TunnelFailed, "the peer's tunnel failed")
 	}
 	return nil
 }

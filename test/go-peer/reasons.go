@@ -14,12 +14,13 @@ const (
 	NotAuthenticated = 200
 	SatNotFresh      = 215
 	IdentityChanged  = 221
-	PostureChanged   = 303
+	TypeNotAllowed   = 311
 	NothingLeft      = 313
 	TargetNotAllowed = 314
 	NotGranted       = 318
 	StreamLimit      = 403
 	WindowExceeded   = 404
+	TunnelFailed     = 502
 	Unreachable      = 505
 	Closed           = 600
 	Expired          = 601

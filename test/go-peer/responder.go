@@ -130,7 +130,7 @@ func (a *Admission) checkBody(body *wire.ConfirmBody) error {
 	case body.PostureLevel < 1 || body.PostureLevel > 5:
 		return malformed(fmt.Errorf("level %d", body.PostureLevel))
 	case body.Wireguard != nil || body.SessionType == wire.SessionType_SESSION_TYPE_MESH:
-		return refuse(311, "no mesh sessions here")
+		return refuse(TypeNotAllowed, "no mesh sessions here")
 	case !slices.Equal(body.Versions, a.init.Versions) || body.SessionType != a.init.SessionType || body.Mode != a.init.Mode:
 		return refuse(NotAuthenticated, "not what ATTEST-INIT said")
 	case subtle.ConstantTimeCompare(body.Nonce, a.nonce) != 1:

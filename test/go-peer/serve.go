@@ -64,15 +64,13 @@ func (a *Admission) welcome(carrier *Carrier) (*Session, error) {
 		carrier.End()
 		return nil, err
 	}
-	answer, decided := encodeFrame(frameDeny, &wire.Deny{Reason: NotAuthenticated}), error(nil)
-	grant, decided := a.Decide(ctx, evidence, h2)
-	if decided == nil {
-		answer = encodeFrame(frameGrant, grant)
-	} else {
-		answer = encodeFrame(frameDeny, &wire.Deny{Reason: reasonOf(decided)})
+	grant, refusal := a.Decide(ctx, evidence, h2)
+	answer := encodeFrame(frameGrant, grant)
+	if refusal != nil {
+		answer = encodeFrame(frameDeny, &wire.Deny{Reason: reasonOf(refusal)})
 	}
-	err = errors.Join(decided, carrier.Write(must(a.send.Encrypt([]byte{recordTransport}, nil, answer))))
-	if err != nil {
+	sent := carrier.Write(must(a.send.Encrypt([]byte{recordTransport}, nil, answer)))
+	if err := errors.Join(refusal, sent); err != nil {
 		carrier.End()
 		return nil, err
 	}
