@@ -12,6 +12,7 @@ export default defineConfig({
           name: 'unit',
           include: ['{protocol,src,certs-dev,bench,fuzz}/**/*.test.ts'],
           maxWorkers: 2,
+          testTimeout: 60_000,
           sequence: { groupOrder: 0 },
         },
       },
