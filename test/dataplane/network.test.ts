@@ -4,6 +4,7 @@ import { formatPrefix, parsePrefix } from '../../protocol/net/prefix.ts';
 import { createLinuxNetwork } from '../../src/dataplane/linux/network.ts';
 import { type NetworkWorld, networkContract } from '../../src/dataplane/network.contract.ts';
 import type { Route } from '../../src/dataplane/ports.ts';
+import { eventually } from '../support/eventually.ts';
 import { createNamespace, type Namespace } from '../support/namespaces.ts';
 import { describeWith } from '../support/requirements.ts';
 
@@ -20,13 +21,20 @@ describeWith(['root', 'namespaces', 'addon kernel'], 'links and routes over netl
     expect(await world.network.routes()).toEqual([]);
   });
 
-  test('an address is usable at once, IPv6 too', async () => {
+  test('an address is usable without duplicate detection, IPv6 too', async () => {
     await using world = await makeWorld();
     await world.network.setUp(world.ifindex);
     for (const text of ['10.9.0.1/24', 'fd09::1/64']) {
       const [address = '', length] = text.split('/');
       await world.network.addAddress(world.ifindex, { ...parsePrefix(address), length: Number(length) });
-      await world.namespace.run('ping', ['-c1', '-W5', address]);
+      const { stdout } = await world.namespace.run('ip', ['-o', 'address', 'show', 'to', text]);
+      expect(stdout).toContain(address);
+      expect(stdout).not.toContain('tentative');
+      // The kernel makes a link ready in its own time.
+      await eventually(
+        `${address} answers`,
+        async () => (await world.namespace.attempt('ping', ['-c1', '-W1', address])).code === 0,
+      );
     }
   });
 
