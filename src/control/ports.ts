@@ -273,15 +273,3 @@ export type PeerState = (typeof PEER_STATES)[number];
 
 export const FINDING_STATES = ['ok', 'warning', 'missing'] as const;
 export type FindingState = (typeof FINDING_STATES)[number];
-
-export const DENIAL_CAUSES = [
-  'NO_FLOW',
-  'SOURCE_NOT_PINNED',
-  'POSTURE',
-  'SESSION_INACTIVE',
-  'SESSION_EXPIRED',
-  'LEASE_EXPIRED',
-  'STATE_FULL',
-  'MALFORMED',
-  'ISOLATED',
-] as const satisfies readonly FlowDenial['cause'][];

@@ -119,16 +119,19 @@ export interface ControlFlow {
   readonly remotePort: number;
 }
 
-export type DenialCause =
-  | 'NO_FLOW'
-  | 'SOURCE_NOT_PINNED'
-  | 'POSTURE'
-  | 'SESSION_INACTIVE'
-  | 'SESSION_EXPIRED'
-  | 'LEASE_EXPIRED'
-  | 'STATE_FULL'
-  | 'MALFORMED'
-  | 'ISOLATED';
+/** In the order of `enum cause` in native/bpf/layout.h, from 1. */
+export const DENIAL_CAUSES = [
+  'NO_FLOW',
+  'SOURCE_NOT_PINNED',
+  'POSTURE',
+  'SESSION_INACTIVE',
+  'SESSION_EXPIRED',
+  'LEASE_EXPIRED',
+  'STATE_FULL',
+  'MALFORMED',
+  'ISOLATED',
+] as const;
+export type DenialCause = (typeof DENIAL_CAUSES)[number];
 
 export interface FlowDenial {
   readonly cause: DenialCause;

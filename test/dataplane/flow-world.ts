@@ -4,7 +4,7 @@ import type { FlowPacket, Verdict } from '../../src/dataplane/flow-packet.ts';
 import { CONTRACT_SIZES, denialTo, type FlowHarness } from '../../src/dataplane/flows.contract.ts';
 import { createLinuxFlows, type LinuxFlows, type LinuxFlowsOptions } from '../../src/dataplane/linux/flows.ts';
 import { kernelAddon } from '../../src/dataplane/linux/native.ts';
-import type { DenialCause } from '../../src/dataplane/ports.ts';
+import { DENIAL_CAUSES } from '../../src/dataplane/ports.ts';
 import { createNamespace, type Namespace } from '../support/namespaces.ts';
 import { run } from '../support/processes.ts';
 import { packetBytes } from './packet-bytes.ts';
@@ -108,7 +108,7 @@ export function verdictOf(flows: LinuxFlows, program: string, ifindex: number, p
   const before = denialsByCause(flows);
   const { verdict } = flows.plane.testRun(program, ifindex, packet, 1);
   const denied = denialsByCause(flows).findIndex((count, cause) => count !== before[cause]);
-  const cause = CAUSES[denied - 1];
+  const cause = DENIAL_CAUSES[denied - 1];
   if (verdict === UNSPEC && cause === undefined) return 'PASS';
   if (verdict === SHOT && cause !== undefined) return cause;
   throw new Error(`verdict ${verdict} with cause ${cause}`);
@@ -118,25 +118,13 @@ let instances = 0;
 const UNSPEC = 0xffff_ffff;
 const SHOT = 2;
 
-const CAUSES: readonly DenialCause[] = [
-  'NO_FLOW',
-  'SOURCE_NOT_PINNED',
-  'POSTURE',
-  'SESSION_INACTIVE',
-  'SESSION_EXPIRED',
-  'LEASE_EXPIRED',
-  'STATE_FULL',
-  'MALFORMED',
-  'ISOLATED',
-];
-
 function verdictOn(flows: LinuxFlows, packet: FlowPacket, isOuter: boolean): Verdict {
   const program = `${isOuter ? 'outer' : 'tunnel'}_${packet.direction}`;
   return verdictOf(flows, program, packet.ifindex, packetBytes(packet, isOuter));
 }
 
 function denialsByCause(flows: LinuxFlows): readonly bigint[] {
-  return Array.from({ length: CAUSES.length + 1 }, (_, cause) => {
+  return Array.from({ length: DENIAL_CAUSES.length + 1 }, (_, cause) => {
     const counts = flows.plane.get('denial_stats', Uint8Array.of(cause, 0, 0, 0)) ?? Buffer.alloc(0);
     let sum = 0n;
     for (let at = 0; at < counts.length; at += 8) sum += counts.readBigUInt64LE(at);

@@ -16,8 +16,8 @@ import type {
 } from '../../../protocol/gen/shellstream/control/v1/control_pb.ts';
 import { isPostureLevel, type PostureLevel } from '../../../protocol/posture/level.ts';
 import { reasonFromWire } from '../../../protocol/reasons.ts';
+import { DENIAL_CAUSES } from '../../dataplane/ports.ts';
 import {
-  DENIAL_CAUSES,
   FINDING_STATES,
   type Finding,
   type GatewayEvent,

@@ -6,27 +6,20 @@ import { endianness } from 'node:os';
 import type { Prefix } from '../../../protocol/capability/model.ts';
 import type { Owner } from '../flow-claims.ts';
 import { mappedAddress, mappedPrefix, type PolicyRule } from '../flow-rules.ts';
-import type { ControlFlow, DenialCause, FlowCounters, FlowDenial, FlowSession, StaticFlow } from '../ports.ts';
+import {
+  type ControlFlow,
+  DENIAL_CAUSES,
+  type FlowCounters,
+  type FlowDenial,
+  type FlowSession,
+  type StaticFlow,
+} from '../ports.ts';
 
 const LITTLE = endianness() === 'LE';
 const HOST_BITS = 128;
 
 const DIRECTIONS = { in: 1, out: 2 } as const;
 const KINDS = { tunnel: 1, outer: 2, monitored: 3 } as const;
-
-/** By number; 0 is no denial. */
-const CAUSES: readonly (DenialCause | undefined)[] = [
-  undefined,
-  'NO_FLOW',
-  'SOURCE_NOT_PINNED',
-  'POSTURE',
-  'SESSION_INACTIVE',
-  'SESSION_EXPIRED',
-  'LEASE_EXPIRED',
-  'STATE_FULL',
-  'MALFORMED',
-  'ISOLATED',
-];
 
 export const SIZE = { flowKey: 44, flow: 24, place: 48, session: 24, staticKey: 28, denial: 56, stats: 24 } as const;
 
@@ -159,7 +152,7 @@ export function unpackDenials(bytes: Uint8Array): readonly FlowDenial[] {
 
 function unpackDenial(bytes: Uint8Array): FlowDenial | undefined {
   const view = viewOf(bytes);
-  const cause = CAUSES[view.getUint8(12)];
+  const cause = DENIAL_CAUSES[view.getUint8(12) - 1];
   const family = view.getUint8(15);
   if (cause === undefined) return undefined;
   return {
