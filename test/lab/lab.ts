@@ -14,7 +14,7 @@ import { federate, startTrustDomain, type TrustDomain } from '../../certs-dev/in
 import { systemClock } from '../../src/base/clock.ts';
 import { connect, createNamespace, type Namespace } from '../support/namespaces.ts';
 import { type Running, start } from '../support/processes.ts';
-import { DIRECTORY, instanceName, removeLeftovers, removePins } from './leftovers.ts';
+import { DIRECTORY, instanceName, removeLeftovers, removeTraces } from './leftovers.ts';
 import { Site, type SiteOptions } from './site.ts';
 
 export interface Lab extends AsyncDisposable {
@@ -103,7 +103,7 @@ export async function createLab(options: LabOptions = {}): Promise<Lab> {
     peers: [],
   });
   for (const site of [a, b]) {
-    parts.defer(() => removePins(site.options.instance));
+    parts.defer(() => removeTraces(site.options.instance));
     parts.use(site);
   }
   await services.line(/^serving/);

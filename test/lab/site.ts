@@ -6,7 +6,7 @@ import type { EntryOptions } from '../../certs-dev/entry.ts';
 import type { Entry, TrustDomain } from '../../certs-dev/index.ts';
 import type { SessionType } from '../../protocol/capability/model.ts';
 import type { PostureLevel } from '../../protocol/posture/level.ts';
-import { systemClock } from '../../src/base/clock.ts';
+import { sleep, systemClock } from '../../src/base/clock.ts';
 import { type ControlClient, connectControl } from '../../src/control/client.ts';
 import type { SessionView } from '../../src/control/ports.ts';
 import { dumpNumbers } from '../support/bpf-maps.ts';
@@ -29,6 +29,7 @@ export interface SiteOptions {
 
 const SHELLSTREAM = fileURLToPath(new URL('../../src/roots/shellstream.ts', import.meta.url));
 
+const SHUTDOWN_MS = 6_000;
 const TCP_CLIENT = fileURLToPath(new URL('children/tcp-client.ts', import.meta.url));
 
 /** One site of the lab: its gateway process, its console, its people. */
@@ -214,6 +215,12 @@ export class Site implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     // One that a test stopped would not hear of its end.
     this.#gateway?.kill('SIGCONT');
+    this.#gateway?.kill('SIGTERM');
+    // Longer than a started process is given else: its own shutdown has five seconds.
+    const ended = new AbortController();
+    const patience = sleep(systemClock, SHUTDOWN_MS, ended.signal);
+    await Promise.race([this.#gateway?.finished, patience]);
+    ended.abort();
     await this.#gateway?.[Symbol.asyncDispose]();
   }
 

@@ -1,7 +1,7 @@
 /** A data plane whose daemon is killed: packets before, packets after, and what the kernel still holds. */
 
 import { fileURLToPath } from 'node:url';
-import { instanceName, removePins } from '../lab/leftovers.ts';
+import { instanceName, removeTraces } from '../lab/leftovers.ts';
 import { dumpValues } from './bpf-maps.ts';
 import { eventually } from './eventually.ts';
 import { connect, createNamespace } from './namespaces.ts';
@@ -19,7 +19,7 @@ export interface Lapse {
 export async function killFlowHolder(leaseMs: number): Promise<Lapse> {
   await using parts = new AsyncDisposableStack();
   const instance = instanceName('h', 1);
-  parts.defer(() => removePins(instance));
+  parts.defer(() => removeTraces(instance));
   const outside = parts.use(await createNamespace('outside'));
   const inside = parts.use(await createNamespace('inside'));
   await connect(

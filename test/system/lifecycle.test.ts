@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
 import { HOST, PORTS } from '../lab/lab.ts';
 import { labSuite, startBoth } from '../lab/lab-suite.ts';
-import { instanceName, removePins } from '../lab/leftovers.ts';
+import { instanceName, removeTraces } from '../lab/leftovers.ts';
 import { remainsOf } from '../lab/remains.ts';
 import { Site } from '../lab/site.ts';
 import { eventually } from '../support/eventually.ts';
@@ -103,7 +103,7 @@ labSuite('the life of a gateway', { start: false, leaseSeconds: 3 }, (lab) => {
     const [session] = await b.sessions('mesh');
     const instance = instanceName('c', 1);
     await using parts = new AsyncDisposableStack();
-    parts.defer(() => removePins(instance));
+    parts.defer(() => removeTraces(instance));
     const neighbour = parts.use(
       new Site({
         ...b.options,
