@@ -23,6 +23,8 @@ export class FakeWorld implements CliWorld {
   /** What the next `connect` gets; a rejection is the gateway's refusal. */
   session: () => Promise<ConnectedSession> = () => Promise.reject(new Error('no session was prepared'));
   gateway: () => Promise<void> = () => Promise.resolve();
+  /** What somebody at the terminal says to each question; without them there is no terminal. */
+  says: ((question: string) => string) | undefined;
   makeHost: () => Host = () => {
     throw new Error('no host was prepared');
   };
@@ -39,6 +41,12 @@ export class FakeWorld implements CliWorld {
   async connectSession(request: ConnectRequest): Promise<ConnectedSession> {
     this.asked.push(request);
     return await this.session();
+  }
+
+  questions(): ReturnType<CliWorld['questions']> {
+    const { says } = this;
+    if (says === undefined) return undefined;
+    return { ask: async (question) => says(question), [Symbol.dispose]: () => undefined };
   }
 
   async host(): Promise<Host> {

@@ -58,6 +58,7 @@ describe('usage', () => {
     'posture get',
     'posture set',
     'events',
+    'init',
     'doctor',
   ])('%s --help is exit code 0', async (verb) => {
     const ran = await new FakeWorld().run(...verb.split(' ').filter((part) => part !== ''), '--help');

@@ -8,6 +8,7 @@ import { addConnect } from './connect.ts';
 import { addDoctor } from './doctor/doctor.ts';
 import { addEvents } from './events.ts';
 import { addGateway } from './gateway.ts';
+import { addInit } from './init.ts';
 import { json, printable, problem } from './output.ts';
 import { addPosture } from './posture.ts';
 import { addSessions } from './sessions.ts';
@@ -50,6 +51,6 @@ function shellstream(world: CliWorld, fail: () => void): Command {
   return program;
 }
 
-const VERBS = [addGateway, addConnect, addStatus, addSessions, addPosture, addEvents, addDoctor];
+const VERBS = [addGateway, addConnect, addStatus, addSessions, addPosture, addEvents, addInit, addDoctor];
 
 const HELPED: ReadonlySet<string> = new Set(['commander.helpDisplayed', 'commander.version']);

@@ -1,6 +1,7 @@
 /** Everything of the world that the command line needs; `src/roots/shellstream.ts` gives the real one. */
 import type { Clock } from '../base/clock.ts';
 import type { Host } from './doctor/host.ts';
+import type { Questions } from './init/answers.ts';
 import type { ConnectedSession, ConnectRequest } from './session-port.ts';
 
 export interface CliWorld {
@@ -16,6 +17,8 @@ export interface CliWorld {
   runGateway(configPath: string): Promise<void>;
   /** Resolves at GRANT; rejects with the reason of the refusal, or when `interrupted` aborts. */
   connectSession(request: ConnectRequest, interrupted: AbortSignal): Promise<ConnectedSession>;
+  /** Somebody to ask; undefined where standard input is no terminal. */
+  questions(): (Questions & Disposable) | undefined;
   /** For the doctor only. */
   host(): Promise<Host>;
 }

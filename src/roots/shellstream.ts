@@ -3,6 +3,7 @@
 import { systemClock } from '../base/clock.ts';
 import { main } from '../cli/main.ts';
 import { EXIT } from '../cli/world.ts';
+import { terminal } from './terminal.ts';
 import { packageVersion } from './version.ts';
 
 const interruption = new AbortController();
@@ -21,5 +22,6 @@ process.exitCode = await main(process.argv.slice(2), {
   version: packageVersion(),
   runGateway: async (configPath) => (await import('./run-gateway.ts')).runGateway(configPath),
   connectSession: async (request, interrupted) => (await import('./connect.ts')).connectSession(request, interrupted),
+  questions: () => (process.stdin.isTTY ? terminal(interruption.signal) : undefined),
   host: async () => (await import('../cli/doctor/real-host.ts')).realHost(systemClock),
 });
