@@ -33,6 +33,9 @@ export function sequenceOf(inner: Grammar, headBytes = 0): Grammar {
   };
 }
 
+/** Pieces that are bytes and nothing more. */
+export const opaque: Grammar = { tags: [], decode: () => undefined, encode: () => new Uint8Array() };
+
 const HEAD = 1;
 const REST = 2;
 const FLAT: Grammar = { tags: [], decode: () => undefined, encode: (list) => flat({ tag: 0, body: [...list] }, FLAT) };

@@ -3,13 +3,11 @@ import { Socket } from 'node:net';
 import { ManualClock } from '../../src/control/fixtures.ts';
 import { FramedLink } from '../../src/link/framed.ts';
 import { MAX_RECORD_BYTES } from '../../src/link/link.ts';
-import type { Grammar } from '../formats/format.ts';
-import { joined, pieces, sequenceOf } from '../formats/sequence.ts';
+import { joined, opaque, pieces, sequenceOf } from '../formats/sequence.ts';
 import { treeFormat } from '../formats/tree.ts';
 import { alike, holds, type OpenTarget } from '../target.ts';
 import { fill } from './examples.ts';
 
-const NOTHING: Grammar = { tags: [], decode: () => undefined, encode: () => new Uint8Array() };
 const record = (length: number): Uint8Array =>
   Buffer.concat([Uint8Array.of(0, 0, length >> 8, length & 0xff), fill(7, length)]);
 
@@ -17,7 +15,7 @@ export const open: OpenTarget = async () => ({
   about: 'framed links: the same records whatever the pieces, and an end at the first length that is none',
   covers: ['src/link/framed.ts', 'src/link/inbox.ts'],
   maxBytes: 4_000,
-  format: treeFormat(sequenceOf(NOTHING)),
+  format: treeFormat(sequenceOf(opaque)),
   dictionary: [
     Uint8Array.of(0, 0, 0, 0),
     Uint8Array.of(0, 1, 0, 0x40),

@@ -17,6 +17,7 @@ export const TARGETS: ReadonlyMap<string, () => Promise<{ readonly open: OpenTar
   ['framed-link', () => import('./framed-link.ts')],
   ['frames', () => import('./frames.ts')],
   ['logger', () => import('./logger.ts')],
+  ['packets', () => import('./packets.ts')],
   ['records', () => import('./records.ts')],
   ['sat', () => import('./sat.ts')],
   ['spiffe-id', () => import('./spiffe-id.ts')],
