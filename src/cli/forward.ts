@@ -54,6 +54,8 @@ export async function forward(
   async function carry(socket: Socket): Promise<void> {
     try {
       const stream = await session.openStream(target);
+      // Before `pipeline` ends the socket in good order: the client must not take a cut answer for a whole one.
+      stream.once('error', () => socket.resetAndDestroy());
       await Promise.all([pipeline(socket, stream), pipeline(stream, socket)]);
     } catch (error) {
       // A client that went away is its own affair; a stream that was refused is the operator's.

@@ -71,7 +71,7 @@ labSuite('posture', {}, (lab) => {
     const end = await session.finished;
     expect(end.code).toBe(1);
     expect(end.stderr).toContain('"error":"POSTURE_END"');
-    await stream.finished;
+    expect((await stream.finished).stdout).toContain('broken ECONNRESET');
     const before = (await capture.packets()).length;
     expect(await a.greeting(HOST, PORTS.granted)).toBeUndefined();
     const later = (await capture.packets()).slice(before);

@@ -81,7 +81,7 @@ labSuite('streams', {}, (lab) => {
     await stream.line(/^hello/);
     expect(await b.shellstream('sessions', 'end', id, '--reason', 'test')).toMatchObject({ code: 0 });
     expect((await session.finished).code).toBe(1);
-    await stream.finished;
+    expect((await stream.finished).stdout).toContain('broken ECONNRESET');
     await services.line(new RegExp(`^${PORTS.granted} broken`));
   });
 });
