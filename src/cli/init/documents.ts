@@ -10,6 +10,7 @@ const EXAMPLE = new URL('../../../deploy/shellstream.example.yaml', import.meta.
 export function configurationText(answers: Answers, accordFile: string): string {
   const document = parseDocument(readFileSync(EXAMPLE, 'utf8'));
   if (!isMap(document.contents)) throw new Error('the example configuration is no map');
+  const [first] = document.contents.items;
   keep(document, document.contents, {
     apiVersion: 'shellstream/v1',
     instance: answers.instance,
@@ -34,6 +35,7 @@ export function configurationText(answers: Answers, accordFile: string): string 
   });
   document.commentBefore = HEADING;
   document.contents.commentBefore = null;
+  if (first !== undefined && isScalar(first.key)) first.key.commentBefore = null;
   return document.toString({ lineWidth: 0, flowCollectionPadding: false, singleQuote: true });
 }
 
