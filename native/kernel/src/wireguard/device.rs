@@ -1,7 +1,7 @@
 //! An embedded WireGuard device: gotatun's handshakes, keys and timers between our TUN device and our UDP socket.
 //!
 //! gotatun's own device moves packets one by one through three queues a direction. Here a burst is one piece of work: what
-//! the kernel hands over in one call is encrypted, or decrypted, and handed on in one call, by one task a direction.
+//! the kernel hands over in one call is encrypted, or decrypted, and handed on in one call.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -32,6 +32,7 @@ use crate::errors::Result;
 
 /// As other implementations: beyond it initiators must answer a cookie first.
 const HANDSHAKES_A_SECOND: u64 = 100;
+const FEW_CORES: usize = 2;
 const TIMER_TICK: Duration = Duration::from_millis(250);
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(20);
 /// System calls taken together before what they gave is handed on; a lone packet never waits for a second one.
@@ -78,11 +79,15 @@ impl Device {
             peers: RwLock::default(),
             sessions: Mutex::default(),
         });
-        let tasks = vec![
-            tokio::spawn(send_from_tun(Arc::clone(&shared))),
-            tokio::spawn(receive_to_tun(Arc::clone(&shared))),
-            tokio::spawn(tick(Arc::clone(&shared))),
-        ];
+        let (outgoing, incoming) = (send_from_tun(Arc::clone(&shared)), receive_to_tun(Arc::clone(&shared)));
+        let mut tasks = vec![tokio::spawn(tick(Arc::clone(&shared)))];
+        // Both directions of a peer need its keys. Where cores are few, two threads that wait for one another cost a tenth
+        // of all CPU time; where there are more, each direction may have one.
+        if std::thread::available_parallelism().map_or(1, usize::from) <= FEW_CORES {
+            tasks.push(tokio::spawn(async { _ = tokio::join!(outgoing, incoming) }));
+        } else {
+            tasks.extend([tokio::spawn(outgoing), tokio::spawn(incoming)]);
+        }
         Ok(Self { shared, tasks })
     }
 

@@ -67,6 +67,7 @@ struct Stream {
     port: u16,
     sequence: u32,
     id: u16,
+    acknowledged: u8,
     options: Vec<u8>,
 }
 
@@ -82,6 +83,7 @@ impl Stream {
             port: random.next() as u16,
             sequence: random.next() as u32,
             id: random.next() as u16,
+            acknowledged: 0,
             options,
         }
     }
@@ -89,7 +91,7 @@ impl Stream {
     fn packet(&mut self, payload: &[u8], flags: u8) -> Vec<u8> {
         let mut tcp = [self.port.to_be_bytes(), 443_u16.to_be_bytes()].concat();
         tcp.extend(self.sequence.to_be_bytes());
-        tcp.extend([0, 0, 0, 9, ((20 + self.options.len()) / 4 * 16) as u8, flags, 1, 0, 0, 0, 0, 0]);
+        tcp.extend([0, 0, 0, self.acknowledged, ((20 + self.options.len()) / 4 * 16) as u8, flags, 1, 0, 0, 0, 0, 0]);
         tcp.extend(&self.options);
         tcp.extend(payload);
         let ip = if self.is_v6 { ipv6(6, tcp.len()) } else { ipv4(6, tcp.len(), self.id) };
@@ -160,6 +162,9 @@ fn what_is_coalesced_and_split_again_is_the_same_packets_in_the_same_order() {
                     // A loss on the way.
                     stream.sequence = stream.sequence.wrapping_add(size as u32);
                 }
+                if random.one_in(20) {
+                    stream.acknowledged = stream.acknowledged.wrapping_add(1);
+                }
                 let payload = random.bytes(length);
                 let mut packet = stream.packet(&payload, flags);
                 if random.one_in(25) {
@@ -180,7 +185,8 @@ fn what_is_coalesced_and_split_again_is_the_same_packets_in_the_same_order() {
 
 #[test]
 fn a_stream_of_full_segments_becomes_as_few_frames_as_their_length_allows() {
-    let mut stream = Stream { is_v6: false, port: 1, sequence: u32::MAX - 9, id: 65_530, options: Vec::new() };
+    let mut stream =
+        Stream { is_v6: false, port: 1, sequence: u32::MAX - 9, id: 65_530, acknowledged: 1, options: Vec::new() };
     let packets: Vec<Vec<u8>> = (0..94).map(|_| stream.packet(&[7; 1380], ACK)).collect();
     let frames = coalesced(&packets);
     assert_eq!(frames.len(), 2);
@@ -189,7 +195,7 @@ fn a_stream_of_full_segments_becomes_as_few_frames_as_their_length_allows() {
 
 #[test]
 fn a_segment_whose_checksum_is_wrong_is_handed_on_alone_and_unchanged() {
-    let mut stream = Stream { is_v6: true, port: 1, sequence: 0, id: 0, options: Vec::new() };
+    let mut stream = Stream { is_v6: true, port: 1, sequence: 0, id: 0, acknowledged: 1, options: Vec::new() };
     let mut packets: Vec<Vec<u8>> = (0..3).map(|_| stream.packet(&[7; 1000], ACK)).collect();
     packets[1][500] ^= 1;
     let frames = coalesced(&packets);
@@ -278,9 +284,24 @@ fn a_frame_that_asks_for_more_segments_than_any_kernel_makes_is_dropped() {
 }
 
 #[test]
+fn a_super_packet_whose_ip_header_tells_another_length_is_dropped() {
+    for (kind, length_at) in [(1, 2), (4, 4)] {
+        let tcp = [vec![0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, ACK, 0, 0, 0, 0, 0, 0], vec![1; 3000]].concat();
+        let ip = if kind == 4 { ipv6(6, tcp.len()) } else { ipv4(6, tcp.len(), 1) };
+        let frame = super_frame(kind, 1000, ip, tcp, 16);
+        assert_eq!(parts(&frame).unwrap().len(), 3);
+        for lie in [0_u16, 20, 2999, 3021, 65_535] {
+            let mut frame = frame.clone();
+            frame[HEADER_BYTES + length_at..HEADER_BYTES + length_at + 2].copy_from_slice(&lie.to_be_bytes());
+            assert!(parts(&frame).is_none());
+        }
+    }
+}
+
+#[test]
 fn frames_that_lie_never_panic_and_never_give_more_bytes_than_they_could() {
     let mut random = Random::seeded();
-    let mut stream = Stream { is_v6: false, port: 1, sequence: 1, id: 1, options: vec![1; 12] };
+    let mut stream = Stream { is_v6: false, port: 1, sequence: 1, id: 1, acknowledged: 1, options: vec![1; 12] };
     let mut given = 0;
     for round in 0..200_000 {
         stream.is_v6 = round % 2 == 0;

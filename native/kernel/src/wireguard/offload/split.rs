@@ -53,7 +53,7 @@ fn summed(packet: &[u8], Checksum { start, offset }: Checksum) -> Option<BytesMu
     packet.get(at..at + 2)?;
     let sum = finished(add(0, &packet[start..]));
     let mut packet = copy_of(packet, &[]);
-    // In UDP zero means that there is none; in TCP both forms of zero are the same.
+    // In UDP zero means that there is none; in TCP both forms of zero are valid.
     packet[at..at + 2].copy_from_slice(if sum == [0, 0] { &[0xff, 0xff] } else { &sum });
     Some(packet)
 }
@@ -142,7 +142,7 @@ impl<'a> SuperPacket<'a> {
         };
         put(transport, at, 0);
         let sum = finished(add(add_pseudo_header(addresses, protocol, length), transport));
-        transport[at..at + 2].copy_from_slice(if sum == [0, 0] { &[0xff, 0xff] } else { &sum });
+        transport[at..at + 2].copy_from_slice(if sum == [0, 0] && !self.is_tcp { &[0xff, 0xff] } else { &sum });
         packet
     }
 }
