@@ -3,6 +3,8 @@ import type { Namespace } from '../../test/support/namespaces.ts';
 /** One end of a tunnel, of some make of WireGuard. */
 export interface End extends AsyncDisposable {
   readonly name: string;
+  /** Of the process that moves the packets. */
+  readonly pid: number;
   addPeers(peers: readonly Peer[]): Promise<void>;
 }
 

@@ -23,6 +23,7 @@ export const embeddedAlone: Make<End> = {
     const owned = stack.move();
     return {
       name,
+      pid: child.pid,
       async addPeers(peers) {
         for (const { publicKey, presharedKey, allowedIp, endpoint } of peers) {
           const allowed = { address: base64(allowedIp.address), length: allowedIp.length };
@@ -51,6 +52,7 @@ export async function openEmbedded(spec: Omit<DeviceSpec, 'namespace'> & { names
   });
   return {
     name,
+    pid: process.pid,
     async addPeers(peers: readonly Peer[]) {
       for (const { publicKey, presharedKey, allowedIp, endpoint } of peers) {
         await device.addPeer({

@@ -26,6 +26,7 @@ export const wireguardGo: Make = {
     const owned = stack.move();
     return {
       name,
+      pid: process.pid,
       addPeers: (peers) => configure('addconf', peers.map(section).join('')),
       removeAllPeers: () => configure('setconf', device),
       peerCount: async () => (await run('wg', ['show', name, 'peers'])).stdout.trim().split('\n').length,
