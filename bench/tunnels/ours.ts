@@ -17,7 +17,7 @@ export const embeddedAlone: Make<End> = {
   async open({ namespace, name, privateKey, listenPort }: DeviceSpec): Promise<End> {
     await using stack = new AsyncDisposableStack();
     const args = [namespace.path, name, base64(privateKey), String(listenPort)];
-    const child = stack.use(namespace.startNode('bench/tunnels/process.ts', args));
+    const child = stack.use(namespace.startNode('bench/tunnels/end.server.ts', args));
     await child.line(/^open$/);
     await namespace.run('ip', ['link', 'set', name, 'up']);
     const owned = stack.move();

@@ -1,4 +1,4 @@
-/** One embedded end in this process: `process.ts NAMESPACE NAME PRIVATE-KEY PORT`, then its peers, one JSON object a line. */
+/** One embedded end in this process: `end.server.ts NAMESPACE NAME PRIVATE-KEY PORT`, then its peers, one JSON object a line. */
 import { createInterface } from 'node:readline';
 import { z } from 'zod';
 import { openEmbedded } from './ours.ts';
