@@ -52,7 +52,7 @@ describe('on a host that has everything', () => {
 
 describe('each missing piece is named with what mends it', () => {
   it.each<[string, Partial<Host>, string, 'warning' | 'missing', RegExp, RegExp]>([
-    ['an old Node', { nodeVersion: 'v20.20.2' }, 'node', 'missing', /v20/, /npm ci/],
+    ['an old Node', { nodeVersion: 'v20.20.2' }, 'node', 'missing', /v20/, /install Node 24/],
     ['an old kernel', { kernelRelease: '5.4.0-9-amd64' }, 'kernel', 'missing', /5\.4/, /linux-image-amd64/],
     [
       'an untested kernel',
@@ -76,7 +76,7 @@ describe('each missing piece is named with what mends it', () => {
       'privileges',
       'missing',
       /^without CAP_NET_ADMIN$/,
-      /AmbientCapabilities='CAP_NET_ADMIN'/,
+      /systemctl enable --now shellstream@main/,
     ],
     [
       'bpffs elsewhere',
@@ -106,7 +106,7 @@ describe('each missing piece is named with what mends it', () => {
       'configuration',
       'missing',
       /ENOENT/,
-      /install -D/,
+      /^shellstream init --out \/etc\/shellstream --instance main$/,
     ],
     [
       'a configuration with an error',
@@ -123,6 +123,14 @@ describe('each missing piece is named with what mends it', () => {
       'missing',
       /^\/a:9:2/,
       /mend .*accord/,
+    ],
+    [
+      'no accord',
+      { loadAccord: () => Promise.reject(new ShellstreamError('INTERNAL', '/a: ENOENT')) },
+      'accord',
+      'missing',
+      /ENOENT/,
+      /^shellstream init --trust-domain alpha\.test/,
     ],
     [
       'no agent',
@@ -163,7 +171,9 @@ describe('each missing piece is named with what mends it', () => {
     const { code, out, err } = await world.run('doctor', '--socket', '/nowhere/control.sock');
     expect({ code, err }).toEqual({ code: 1, err: '' });
     expect(out).toMatch(/^MISSING +native kernel +not built \(needed for the data plane\)$/m);
-    expect(out).toMatch(/\nto mend:\nnative kernel: sh native\/build\.sh kernel\n/);
+    expect(out).toMatch(
+      /\nto mend:\nnative kernel: in a checkout: sh native\/build\.sh kernel; installed: take a package/,
+    );
   });
 });
 

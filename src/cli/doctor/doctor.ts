@@ -1,4 +1,5 @@
 /** `shellstream doctor`: names each missing piece of this host with the command that mends it. */
+import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { connectControl } from '../../control/client.ts';
 import { healthOf } from '../../control/health.ts';
@@ -39,7 +40,11 @@ async function diagnose(
 
   const socket = options.socket ?? site.config?.control.socket ?? controlSocket(options);
   const online = await running(socket, clock).catch((error: unknown) => [
-    warning('gateway', problem(error), 'shellstream gateway'),
+    warning(
+      'gateway',
+      problem(error),
+      `shellstream gateway --config ${options.config}, or systemctl start shellstream@${basename(options.config, '.yaml')}`,
+    ),
   ]);
   const isRunning = online.some(({ state }) => state === 'ok');
   // A running gateway holds its ports itself.

@@ -20,7 +20,11 @@ export const KERNEL_CHECKS: readonly Check[] = [
 
 async function node({ nodeVersion }: Host): Promise<Finding> {
   if (isAtLeast(nodeVersion.replace(/^v/, ''), 24, 15)) return ok('node', nodeVersion);
-  return missing('node', `${nodeVersion}, where 24.15 is needed`, 'npm ci, then run it by npx shellstream');
+  return missing(
+    'node',
+    `${nodeVersion}, where 24.15 is needed`,
+    'install Node 24.15 or later; in a checkout: npm ci, then npx shellstream',
+  );
 }
 
 async function kernel({ kernelRelease }: Host): Promise<Finding> {
@@ -36,8 +40,8 @@ async function privileges(host: Host): Promise<Finding> {
   const has = (bit: bigint): boolean => (effective & (1n << bit)) !== 0n;
   const lacking = CAPABILITIES.filter(({ bits }) => !bits.some(has)).map(({ name }) => name);
   if (lacking.length === 0) return ok('privileges', CAPABILITIES.map(({ name }) => name).join(', '));
-  const grant = `systemd-run -p AmbientCapabilities='${lacking.join(' ')}' shellstream gateway`;
-  return missing('privileges', `without ${lacking.join(', ')}`, `run it as root, or: ${grant}`);
+  const mend = 'run it as root, or as the unit that gives it just these: systemctl enable --now shellstream@main';
+  return missing('privileges', `without ${lacking.join(', ')}`, mend);
 }
 
 async function bpffs(host: Host): Promise<Finding> {
@@ -79,7 +83,12 @@ async function wireguard(host: Host): Promise<Finding> {
 async function nativePart(host: Host, part: NativePart, state: 'missing' | 'warning', use: string): Promise<Finding> {
   const why = await host.whyNotLoaded(part);
   if (why === undefined) return ok(`native ${part}`, 'built and loads');
-  return { name: `native ${part}`, state, detail: `${why} (needed for ${use})`, mend: `sh native/build.sh ${part}` };
+  return { name: `native ${part}`, state, detail: `${why} (needed for ${use})`, mend: rebuilt(part) };
+}
+
+/** A package brings its parts along, for Linux on x64 with glibc; a checkout makes them. */
+function rebuilt(part: NativePart): string {
+  return `in a checkout: sh native/build.sh ${part}; installed: take a package that was packed on this platform`;
 }
 
 export function ok(name: string, detail: string): Finding {

@@ -1,7 +1,10 @@
 /** What the site must give: configuration, accord, identity, time, free ports. */
+import { basename, dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { reasonOf } from '../../../protocol/errors.ts';
 import type { Config } from '../../base/config.ts';
 import type { Finding } from '../../control/ports.ts';
+import { DEFAULT_INSTANCE } from '../console.ts';
 import { duration, problem } from '../output.ts';
 import type { Host } from './host.ts';
 import { missing, ok, warning } from './kernel-checks.ts';
@@ -22,10 +25,16 @@ export async function readSite(host: Host, configPath: string): Promise<Site> {
   } catch (error) {
     const isUnreadable = reasonOf(error) === 'INTERNAL';
     const mend = isUnreadable
-      ? `install -D deploy/shellstream.example.yaml ${configPath}, then make it yours`
-      : `mend ${configPath}; deploy/shellstream.example.yaml explains every key`;
+      ? `shellstream init --out ${dirname(configPath)} --instance ${instanceOf(configPath)}`
+      : `mend ${configPath}; ${EXAMPLE} explains every key`;
     return { configPath, config: undefined, findings: [missing('configuration', problem(error), mend)] };
   }
+}
+
+/** The name that a file of it would have; the default where that is none. */
+function instanceOf(configPath: string): string {
+  const name = basename(configPath, '.yaml');
+  return /^[a-z0-9]{1,10}$/.test(name) ? name : DEFAULT_INSTANCE;
 }
 
 async function accord(host: Host, config: Config): Promise<Finding> {
@@ -34,7 +43,11 @@ async function accord(host: Host, config: Config): Promise<Finding> {
     const short = Buffer.from(hash).toString('hex').slice(0, 16);
     return ok('accord', `${config.accord.file}: ${accord.id} serial ${accord.serial}, ${short}`);
   } catch (error) {
-    return missing('accord', problem(error), `mend ${config.accord.file}, or set accord.file`);
+    const mend =
+      reasonOf(error) === 'INTERNAL'
+        ? `shellstream init --trust-domain ${config.site.trustDomain} --out DIRECTORY writes a first one; or set accord.file`
+        : `mend ${config.accord.file}`;
+    return missing('accord', problem(error), mend);
   }
 }
 
@@ -53,7 +66,7 @@ export async function identity(host: Host, socket: string, nowMs: number): Promi
     return [found, missing('clock', behind, SYNCHRONISE)];
   } catch (error) {
     const detail = `${socket}: ${problem(error)}`;
-    const mend = /permission|denied/i.test(detail) ? REGISTER : 'start the SPIRE agent, or set workloadApi.socket';
+    const mend = /permission|denied/i.test(detail) ? REGISTER : START_AGENT;
     return [missing('workload api', detail, mend), unprovenClock(nowMs)];
   }
 }
@@ -82,5 +95,10 @@ export async function ports(host: Host, config: Config): Promise<readonly Findin
 }
 
 const SYNCHRONISE = 'timedatectl set-ntp true';
-const REGISTER = 'spire-server entry create -parentID AGENT_ID -spiffeID spiffe://DOMAIN/gateway -selector unix:uid:0';
+const START_AGENT = 'start the SPIRE agent (systemctl start spire-agent), or set workloadApi.socket';
+/** The user that the unit runs as; in a container or by hand it is another. */
+const REGISTER =
+  'spire-server entry create -parentID AGENT_ID -spiffeID spiffe://DOMAIN/gateway -selector unix:user:shellstream ' +
+  '(or unix:uid:0 where the gateway runs as root)';
+const EXAMPLE = fileURLToPath(new URL('../../../deploy/shellstream.example.yaml', import.meta.url));
 const RELEASED_MS = Date.UTC(2026, 10, 1);
