@@ -7,6 +7,8 @@ mod background;
 mod boottime;
 mod ebpf;
 mod errors;
+#[cfg(test)]
+mod hostile;
 mod netlink;
 mod page;
 mod peercred;

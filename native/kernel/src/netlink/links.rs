@@ -89,7 +89,7 @@ pub fn wireguard_link(name: &str, mtu: u32) -> LinkMessage {
     message
 }
 
-fn parse(body: &[u8]) -> Option<LinkRow> {
+pub(super) fn parse(body: &[u8]) -> Option<LinkRow> {
     let ifindex = number(body, 4)?;
     let flags = number(body, 8)?;
     let mut name = None;

@@ -4,6 +4,8 @@
 //! border to JavaScript packed (`routes.rs`), because ten thousand objects would cost more than the kernel does.
 
 pub mod addresses;
+#[cfg(test)]
+mod hostile;
 pub mod links;
 pub mod routes;
 pub mod rules;

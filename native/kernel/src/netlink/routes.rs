@@ -226,7 +226,7 @@ const RTA_PRIORITY: u16 = 6;
 const RTA_TABLE: u16 = 15;
 
 /// Nothing for what is not ours, and for routes of other shapes (several next hops) that we never make.
-fn parse(body: &[u8]) -> Option<Route> {
+pub(super) fn parse(body: &[u8]) -> Option<Route> {
     let header = body.get(..BODY_HEADER_BYTES)?;
     if header[5] != OUR_PROTOCOL {
         return None;

@@ -84,7 +84,7 @@ const FRA_FWMARK: u16 = 10;
 const FRA_TABLE: u16 = 15;
 const FRA_PROTOCOL: u16 = 21;
 
-fn parse(body: &[u8]) -> Option<RuleRow> {
+pub(super) fn parse(body: &[u8]) -> Option<RuleRow> {
     let header = body.get(..BODY_HEADER_BYTES)?;
     let family = if header[0] == libc::AF_INET as u8 { 4 } else { 6 };
     let mut row = RuleRow { family, priority: 0, mark: 0, table: u32::from(header[4]) };

@@ -310,3 +310,53 @@ fn set_option<T>(socket: &Socket, option: libc::c_int, value: &T) -> Result<()> 
     };
     if status == 0 { Ok(()) } else { Err(KernelError::last_os("set a netlink socket option")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hostile::{Random, runs};
+
+    /// A header, flags and kind in one word as `split` reads them, and a body.
+    fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
+        let mut bytes = ((HEADER_BYTES + body.len()) as u32).to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(flags.to_ne_bytes());
+        bytes.extend([1, 0, 0, 0, 0, 0, 0, 0]);
+        bytes.extend(body);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    fn explained_error() -> Vec<u8> {
+        let text = [12_u16.to_ne_bytes(), ATTRIBUTE_MESSAGE.to_ne_bytes()].concat();
+        let echoed = vec![0; 16];
+        let body = [(-22_i32).to_ne_bytes().to_vec(), echoed, text, b"no such".to_vec(), vec![0]].concat();
+        message(ERROR_TYPE, FLAG_ACK_TLVS | FLAG_CAPPED, &body)
+    }
+
+    #[test]
+    fn an_error_is_told_with_the_kernels_words() {
+        let bytes = explained_error();
+        let (answer, rest) = Answer::split(&bytes).unwrap();
+        let refusal = answer.refusal().unwrap();
+        assert_eq!((refusal.errno, refusal.words.as_deref(), rest.len()), (22, Some("no such"), 0));
+    }
+
+    #[test]
+    fn changed_answers_are_taken_apart_in_as_many_steps_as_they_have_headers() {
+        let whole = [message(24, 2, &[0; 12]), explained_error(), message(DONE_TYPE, 2, &[0; 4])].concat();
+        let mut random = Random::seeded();
+        for _ in 0..runs() {
+            let bytes = random.changed(&whole);
+            let (mut rest, mut steps) = (bytes.as_slice(), 0);
+            while let Some((answer, after)) = Answer::split(rest) {
+                steps += 1;
+                assert!(after.len() + HEADER_BYTES <= rest.len() && steps * HEADER_BYTES <= bytes.len());
+                if let Some(words) = answer.refusal().and_then(|refusal| refusal.words) {
+                    assert!(words.len() <= 3 * bytes.len());
+                }
+                rest = after;
+            }
+        }
+    }
+}

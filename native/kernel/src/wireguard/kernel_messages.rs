@@ -1,6 +1,7 @@
 //! The generic netlink messages of the kernel's WireGuard (include/uapi/linux/wireguard.h), made and read.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::panic::catch_unwind;
 use std::time::{Duration, SystemTime};
 
 use ipnetwork::IpNetwork;
@@ -80,7 +81,11 @@ impl DeviceState {
         let words = |error: netlink_packet_core::DecodeError| error.to_string();
         let header = GenlHeader::parse(body).map_err(words)?;
         let rest = body.get(GENL_HEADER_BYTES..).ok_or("a short answer")?;
-        for attribute in WireguardMessage::parse_with_param(rest, header).map_err(words)?.attributes {
+        // The decoder takes the first byte of some attributes for granted, and panics where there is none. A panic here
+        // would poison the device's lock: no peer could be removed any more.
+        let decoded =
+            catch_unwind(|| WireguardMessage::parse_with_param(rest, header)).map_err(|_| "a broken answer")?;
+        for attribute in decoded.map_err(words)?.attributes {
             match attribute {
                 WireguardAttribute::ListenPort(port) => self.listen_port = port,
                 WireguardAttribute::Peers(peers) => {
@@ -262,5 +267,20 @@ mod tests {
     #[test]
     fn a_handshake_at_the_epoch_means_none_yet() {
         assert_eq!(age_ms(0, 0, SystemTime::now()), None);
+    }
+
+    #[test]
+    fn changed_answers_are_refused_or_read_and_nothing_else() {
+        let header = vec![0, 1, 0, 0];
+        let answer =
+            [header, bytes_of(&WireguardMessage { cmd: WireguardCmd::GetDevice, ..add_peer(7, &peer()) })].concat();
+        let mut random = crate::hostile::Random::seeded();
+        for _ in 0..crate::hostile::runs() {
+            let bytes = random.changed(&answer);
+            let mut state = DeviceState::default();
+            let _ = state.take(&bytes, SystemTime::now());
+            let ips: usize = state.peers.iter().map(|peer| peer.allowed_ips.len()).sum();
+            assert!(state.peers.len() * 4 <= bytes.len() && ips * 4 <= bytes.len());
+        }
     }
 }

@@ -3,6 +3,8 @@
 
 mod device;
 pub mod embedded;
+#[cfg(test)]
+mod hostile;
 mod inner_packet;
 pub mod kernel;
 mod kernel_messages;
