@@ -60,8 +60,9 @@ describeWith(['root', 'namespaces', 'bpf', 'bpf objects', 'addon kernel'], 'enfo
     lab.owner.kill('SIGKILL');
     await lab.owner.finished;
     expect(await lab.reaches(HOST, UNGRANTED)).toBe(false);
-    await until(async () => !(await lab.pings(HOST)));
-    expect(await deniedBy(lab.pins, LEASE_EXPIRED)).toBeGreaterThan(0);
+    // A single ping may be lost for other reasons on a busy machine; the programs say which.
+    await until(async () => !(await lab.pings(HOST)) && (await deniedBy(lab.pins, LEASE_EXPIRED)) > 0);
+    expect(await lab.pings(HOST)).toBe(false);
   });
 
   test('is taken over by the next owner, who starts with empty maps and the posture as it was', async () => {
