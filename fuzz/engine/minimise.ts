@@ -11,7 +11,7 @@ const MOST_BYTES = 64 * 1024;
 /** Smallest first, those that reach code or end as none before them did; new code counts before new words. */
 export async function minimiseCorpus(
   target: Target,
-  probe: CoverageProbe,
+  probe: Pick<CoverageProbe, 'read'>,
   inputs: readonly Uint8Array[],
 ): Promise<readonly Uint8Array[]> {
   const covered = new Covered();

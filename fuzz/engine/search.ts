@@ -12,8 +12,8 @@ import type { Watchdog } from './watchdog.ts';
 
 export interface SearchOptions {
   readonly target: Target;
-  readonly probe: CoverageProbe;
-  readonly watchdog: Watchdog;
+  readonly probe: Pick<CoverageProbe, 'read'>;
+  readonly watchdog: Pick<Watchdog, 'expect'>;
   readonly seed: number;
   readonly corpus: readonly Uint8Array[];
   /** Asked between batches. */

@@ -8,6 +8,7 @@ export const TARGETS: ReadonlyMap<string, () => Promise<{ readonly open: OpenTar
   ['accord', () => import('./accord.ts')],
   ['address', () => import('./address.ts')],
   ['bodies', () => import('./bodies.ts')],
+  ['bundles', () => import('./bundles.ts')],
   ['certificate', () => import('./certificate.ts')],
   ['chain', () => import('./chain.ts')],
   ['channel', () => import('./channel.ts')],
