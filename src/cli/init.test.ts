@@ -63,7 +63,10 @@ describe('from flags', () => {
     await new FakeWorld().run('init', ...EVERYTHING, '--out', folder.path);
     const example = comments(await readFile(new URL('../../deploy/shellstream.example.yaml', import.meta.url), 'utf8'));
     const [heading, ...written] = comments(await readFile(join(folder.path, 'edge.yaml'), 'utf8'));
-    expect(heading).toMatchObject({ key: 'apiVersion', comment: expect.stringMatching(/^Written by `shellstream init`\. [^]*yaml\.\n$/) });
+    expect(heading).toMatchObject({
+      key: 'apiVersion',
+      comment: expect.stringMatching(/^Written by `shellstream init`\. [\s\S]*yaml\.\n$/),
+    });
     expect(heading?.comment).not.toContain('Unknown keys');
     expect(example).toEqual(expect.arrayContaining(written.filter(({ comment }) => comment !== '')));
     const commented = written.filter(({ comment }) => comment !== '').map(({ key }) => key);

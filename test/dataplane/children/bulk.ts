@@ -6,6 +6,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { createSocket, type Socket } from 'node:dgram';
 import { connect } from 'node:net';
+import { systemClock } from '../../../src/base/clock.ts';
 
 const [verb, host = '', port = '', bytes = ''] = process.argv.slice(2);
 const kind = host.includes(':') ? 'udp6' : 'udp4';
@@ -57,8 +58,11 @@ async function udp(): Promise<void> {
 
 /** UDP may lose one, the first of all for certain: it waits for the handshake. */
 async function answer(socket: Socket, datagram: Buffer): Promise<Buffer> {
-  const again = setInterval(() => socket.send(datagram), AGAIN_AFTER_MS);
-  socket.send(datagram);
+  let again = systemClock.after(0, send);
+  function send(): void {
+    socket.send(datagram);
+    again = systemClock.after(AGAIN_AFTER_MS, send);
+  }
   const late = (message: Buffer): boolean => message.length !== datagram.length;
   try {
     for (;;) {
@@ -66,7 +70,7 @@ async function answer(socket: Socket, datagram: Buffer): Promise<Buffer> {
       if (!late(message)) return message;
     }
   } finally {
-    clearInterval(again);
+    again.cancel();
   }
 }
 
