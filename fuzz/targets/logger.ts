@@ -100,6 +100,9 @@ function planted(value: unknown, isSecret: boolean): unknown {
   );
   const made = Object.fromEntries(entries);
   if (Object.hasOwn(value, 'ERROR'))
-    return new ShellstreamError('INTERNAL', String(made.ERROR), { fields: made, cause: new Error(TOKEN) });
+    return new ShellstreamError('INTERNAL', typeof made.ERROR === 'string' ? made.ERROR : 'broke', {
+      fields: made,
+      cause: new Error(TOKEN),
+    });
   return Object.hasOwn(value, 'MAP') ? new Map(entries) : made;
 }
