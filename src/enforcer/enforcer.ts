@@ -89,7 +89,8 @@ export class LocalEnforcer implements Enforcer {
     // A grant commits only under the posture it was decided in.
     if (Math.min(posture.level, body.postureLevel) < negotiated.effective) {
       await this.release(admission.id, 'POSTURE_CHANGED');
-      throw new ShellstreamError('POSTURE_CHANGED');
+      const changed = new ShellstreamError('POSTURE_CHANGED');
+      throw admission.supersedes === undefined ? changed : alsoSuperseding(changed, admission.supersedes);
     }
     return admission;
   }

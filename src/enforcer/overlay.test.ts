@@ -168,6 +168,44 @@ describe('a peer that comes again', () => {
   });
 });
 
+describe('posture that changes between two steps', () => {
+  it('and refuses a peer that comes again: the former session is named, for its tunnel is gone', async () => {
+    const first = await establish(a, b);
+    using _change = during(b, 'device.addPeer', () => b.change(3));
+    const error: unknown = await establish(a, b).catch((cause: unknown) => cause);
+    expect(error).toMatchObject({ reason: 'POSTURE_CHANGED', fields: { supersedes: first.hosted.id } });
+    expect(await footprint(b.dataplane, b.overlay)).toEqual(NOTHING);
+  });
+
+  it('at the peer, during a renewal, stays in the kernel: the renewal’s own older level is looser', async () => {
+    const { hosted } = await establish(a, b);
+    const written: number[] = [];
+    const setPeerLevel = b.dataplane.flows.setPeerLevel.bind(b.dataplane.flows);
+    b.dataplane.flows.setPeerLevel = async (slot, level) => {
+      written.push(level);
+      await setPeerLevel(slot, level);
+    };
+    using _change = during(b, 'device.removePeer', () => void b.enforcer.setPeerLevel(hosted.id, 3));
+    await establish(a, b, { renews: hosted.id });
+    expect(written).toEqual([3, 3]);
+    await b.enforcer.setPeerLevel(hosted.id, 5);
+    expect(written).toEqual([3, 3, 5]);
+  });
+
+  it('to 1 and back, while a peer joins, leaves it its tunnel', async () => {
+    const reopened: Promise<void>[] = [];
+    {
+      using _change = during(b, 'network.addRoutes', async () => {
+        await b.overlay.close();
+        reopened.push(b.overlay.reopen());
+      });
+      await establish(a, b);
+    }
+    await Promise.all(reopened);
+    expect(await footprint(b.dataplane, b.overlay)).toMatchObject({ sessions: 1, peers: 1, routes: 1 });
+  });
+});
+
 describe('slots', () => {
   it('never give the same slot and generation twice', () => {
     const slots = new Slots({ first: 1, size: 5 });
@@ -230,6 +268,13 @@ describe('nonces', () => {
 
 /** Makes one step of a node's data plane fail, before it does anything or after it did. */
 function fail(node: MemoryNode, step: Step, when: 'before' | 'after'): Disposable {
+  return instead(node, step, async (original) => {
+    if (when === 'after') await original();
+    throw new ShellstreamError('DATAPLANE_FAILED', `${step} was made to fail`);
+  });
+}
+
+function instead(node: MemoryNode, step: Step, act: (original: () => Promise<unknown>) => Promise<void>): Disposable {
   const [part = '', verb = ''] = step.split('.');
   const owners: Record<string, object> = {
     flows: node.dataplane.flows,
@@ -239,11 +284,16 @@ function fail(node: MemoryNode, step: Step, when: 'before' | 'after'): Disposabl
   const owner = owners[part] ?? {};
   const original: unknown = Reflect.get(owner, verb);
   if (typeof original !== 'function') throw new Error(`no step ${step}`);
-  Reflect.set(owner, verb, async (...args: unknown[]) => {
-    if (when === 'after') await Reflect.apply(original, owner, args);
-    throw new ShellstreamError('DATAPLANE_FAILED', `${step} was made to fail`);
-  });
+  Reflect.set(owner, verb, (...args: unknown[]) => act(async () => Reflect.apply(original, owner, args)));
   return { [Symbol.dispose]: () => void Reflect.deleteProperty(owner, verb) };
+}
+
+/** Does something before one step of a node's data plane is taken. */
+function during(node: MemoryNode, step: Step, action: () => unknown): Disposable {
+  return instead(node, step, async (original) => {
+    await action();
+    await original();
+  });
 }
 
 async function reason(work: Promise<unknown>): Promise<string> {

@@ -7,7 +7,7 @@ import { ShellstreamError } from '../../protocol/errors.ts';
 import { type WireguardOffer, wireguardProof } from '../../protocol/handshake/index.ts';
 import { formatPrefix, hostPrefix, prefixesEqual, prefixesOverlap } from '../../protocol/net/prefix.ts';
 import type { CryptoProvider, X25519KeyPair } from '../../protocol/noise/crypto.ts';
-import type { PostureLevel } from '../../protocol/posture/level.ts';
+import { mostRestrictive, type PostureLevel } from '../../protocol/posture/level.ts';
 import type { DataPlane, FlowRule, FlowSession, Route, TunnelDevice, TunnelPeer } from '../dataplane/ports.ts';
 import { Slots } from './slots.ts';
 import { Undo } from './undo.ts';
@@ -58,7 +58,10 @@ export class Overlay implements AsyncDisposable {
   readonly #peerSlots: Slots;
   /** By number. */
   readonly #members = new Map<number, Member>();
+  /** What the kernel has of each member's peer, by number. */
+  readonly #levels = new Map<number, PostureLevel>();
   #lastNumber = 0;
+  #isClosed = false;
   #queue: Promise<unknown> = Promise.resolve();
 
   private constructor(dataplane: DataPlane, device: TunnelDevice, key: X25519KeyPair, spec: OverlaySpec) {
@@ -143,6 +146,7 @@ export class Overlay implements AsyncDisposable {
       this.#lastNumber += 1;
       const member: Member = { number: this.#lastNumber, session, spec, generation: 1 };
       this.#members.set(member.number, member);
+      this.#levels.set(member.number, spec.level);
       return member;
     });
   }
@@ -150,6 +154,7 @@ export class Overlay implements AsyncDisposable {
   /**
    * A member attested again. The WireGuard peer is removed and added, never modified: a new pre-shared key acts at
    * the next WireGuard handshake only, and key pairs of the old one would live on. On failure the membership ends.
+   * A stricter level that the peer said meanwhile stays, until `setLevel` says otherwise.
    */
   rejoin(former: Member, spec: MemberSpec): Promise<Member> {
     return this.#exclusively(async () => {
@@ -162,7 +167,8 @@ export class Overlay implements AsyncDisposable {
         const generation = sameFlows ? former.session.generation : this.#sessionSlots.nextGeneration(sessionSlot);
         const session: FlowSession = { sessionSlot, generation, peerSlot, expiresAtBootNs: spec.expiresAtBootNs };
         await this.device.removePeer(former.spec.publicKey);
-        await flows.setPeerLevel(peerSlot, spec.level);
+        const told = this.#levels.get(former.number) ?? spec.level;
+        await this.setLevel(former, mostRestrictive(told, spec.level));
         if (sameFlows) {
           await flows.extend(sessionSlot, generation, spec.expiresAtBootNs);
         } else {
@@ -189,6 +195,7 @@ export class Overlay implements AsyncDisposable {
 
   async setLevel(member: Member, level: PostureLevel): Promise<void> {
     if (!this.#members.has(member.number)) return;
+    this.#levels.set(member.number, level);
     await this.#dataplane.flows.setPeerLevel(member.session.peerSlot, level);
   }
 
@@ -199,6 +206,7 @@ export class Overlay implements AsyncDisposable {
       const current = this.#members.get(member.number);
       if (current === undefined) return;
       this.#members.delete(member.number);
+      this.#levels.delete(member.number);
       await this.#remove(current);
       const { sessionSlot, peerSlot } = current.session;
       this.#sessionSlots.giveBack(sessionSlot);
@@ -208,12 +216,22 @@ export class Overlay implements AsyncDisposable {
 
   /** Lockdown: the device carries nothing, whatever the bookkeeping says. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     await this.device.removeAllPeers();
     await this.#dataplane.network.setDown(this.device.ifindex);
   }
 
   async reopen(): Promise<void> {
     await this.#dataplane.network.setUp(this.device.ifindex);
+    if (!this.#isClosed) return;
+    this.#isClosed = false;
+    // Whoever was joining while it closed and opened lost its peer, and nobody would end a session that the level allows.
+    await this.#exclusively(async () => {
+      for (const { spec } of this.members) {
+        await this.device.removePeer(spec.publicKey);
+        await this.device.addPeer(tunnelPeer(spec));
+      }
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

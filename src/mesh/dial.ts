@@ -29,7 +29,8 @@ export async function attestOver(link: Link, parts: DialParts, approach: Approac
     const admission = await attempt.accept(grant);
     if (link.isClosed) {
       await enforcer.release(admission.id, 'CONNECTION_LOST');
-      throw new ShellstreamError('CONNECTION_LOST');
+      const { supersedes } = admission;
+      throw new ShellstreamError('CONNECTION_LOST', undefined, { fields: { supersedes } });
     }
     return { admission, established: attempt.established };
   } catch (error) {

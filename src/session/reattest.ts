@@ -32,15 +32,23 @@ export class Reattestation {
   #exchange: InnerExchange | undefined;
   /** At the initiator, between ATTEST-CONFIRM and its answer. */
   #answer: { established: Established; accept(grant: GrantBody): Promise<Admission> } | undefined;
+  /** At the initiator, between GRANT and its adoption: what comes next starts from the secret of this attestation. */
+  #isAccepting = false;
+  /** At the initiator: there was a cause to attest again after the running attestation had told what it tells. */
+  #isDueAgain = false;
 
   constructor(parts: ReattestationParts) {
     this.#parts = parts;
   }
 
-  /** The initiator attests again; nothing when it does already, or at the responder. */
+  /** The initiator attests again, once more when it does already; nothing at the responder. */
   start(): void {
     const { approach } = this.#parts;
-    if (approach === undefined || this.#exchange !== undefined) return;
+    if (approach === undefined) return;
+    if (this.#exchange !== undefined || this.#isAccepting) {
+      this.#isDueAgain = true;
+      return;
+    }
     this.#run(async (exchange) => {
       this.#answer = await attestAsInitiator(exchange, this.#attestParts(), approach);
     });
@@ -62,6 +70,7 @@ export class Reattestation {
   abandon(): void {
     this.#exchange?.abort(new ShellstreamError('CLOSED'));
     this.#exchange = undefined;
+    this.#isDueAgain = false;
   }
 
   #receive(record: Uint8Array): void {
@@ -93,10 +102,19 @@ export class Reattestation {
     if (answer === undefined) return this.#parts.fail('UNEXPECTED_RECORD', 'GRANT before ATTEST-CONFIRM');
     this.#parts.wire.rekeyReceive(answer.established.receive);
     this.#finish();
+    this.#isAccepting = true;
     answer.accept(grant).then(
-      (admission) => this.#parts.adopt(admission),
+      (admission) => this.#accepted(admission),
       (error: unknown) => this.#failed(error),
     );
+  }
+
+  #accepted(admission: Admission): void {
+    const isDueAgain = this.#isDueAgain;
+    this.#isAccepting = false;
+    this.#isDueAgain = false;
+    this.#parts.adopt(admission);
+    if (isDueAgain && this.#exchange === undefined) this.start();
   }
 
   #run(attest: (exchange: RecordExchange) => Promise<void>): void {

@@ -30,10 +30,17 @@ export type RegistryEvent =
       readonly deadlineMs: number;
     };
 
+/** More than admissions can be between their install and their opening; what ended by itself stays among them for a while. */
+const MAX_DISPLACED = 1_024;
+
 export class SessionRegistry {
   readonly #parts: RegistryParts;
   readonly #sessions = new Map<string, Session>();
   readonly #ending = new Set<Promise<void>>();
+  /** Sessions whose place was taken before they were opened, as the admissions of one identity crossed; the last few. */
+  readonly #displaced = new Set<string>();
+  /** The node drains: what opens now drains too. By the monotonic clock. */
+  #draining: { readonly reason: Reason; readonly until: number } | undefined;
   readonly #listeners = new Listeners<RegistryEvent>();
 
   constructor(parts: RegistryParts) {
@@ -50,7 +57,7 @@ export class SessionRegistry {
    * before the peer is told of its grant. Throws SESSION_LIMIT; then the admission holds nothing any more.
    */
   async makeRoomFor({ id, peer, supersedes }: Admission): Promise<void> {
-    if (supersedes !== undefined) this.get(supersedes)?.end('SUPERSEDED');
+    if (supersedes !== undefined) this.#displace(supersedes);
     if (this.of(peer.spiffeId).length < this.#parts.limits.sessionsPerIdentity) return;
     await this.#parts.enforcer.release(id, 'SESSION_LIMIT');
     throw new ShellstreamError('SESSION_LIMIT', `too many sessions of ${peer.spiffeId}`);
@@ -59,7 +66,7 @@ export class SessionRegistry {
   /** An admission that failed may have cost a former session its place in the data plane all the same. */
   endSuperseded(error: unknown): void {
     const supersedes = error instanceof ShellstreamError ? error.fields.supersedes : undefined;
-    if (typeof supersedes === 'string') this.get(supersedes)?.end('SUPERSEDED');
+    if (typeof supersedes === 'string') this.#displace(supersedes);
   }
 
   /** From here on the session is live; at once, so that no end of its link is missed. `approach` for those that we dialled. */
@@ -82,6 +89,10 @@ export class SessionRegistry {
       governedBy,
     });
     this.#listeners.tell({ kind: 'opened', session });
+    if (this.#displaced.delete(session.id)) session.end('SUPERSEDED');
+    if (this.#draining !== undefined) {
+      session.drain(this.#draining.reason, Math.max(0, this.#draining.until - this.#parts.clock.monotonic()));
+    }
     return session;
   }
 
@@ -111,12 +122,14 @@ export class SessionRegistry {
     for (const session of this.all) session.identityRotated();
   }
 
-  /** Lets streams finish until the deadline; resolves when every session has ended and holds nothing more. */
+  /** Lets streams finish until the deadline; resolves when every session has ended and holds nothing more. For good. */
   async drainAll(reason: Reason, deadlineMs: number): Promise<void> {
+    this.#draining = { reason, until: this.#parts.clock.monotonic() + deadlineMs };
     const ended = Promise.withResolvers<void>();
     using _subscription = this.onEvent(() => this.#sessions.size === 0 && ended.resolve());
     for (const session of this.all) session.drain(reason, deadlineMs);
     if (this.#sessions.size > 0) await ended.promise;
+    this.#draining = { reason, until: 0 };
     await this.settled();
   }
 
@@ -132,6 +145,14 @@ export class SessionRegistry {
 
   onEvent(listener: (event: RegistryEvent) => void): Disposable {
     return this.#listeners.add(listener);
+  }
+
+  #displace(id: string): void {
+    const session = this.get(id);
+    if (session !== undefined) return session.end('SUPERSEDED');
+    this.#displaced.add(id);
+    const [oldest] = this.#displaced;
+    if (this.#displaced.size > MAX_DISPLACED && oldest !== undefined) this.#displaced.delete(oldest);
   }
 
   #listener(): SessionListener {

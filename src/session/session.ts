@@ -283,14 +283,16 @@ export class Session {
   }
 
   #adopt(renewed: Admission): void {
+    if (this.#end !== undefined) return;
     this.#admission = renewed;
+    // What was decided at this level is judged from it, though a stricter one may have come while it was on its way.
+    this.#effective = renewed.effectiveLevel;
     if (renewed.peerEpoch >= this.#peerEpoch) {
       this.#peerLevel = renewed.peerLevel;
       this.#peerEpoch = renewed.peerEpoch;
-    } else {
-      // A POSTURE overtook the attestation, which has just put the former level back into the data plane.
-      this.#supervise(this.#parts.enforcer.setPeerLevel(this.id, this.#peerLevel));
     }
+    // The renewal left the lower of both levels in the data plane.
+    this.#supervise(this.#parts.enforcer.setPeerLevel(this.id, this.#peerLevel));
     this.#watchDeadlines();
     if (renewed.tunnelGeneration !== undefined) this.#reportTunnel(renewed.tunnelGeneration);
     this.#listener.attestedAgain?.(this);

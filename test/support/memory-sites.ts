@@ -4,7 +4,7 @@
  */
 
 import type { EntryOptions } from '../../certs-dev/index.ts';
-import type { SessionType, Target } from '../../protocol/capability/index.ts';
+import type { Capability, SessionType, Target } from '../../protocol/capability/index.ts';
 import type { PostureLevel } from '../../protocol/posture/index.ts';
 import { parseConfig } from '../../src/base/config.ts';
 import { nodeCrypto as crypto } from '../../src/base/crypto-node.ts';
@@ -191,7 +191,12 @@ export class MemorySites implements AsyncDisposable {
   }
 
   /** Somebody of site-a's domain with a session of streams at site-b, as `shellstream connect` opens one. */
-  async visitor(type: SessionType, targets: readonly Target[], path = '/person'): Promise<Visitor> {
+  async visitor(
+    type: SessionType,
+    targets: readonly Target[],
+    path = '/person',
+    capabilities: readonly Capability[] = ['OBSERVE', 'CONNECT'],
+  ): Promise<Visitor> {
     const { clock } = this;
     const { source } = await this.#domains.identity('a', path, this.#ttl);
     const attestor = new SpiffeAttestor({
@@ -206,7 +211,7 @@ export class MemorySites implements AsyncDisposable {
     const approach: Approach = {
       offer: { versions: [1], sessionType: type, mode: 'overlay' },
       expectedId: this.b.source.current().spiffeId,
-      request: { capabilities: ['OBSERVE', 'CONNECT'], targets, advertise: [] },
+      request: { capabilities, targets, advertise: [] },
     };
     const signal = new AbortController().signal;
     const link = await this.internet
