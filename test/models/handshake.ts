@@ -83,14 +83,6 @@ export const HANDSHAKE: readonly HandshakeCase[] = [
   },
   {
     model: 'confirm',
-    what: 'relay, with nothing but responder_id against it',
-    changes: [...NO_TRANSCRIPT_IN_CONFIRM, ...NO_NONCE, ...NO_SAT],
-    sessions: 1,
-    attacked: [],
-    asked: [CONFIRM_AGREED],
-  },
-  {
-    model: 'confirm',
     what: 'relay, with nothing but the bound SAT against it',
     changes: [...NO_TRANSCRIPT_IN_CONFIRM, ...NO_NONCE, ...NO_RESPONDER_ID],
     sessions: 1,
