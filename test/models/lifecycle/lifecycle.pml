@@ -448,13 +448,13 @@ init {
 active proctype Always() {
 	do
 	/* Nobody's objects. */
-	:: atomic { busy[0] == 0 && session[0] != live && HOLDS(0) && !crashed -> assert(false) }
-	:: atomic { busy[1] == 0 && session[1] != live && HOLDS(1) && !crashed -> assert(false) }
+	:: atomic { busy[0] == 0 && session[0] != live && HOLDS(0) && !crashed -> assert(!HOLDS(0)) }
+	:: atomic { busy[1] == 0 && session[1] != live && HOLDS(1) && !crashed -> assert(!HOLDS(1)) }
 	/* A packet that the level of this site or of the peer forbids. */
-	:: atomic { session[0] == live && PASSES_WIDE(0) && MIN(level, told[0]) < OPEN -> assert(false) }
-	:: atomic { session[1] == live && PASSES_WIDE(1) && MIN(level, told[1]) < OPEN -> assert(false) }
+	:: atomic { session[0] == live && PASSES_WIDE(0) && MIN(level, told[0]) < OPEN -> assert(MIN(level, told[0]) == OPEN) }
+	:: atomic { session[1] == live && PASSES_WIDE(1) && MIN(level, told[1]) < OPEN -> assert(MIN(level, told[1]) == OPEN) }
 	/* What a dead daemon left carries packets again. */
-	:: atomic { crashed && lease && (HOLDS(0) || HOLDS(1)) -> assert(false) }
+	:: atomic { crashed && lease && (HOLDS(0) || HOLDS(1)) -> assert(!lease) }
 	od
 }
 
