@@ -1,7 +1,7 @@
 /**
  * Re-attestation: the same handshake inside the channel, over REATTEST frames, under a prologue that only the two ends
  * of this session know. What makes it delicate is when the keys change (protocol/README.md §4.4): the initiator's
- * REATTEST with ATTEST-CONFIRM and the responder's GRANT or DENY are each the last frame under the old keys.
+ * REATTEST with ATTEST-CONFIRM and the responder's GRANT are each the last frame under the old keys.
  */
 import type { ChannelEvent, GrantBody } from '../../protocol/channel/index.ts';
 import { assertNever, reasonOf, ShellstreamError } from '../../protocol/errors.ts';
