@@ -2,7 +2,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { PostureLevel } from '../../protocol/posture/level.ts';
 import type { FlowPacket } from './flow-packet.ts';
-import { ACK, type FlowScene, ip4, ip6, SECOND, TCP, UDP } from './flows.contract.scene.ts';
+import { ACK, CONTRACT_SIZES, type FlowScene, ip4, ip6, SECOND, TCP, UDP } from './flows.contract.scene.ts';
 import type { StaticFlow } from './ports.ts';
 
 export function outerContract(scene: FlowScene): void {
@@ -154,6 +154,27 @@ export function outerContract(scene: FlowScene): void {
       await scene.on.flows.revokeControl(CONTROL);
       await scene.on.flows.revokeControl(CONTROL);
       await isolate();
+      expect(await scene.on.judge(control('out'))).toBe('ISOLATED');
+    });
+
+    test('lets exactly the control flows out that were set, whatever was allowed before', async () => {
+      await scene.on.flows.allowControl(CONTROL);
+      await scene.on.flows.setControl([]);
+      await isolate();
+      expect(await scene.on.judge(control('out'))).toBe('ISOLATED');
+      await scene.on.flows.setControl([{ ...CONTROL, localPort: 7844 }, CONTROL, CONTROL]);
+      expect(await scene.on.judge(control('out'))).toBe('PASS');
+      await scene.on.flows.setControl([{ ...CONTROL, localPort: 7844 }]);
+      expect(await scene.on.judge(control('out'))).toBe('ISOLATED');
+    });
+
+    test('keeps the control flows it has when there is no room for those that are to be set', async () => {
+      const many = (count: number) => Array.from({ length: count }, (_, n) => ({ ...CONTROL, remotePort: 1000 + n }));
+      await scene.on.flows.setControl([CONTROL]);
+      await expect(scene.on.flows.setControl(many(CONTRACT_SIZES.controls + 1))).rejects.toThrow('DATAPLANE_FULL');
+      await isolate();
+      expect(await scene.on.judge(control('out'))).toBe('PASS');
+      await scene.on.flows.setControl(many(CONTRACT_SIZES.controls));
       expect(await scene.on.judge(control('out'))).toBe('ISOLATED');
     });
 

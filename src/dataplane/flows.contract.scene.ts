@@ -4,7 +4,14 @@ import type { FlowPacket, TcpPacket, Verdict } from './flow-packet.ts';
 import type { FlowDenial, FlowRule, FlowSession, FlowTable } from './ports.ts';
 
 /** Sizes that the harness must be made with. */
-export const CONTRACT_SIZES = { sessions: 16, peers: 16, rules: 64, flowsPerSession: 8, flows: 64 } as const;
+export const CONTRACT_SIZES = {
+  sessions: 16,
+  peers: 16,
+  rules: 64,
+  flowsPerSession: 8,
+  flows: 64,
+  controls: 8,
+} as const;
 
 export interface FlowHarness extends AsyncDisposable {
   readonly flows: FlowTable;

@@ -54,6 +54,11 @@ export interface FlowTable {
   /** An exact 5-tuple that may pass for the control window at level 1 (DRAIN must get out). */
   allowControl(flow: ControlFlow): Promise<void>;
   revokeControl(flow: ControlFlow): Promise<void>;
+  /**
+   * From now on exactly these may pass; what stays allowed is allowed all the while. One batch, 10,000 in milliseconds.
+   * DATAPLANE_FULL when there is no room for all: then those before it stay.
+   */
+  setControl(flows: readonly ControlFlow[]): Promise<void>;
 
   /** Moves the node's lease; past it every session's packets drop. */
   renewLease(untilBootNs: bigint): Promise<void>;

@@ -21,7 +21,16 @@ const HOST_BITS = 128;
 const DIRECTIONS = { in: 1, out: 2 } as const;
 const KINDS = { tunnel: 1, outer: 2, monitored: 3 } as const;
 
-export const SIZE = { flowKey: 44, flow: 24, place: 48, session: 24, staticKey: 28, denial: 56, stats: 24 } as const;
+export const SIZE = {
+  flowKey: 44,
+  flow: 24,
+  place: 48,
+  session: 24,
+  staticKey: 28,
+  controlKey: 40,
+  denial: 56,
+  stats: 24,
+} as const;
 
 /** Where the words of `struct session` stand. */
 export const SESSION = { expires: 8, active: 16 } as const;
@@ -87,13 +96,18 @@ export function packOwner(owner: Owner): Uint8Array {
   });
 }
 
-export function packControlKey(flow: ControlFlow): Uint8Array {
-  return fields(40, (view, bytes) => {
-    bytes.set(mappedAddress(flow.remoteAddress), 0);
-    bytes.set(mappedAddress(flow.localAddress), 16);
-    view.setUint16(32, flow.remotePort);
-    view.setUint16(34, flow.localPort);
-    view.setUint8(36, flow.protocol);
+/** One behind the other. */
+export function packControlKeys(flows: readonly ControlFlow[]): Uint8Array {
+  return fields(flows.length * SIZE.controlKey, (view, bytes) => {
+    let at = 0;
+    for (const flow of flows) {
+      bytes.set(mappedAddress(flow.remoteAddress), at);
+      bytes.set(mappedAddress(flow.localAddress), at + 16);
+      view.setUint16(at + 32, flow.remotePort);
+      view.setUint16(at + 34, flow.localPort);
+      view.setUint8(at + 36, flow.protocol);
+      at += SIZE.controlKey;
+    }
   });
 }
 

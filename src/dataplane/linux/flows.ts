@@ -45,6 +45,8 @@ export interface FlowSizes {
   readonly flowsPerSession: number;
   /** Live flows of all sessions. */
   readonly flows: number;
+  /** Connections that may carry the last word at lockdown: one a session. */
+  readonly controls: number;
 }
 
 export interface LinuxFlows extends FlowTable, AsyncDisposable {
@@ -52,7 +54,14 @@ export interface LinuxFlows extends FlowTable, AsyncDisposable {
   readonly plane: FlowPlane;
 }
 
-const DEFAULT_SIZES: FlowSizes = { sessions: 1024, peers: 1024, rules: 65_536, flowsPerSession: 512, flows: 131_072 };
+const DEFAULT_SIZES: FlowSizes = {
+  sessions: 1024,
+  peers: 1024,
+  rules: 65_536,
+  flowsPerSession: 512,
+  flows: 131_072,
+  controls: 16_384,
+};
 
 /** Loads the programs; DATAPLANE_FAILED, with the kernel's words, when it cannot or another process owns the instance. */
 export async function createLinuxFlows(options: LinuxFlowsOptions): Promise<LinuxFlows> {
@@ -72,6 +81,7 @@ export async function createLinuxFlows(options: LinuxFlowsOptions): Promise<Linu
         flow_policy: sizes.rules,
         flow_prefixes: sizes.rules,
         flow_state: sizes.flows,
+        control_flows: sizes.controls,
       },
       ...(options.namespace === undefined ? {} : { namespace: options.namespace }),
     }),
@@ -194,7 +204,7 @@ class KernelFlows implements LinuxFlows {
   }
 
   async allowControl(flow: ControlFlow): Promise<void> {
-    const key = pack.packControlKey(flow);
+    const key = pack.packControlKeys([flow]);
     kernelCall('allow a control flow', () => {
       const { error } = this.plane.putBatch('control_flows', key, pack.packNumber(1));
       if (error !== undefined) throw new ShellstreamError('DATAPLANE_FULL', error);
@@ -202,7 +212,15 @@ class KernelFlows implements LinuxFlows {
   }
 
   async revokeControl(flow: ControlFlow): Promise<void> {
-    kernelCall('revoke a control flow', () => this.plane.deleteBatch('control_flows', pack.packControlKey(flow)));
+    kernelCall('revoke a control flow', () => this.plane.deleteBatch('control_flows', pack.packControlKeys([flow])));
+  }
+
+  async setControl(flows: readonly ControlFlow[]): Promise<void> {
+    const keys = pack.packControlKeys(flows);
+    kernelCall('set the control flows', () => {
+      const error = this.plane.holdExactly('control_flows', keys, pack.packNumber(1));
+      if (error !== null) throw new ShellstreamError('DATAPLANE_FULL', error);
+    });
   }
 
   async renewLease(untilBootNs: bigint): Promise<void> {

@@ -26,6 +26,7 @@ export interface MemoryFlowsOptions {
   readonly rules?: number;
   readonly flowsPerSession?: number;
   readonly flows?: number;
+  readonly controls?: number;
 }
 
 export interface MemoryFlows extends FlowTable {
@@ -71,7 +72,7 @@ class FlowsInMemory implements MemoryFlows {
 
   constructor({ bootTimeNs = monotonicNs, ...limits }: MemoryFlowsOptions) {
     this.#now = bootTimeNs;
-    this.#limits = { sessions: 1024, peers: 1024, rules: 65_536, flowsPerSession: 512, flows: 131_072, ...limits };
+    this.#limits = { ...DEFAULT_LIMITS, ...limits };
   }
 
   judge(packet: FlowPacket): Verdict {
@@ -185,6 +186,13 @@ class FlowsInMemory implements MemoryFlows {
     this.#state.controls.delete(keyOfControl(flow));
   }
 
+  async setControl(flows: readonly ControlFlow[]): Promise<void> {
+    const wanted = new Set(flows.map(keyOfControl));
+    if (wanted.size > this.#limits.controls) throw new ShellstreamError('DATAPLANE_FULL');
+    this.#state.controls.clear();
+    for (const key of wanted) this.#state.controls.add(key);
+  }
+
   async renewLease(untilBootNs: bigint): Promise<void> {
     this.#state.leaseUntil = untilBootNs;
   }
@@ -247,6 +255,15 @@ class FlowsInMemory implements MemoryFlows {
     if (!isIntegerIn(peerSlot, 0, this.#limits.peers - 1)) throw refused(`peer slot ${peerSlot} is none`);
   }
 }
+
+const DEFAULT_LIMITS = {
+  sessions: 1024,
+  peers: 1024,
+  rules: 65_536,
+  flowsPerSession: 512,
+  flows: 131_072,
+  controls: 16_384,
+};
 
 function monotonicNs(): bigint {
   return BigInt(Math.round(systemClock.monotonic() * 1e6));

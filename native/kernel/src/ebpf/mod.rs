@@ -158,6 +158,12 @@ impl FlowPlane {
         Ok(self.table(&map)?.delete_batch(keys)?)
     }
 
+    /// Makes a hash hold exactly these keys, new ones with `value`; answers why it cannot, and then holds what it held.
+    #[napi(catch_unwind)]
+    pub fn hold_exactly(&self, map: String, keys: &[u8], value: &[u8]) -> napi::Result<Option<String>> {
+        Ok(self.table(&map)?.hold_exactly(keys, value)?.map(|error| error.to_string()))
+    }
+
     /// All keys of a hash or a trie, one behind the other.
     #[napi(catch_unwind)]
     pub fn keys(&self, map: String) -> napi::Result<Buffer> {

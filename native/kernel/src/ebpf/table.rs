@@ -1,5 +1,6 @@
 //! One map: its sizes, its entries as bytes, and, where the kernel lets us, its memory.
 
+use std::collections::HashSet;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -76,6 +77,29 @@ impl Table {
             }
         }
         Ok(deleted)
+    }
+
+    /// Makes a hash hold exactly these keys, new ones with `value`. What stays is never absent meanwhile; when they cannot
+    /// all be held, it is as it was, and the error says why.
+    pub fn hold_exactly(&self, keys: &[u8], value: &[u8]) -> Result<Option<KernelError>> {
+        self.count_of(keys)?;
+        let size = self.info.key_size as usize;
+        let wanted: HashSet<&[u8]> = keys.chunks_exact(size).collect();
+        if wanted.len() > self.info.max_entries as usize {
+            return Ok(Some(self.failed("update a batch", &std::io::Error::from_raw_os_error(libc::E2BIG))));
+        }
+        let standing = self.keys()?;
+        let standing: HashSet<&[u8]> = standing.chunks_exact(size).collect();
+        let gone: Vec<u8> = standing.difference(&wanted).copied().flatten().copied().collect();
+        let fresh: Vec<u8> = wanted.difference(&standing).copied().flatten().copied().collect();
+        // First what makes room.
+        self.delete_batch(&gone)?;
+        let (written, error) = self.put_batch(&fresh, &value.repeat(fresh.len() / size))?;
+        if error.is_some() {
+            self.delete_batch(&fresh[..written as usize * size])?;
+            self.put_batch(&gone, &value.repeat(gone.len() / size))?;
+        }
+        Ok(error)
     }
 
     /// All keys, one behind the other. Entries that come or go meanwhile may or may not be in it.
