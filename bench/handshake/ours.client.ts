@@ -7,11 +7,11 @@ import { VERSION } from '../../protocol/handshake/index.ts';
 import { systemClock as clock } from '../../src/base/clock.ts';
 import { loadCryptoProvider } from '../../src/base/crypto.ts';
 import { StreamsOnlyEnforcer } from '../../src/enforcer/streams-only.ts';
+import type { Approach } from '../../src/enforcer/terminator-port.ts';
 import { SpiffeAttestor } from '../../src/identity/attestor.ts';
 import { openIdentitySource, SpireSatVerifier, SvidVerifier } from '../../src/identity/index.ts';
 import { dialWebSocket } from '../../src/link/index.ts';
 import { attestOver } from '../../src/mesh/dial.ts';
-import type { Approach } from '../../src/session/attest.ts';
 import { Session, type SessionListener } from '../../src/session/session.ts';
 import { inParallel } from './server-subject.ts';
 

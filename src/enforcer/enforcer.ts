@@ -1,12 +1,19 @@
 /**
- * The enforcer: verifies, decides, and owns the data plane. It holds what stands in the kernel for each session, and
- * nothing stands there that it does not hold.
+ * The enforcer as one terminator has it: verifies, decides, and owns the data plane. What stands in the kernel for a
+ * session is in the directory, and nothing stands there that is not. Nonces, approaches and sessions are each
+ * terminator's own: what another one holds it cannot name.
  */
 
 import { type Grant, mayAdvertise, type Prefix, targetFloor } from '../../protocol/capability/index.ts';
 import type { GrantBody } from '../../protocol/channel/grant.ts';
-import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
-import { deriveSecrets, type Evidence, SECRET_BYTES, wireguardProofHolds } from '../../protocol/handshake/index.ts';
+import { ShellstreamError } from '../../protocol/errors.ts';
+import {
+  deriveSecrets,
+  type Evidence,
+  type Role,
+  SECRET_BYTES,
+  wireguardProofHolds,
+} from '../../protocol/handshake/index.ts';
 import { tryParseAddress } from '../../protocol/net/address.ts';
 import { hostPrefix, prefixesEqual } from '../../protocol/net/prefix.ts';
 import { negotiate, type PostureLevel, remoteHandshakeAllowed, typeAllowed } from '../../protocol/posture/index.ts';
@@ -15,6 +22,7 @@ import type { Clock } from '../base/clock.ts';
 import type { ControlFlow, DataPlane } from '../dataplane/ports.ts';
 import { type AdmitParts, challenge, type Judged, judge } from './admit.ts';
 import { type Approached, Approaches } from './approach.ts';
+import type { Holder, SessionDirectory, Standing } from './directory.ts';
 import type { Member, MemberSpec, Overlay } from './overlay.ts';
 import type {
   AcceptInput,
@@ -33,29 +41,36 @@ export interface EnforcerParts extends AdmitParts {
   readonly clock: Clock;
   readonly accordHash: Uint8Array;
   readonly dataplane: DataPlane;
+  /** Of the node: shared by the enforcers of all terminators. */
+  readonly directory: SessionDirectory;
   readonly overlay?: Overlay;
   /** Seconds between keepalives in the tunnel to a peer that we dialled: holds a NAT's mapping open. 0: none. */
   readonly keepaliveOf: (spiffeId: string) => number;
+  readonly onPeerLevel?: (standing: Standing) => void;
+  /** A session was ended here without the terminator's asking: it must end its connection. */
+  readonly onRevoked?: (session: SessionId, reason: Reason) => void;
 }
 
-interface Standing {
-  readonly admission: Admission;
-  readonly member?: Member;
-  readonly control?: ControlFlow;
-}
-
-export class LocalEnforcer implements Enforcer {
+export class LocalEnforcer implements Enforcer, Holder {
   readonly #parts: EnforcerParts;
   readonly #approaches: Approaches;
-  readonly #standing = new Map<SessionId, Standing>();
+  readonly #own = new Set<SessionId>();
 
   constructor(parts: EnforcerParts) {
     this.#parts = parts;
     this.#approaches = new Approaches(parts);
   }
 
+  /** Whether it is a session of this terminator. */
+  holds(session: SessionId): boolean {
+    return this.#own.has(session);
+  }
+
   challenge(input: ChallengeInput): Promise<Evidence> {
-    return settle(() => challenge(this.#parts, input));
+    return settle(() => {
+      this.#parts.directory.refuseWhenFull();
+      return challenge(this.#parts, input);
+    });
   }
 
   async admit(input: AdmitInput): Promise<Admission> {
@@ -82,6 +97,7 @@ export class LocalEnforcer implements Enforcer {
         reattestSecret: secrets.reattest,
         answer,
       },
+      'responder',
       this.#hostedMember(judged, input, secrets.presharedKey, expiresAt),
       input.connection,
       renewed,
@@ -89,8 +105,7 @@ export class LocalEnforcer implements Enforcer {
     // A grant commits only under the posture it was decided in.
     if (Math.min(posture.level, body.postureLevel) < negotiated.effective) {
       await this.release(admission.id, 'POSTURE_CHANGED');
-      const changed = new ShellstreamError('POSTURE_CHANGED');
-      throw admission.supersedes === undefined ? changed : alsoSuperseding(changed, admission.supersedes);
+      throw new ShellstreamError('POSTURE_CHANGED');
     }
     return admission;
   }
@@ -129,6 +144,7 @@ export class LocalEnforcer implements Enforcer {
         expiresAt,
         reattestSecret: secrets.reattest,
       },
+      'initiator',
       this.#visitedMember(approached, input, secrets.presharedKey, expiresAt),
       input.connection,
       renewed,
@@ -136,14 +152,18 @@ export class LocalEnforcer implements Enforcer {
   }
 
   async setPeerLevel(session: SessionId, level: PostureLevel): Promise<void> {
-    const member = this.#standing.get(session)?.member;
-    if (member !== undefined) await this.#parts.overlay?.setLevel(member, level);
+    const { directory, overlay } = this.#parts;
+    const standing = this.#standing(session);
+    if (standing === undefined) return;
+    directory.note(session, { peerLevel: level });
+    this.#parts.onPeerLevel?.({ ...standing, peerLevel: level });
+    if (standing.member !== undefined) await overlay?.setLevel(standing.member, level);
   }
 
-  async release(session: SessionId, _reason: Reason): Promise<void> {
-    const standing = this.#standing.get(session);
+  async release(session: SessionId, reason: Reason, byPeer = false): Promise<void> {
+    if (!this.#own.delete(session)) return;
+    const standing = this.#parts.directory.delete(session, reason, byPeer);
     if (standing === undefined) return;
-    this.#standing.delete(session);
     const { member, control } = standing;
     // One that fails does not keep the other from going.
     await using steps = new Undo();
@@ -151,9 +171,18 @@ export class LocalEnforcer implements Enforcer {
     if (member !== undefined) steps.add(() => this.#parts.overlay?.leave(member));
   }
 
-  /** The data plane's view of one session, for the console. */
-  member(session: SessionId): Member | undefined {
-    return this.#standing.get(session)?.member;
+  /** The terminator is gone: so is everything that it held. Throws when something could not be taken away. */
+  async releaseAll(reason: Reason): Promise<void> {
+    await using steps = new Undo();
+    for (const session of this.#own) steps.add(() => this.release(session, reason));
+  }
+
+  revoked(session: SessionId, reason: Reason): void {
+    this.#parts.onRevoked?.(session, reason);
+  }
+
+  #standing(session: SessionId): Standing | undefined {
+    return this.#own.has(session) ? this.#parts.directory.get(session) : undefined;
   }
 
   // ── members ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -218,37 +247,44 @@ export class LocalEnforcer implements Enforcer {
     };
   }
 
-  /** Puts a session into the data plane and remembers it; whatever fails takes back what came before it. */
+  /** Puts a session into the data plane and the directory; whatever fails takes back what came before it. */
   async #stand(
     admission: Admission,
+    role: Role,
     spec: MemberSpec | undefined,
     connection: Connection,
     renewed: Standing | undefined,
   ): Promise<Admission> {
-    const { overlay } = this.#parts;
+    const { overlay, directory } = this.#parts;
+    const { spiffeId } = admission.peer;
     if (spec !== undefined && overlay === undefined)
       throw new ShellstreamError('TUNNEL_FAILED', 'no overlay on this node');
-    const superseded = spec === undefined || renewed !== undefined ? undefined : this.#meshSessionOf(spec.spiffeId);
-    if (spec !== undefined && superseded !== undefined) {
-      overlay?.check(spec, this.member(superseded));
-      await this.release(superseded, 'SUPERSEDED');
+    if (renewed !== undefined) {
+      const standing = await this.#install(admission, role, spec, connection, renewed);
+      directory.renew(this, standing);
+      return standing.admission;
     }
-    try {
-      return await this.#install(admission, spec, connection, renewed, superseded);
-    } catch (error) {
-      throw superseded === undefined ? error : alsoSuperseding(error, superseded);
+    const former = spec === undefined ? undefined : directory.tunnelOf(spiffeId);
+    using place = directory.takePlace(spiffeId, former?.admission.id);
+    if (spec !== undefined && former !== undefined) {
+      overlay?.check(spec, former.member);
+      await directory.revoke(former.admission.id, 'SUPERSEDED');
     }
+    const standing = await this.#install(admission, role, spec, connection);
+    this.#own.add(admission.id);
+    place.put(this, standing);
+    return standing.admission;
   }
 
   async #install(
     admission: Admission,
+    role: Role,
     spec: MemberSpec | undefined,
     connection: Connection,
-    renewed: Standing | undefined,
-    superseded: SessionId | undefined,
-  ): Promise<Admission> {
-    const { overlay, dataplane } = this.#parts;
-    const { id } = admission;
+    renewed?: Standing,
+  ): Promise<Standing> {
+    const { overlay, dataplane, clock } = this.#parts;
+    const { id, peerLevel, effectiveLevel } = admission;
     await using undo = new Undo();
     const control = renewed === undefined ? controlFlow(connection) : renewed.control;
     if (renewed === undefined && control !== undefined) {
@@ -262,32 +298,23 @@ export class LocalEnforcer implements Enforcer {
       undo.add(() => (member === undefined ? undefined : overlay.leave(member)));
     }
     // It may have ended while it was being renewed; then nobody is left to release what was just made.
-    if (renewed !== undefined && !this.#standing.has(id)) throw new ShellstreamError('CLOSED', 'ended meanwhile');
+    if (renewed !== undefined && !this.#own.has(id)) throw new ShellstreamError('CLOSED', 'ended meanwhile');
     undo.keep();
-    const standing: Admission = {
-      ...admission,
-      ...(member === undefined ? {} : { tunnelGeneration: member.generation }),
-      ...(superseded === undefined ? {} : { supersedes: superseded }),
-    };
-    this.#standing.set(id, {
-      admission: standing,
+    return {
+      admission: { ...admission, ...(member === undefined ? {} : { tunnelGeneration: member.generation }) },
+      role,
+      peerLevel,
+      judgedLevel: effectiveLevel,
+      openedAtMs: renewed?.openedAtMs ?? clock.now(),
+      ...(renewed?.endsAtMs === undefined ? {} : { endsAtMs: renewed.endsAtMs }),
       ...(member === undefined ? {} : { member }),
       ...(control === undefined ? {} : { control }),
-    });
-    return standing;
-  }
-
-  /** A peer that comes again has restarted or lost its connection: its former tunnel is in the way of the new one. */
-  #meshSessionOf(spiffeId: string): SessionId | undefined {
-    for (const [id, { admission, member }] of this.#standing) {
-      if (member !== undefined && admission.peer.spiffeId === spiffeId) return id;
-    }
-    return undefined;
+    };
   }
 
   #renewed(id: SessionId | undefined, spiffeId: string, type: string): Standing | undefined {
     if (id === undefined) return undefined;
-    const standing = this.#standing.get(id);
+    const standing = this.#standing(id);
     if (standing === undefined) throw new ShellstreamError('EXPIRED', 'the session to renew is gone');
     const { peer, offer } = standing.admission;
     if (peer.spiffeId !== spiffeId || offer.sessionType !== type) throw new ShellstreamError('IDENTITY_CHANGED');
@@ -343,13 +370,6 @@ function controlFlow(connection: Connection): ControlFlow | undefined {
   if (localAddress === undefined || remoteAddress === undefined) return undefined;
   const { localPort, remotePort } = connection;
   return { protocol: 6, localAddress, localPort, remoteAddress, remotePort };
-}
-
-/** The former session's tunnel is gone though no new one stands: whoever keeps sessions must end it. */
-function alsoSuperseding(error: unknown, supersedes: SessionId): ShellstreamError {
-  const fields = error instanceof ShellstreamError ? error.fields : {};
-  const detail = error instanceof Error ? error.message : String(error);
-  return new ShellstreamError(reasonOf(error), detail, { cause: error, fields: { ...fields, supersedes } });
 }
 
 function distinct(prefixes: readonly Prefix[]): readonly Prefix[] {

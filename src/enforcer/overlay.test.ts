@@ -139,19 +139,20 @@ describe('leaving', () => {
 });
 
 describe('a peer that comes again', () => {
-  it('takes the place of its former session, which is named', async () => {
+  it('takes the place of its former session, which is revoked', async () => {
     const first = await establish(a, b);
-    const second = await establish(a, b);
-    expect(second.hosted.supersedes).toBe(first.hosted.id);
+    await establish(a, b);
+    expect(b.revoked).toEqual([first.hosted.id]);
     expect(await footprint(b.dataplane, b.overlay)).toMatchObject({ sessions: 1, peers: 1, controls: 1 });
   });
 
-  it('and fails names the former session too: its tunnel is gone, so it must end', async () => {
+  it('and fails revokes the former session too: its tunnel is gone, so it must end', async () => {
     const first = await establish(a, b);
     using _fault = fail(b, 'device.addPeer', 'before');
     const error: unknown = await establish(a, b).catch((cause: unknown) => cause);
     expect(error).toBeInstanceOf(ShellstreamError);
-    expect(error).toMatchObject({ reason: 'DATAPLANE_FAILED', fields: { supersedes: first.hosted.id } });
+    expect(error).toMatchObject({ reason: 'DATAPLANE_FAILED' });
+    expect(b.revoked).toEqual([first.hosted.id]);
     expect(await footprint(b.dataplane, b.overlay)).toEqual(NOTHING);
   });
 
@@ -163,17 +164,18 @@ describe('a peer that comes again', () => {
     const request = { ...REQUEST, advertise: [parsePrefix('10.1.0.0/24')] };
     const error: unknown = await establish(a, b, { request }).catch((cause: unknown) => cause);
     expect(error).toMatchObject({ reason: 'PREFIX_OVERLAP' });
-    expect(error).not.toHaveProperty('fields.supersedes');
+    expect(b.revoked).toEqual([]);
     expect(await footprint(b.dataplane, b.overlay)).toEqual(before);
   });
 });
 
 describe('posture that changes between two steps', () => {
-  it('and refuses a peer that comes again: the former session is named, for its tunnel is gone', async () => {
+  it('and refuses a peer that comes again: the former session is revoked, for its tunnel is gone', async () => {
     const first = await establish(a, b);
     using _change = during(b, 'device.addPeer', () => b.change(3));
     const error: unknown = await establish(a, b).catch((cause: unknown) => cause);
-    expect(error).toMatchObject({ reason: 'POSTURE_CHANGED', fields: { supersedes: first.hosted.id } });
+    expect(error).toMatchObject({ reason: 'POSTURE_CHANGED' });
+    expect(b.revoked).toEqual([first.hosted.id]);
     expect(await footprint(b.dataplane, b.overlay)).toEqual(NOTHING);
   });
 

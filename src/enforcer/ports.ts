@@ -26,8 +26,8 @@ export interface Enforcer {
 
   /** The peer said its level; one map write governs all its flows. The new effective level of the session. */
   setPeerLevel(session: SessionId, level: PostureLevel): Promise<void>;
-  /** What of the session still stands; idempotent. */
-  release(session: SessionId, reason: Reason): Promise<void>;
+  /** Takes away what of the session still stands; idempotent. @param byPeer the peer ended it */
+  release(session: SessionId, reason: Reason, byPeer?: boolean): Promise<void>;
 }
 
 /** 32 hex digits. */
@@ -111,8 +111,6 @@ export interface Admission {
   readonly reattestSecret: Uint8Array;
   /** Responder only: what GRANT tells the initiator. */
   readonly answer?: GrantBody;
-  /** Mesh only: a former session of the same peer, whose tunnel went to make room for this one's. */
-  readonly supersedes?: SessionId;
   /** Mesh only: counts attestations, 1 at the first. */
   readonly tunnelGeneration?: number;
 }

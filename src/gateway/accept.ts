@@ -28,13 +28,9 @@ export async function acceptLink(parts: AcceptParts, link: Link): Promise<void> 
   const tell = (outcome: 'granted' | Reason): void => parts.onOutcome(outcome, (clock.monotonic() - started) / 1000);
   using exchange = new LinkExchange(link, clock, parts.handshakeTimeoutMs);
   try {
-    registry.makeRoom();
     const attested = await attestAsResponder(exchange, { enforcer, handshake, connection: link });
     const { admission, established } = attested;
     if (admission.answer === undefined) throw new Error('an admission without an answer');
-    await registry.makeRoomFor(admission).catch((error: unknown) => {
-      throw error instanceof ShellstreamError ? new AttestationRefused(error, established) : error;
-    });
     // It may have gone while the admission was made; its end was told to the handshake and is told once.
     if (link.isClosed) {
       await enforcer.release(admission.id, 'CONNECTION_LOST');
@@ -44,7 +40,6 @@ export async function acceptLink(parts: AcceptParts, link: Link): Promise<void> 
     registry.open(link, attested);
     tell('granted');
   } catch (error) {
-    registry.endSuperseded(error);
     const reason = reasonOf(error);
     tell(reason);
     log.warn('handshake refused', {

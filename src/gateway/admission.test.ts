@@ -79,9 +79,9 @@ describe('attack: 10,000 half-open handshakes', () => {
     );
     const outcomes = await Promise.all(attempts);
     expect(outcomes.filter((outcome) => outcome === 'let in')).toHaveLength(64);
-    expect(sites.b.gateway.admission.pending).toBe(64);
+    expect(sites.b.gateway.terminator.admission.pending).toBe(64);
     await sites.clock.advance(10_000);
-    expect(sites.b.gateway.admission.pending).toBe(0);
+    expect(sites.b.gateway.terminator.admission.pending).toBe(0);
     expect(sites.b.log.filter(({ fields }) => fields.reason === 'HANDSHAKE_TIMEOUT')).toHaveLength(64);
     expect(sites.internet.connections).toBe(0);
     await sites.a.start();

@@ -3,8 +3,9 @@ import { ShellstreamError } from '../../protocol/errors.ts';
 import type { HandshakeOptions } from '../../protocol/handshake/index.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Enforcer } from '../enforcer/ports.ts';
+import type { Approach } from '../enforcer/terminator-port.ts';
 import type { Link } from '../link/index.ts';
-import { type Approach, type Attested, attestAsInitiator, readAnswer } from '../session/attest.ts';
+import { type Attested, attestAsInitiator, readAnswer } from '../session/attest.ts';
 import { LinkExchange } from '../session/link-exchange.ts';
 import type { SessionRegistry } from '../session/registry.ts';
 import type { Session } from '../session/session.ts';
@@ -29,8 +30,7 @@ export async function attestOver(link: Link, parts: DialParts, approach: Approac
     const admission = await attempt.accept(grant);
     if (link.isClosed) {
       await enforcer.release(admission.id, 'CONNECTION_LOST');
-      const { supersedes } = admission;
-      throw new ShellstreamError('CONNECTION_LOST', undefined, { fields: { supersedes } });
+      throw new ShellstreamError('CONNECTION_LOST');
     }
     return { admission, established: attempt.established };
   } catch (error) {
@@ -45,18 +45,6 @@ export async function openOver(
   parts: DialParts & { readonly registry: SessionRegistry },
   approach: Approach,
 ): Promise<Session> {
-  const { enforcer, registry } = parts;
-  try {
-    const attested = await attestOver(link, parts, approach);
-    await registry.makeRoomFor(attested.admission);
-    if (link.isClosed) {
-      await enforcer.release(attested.admission.id, 'CONNECTION_LOST');
-      throw new ShellstreamError('CONNECTION_LOST');
-    }
-    return registry.open(link, attested, approach);
-  } catch (error) {
-    registry.endSuperseded(error);
-    link.close();
-    throw error;
-  }
+  const attested = await attestOver(link, parts, approach);
+  return parts.registry.open(link, attested, approach);
 }

@@ -4,10 +4,9 @@ import type { Accord } from '../../protocol/posture/index.ts';
 import type { Clock } from '../base/clock.ts';
 import type { MeshPeerConfig } from '../base/config.ts';
 import type { Logger } from '../base/logger.ts';
-import type { PostureReader } from '../enforcer/ports.ts';
-import type { Approach } from '../session/attest.ts';
-import type { SessionRegistry } from '../session/registry.ts';
-import type { Session } from '../session/session.ts';
+import type { SessionDirectory } from '../enforcer/directory.ts';
+import type { PostureReader, SessionId } from '../enforcer/ports.ts';
+import type { Approach } from '../enforcer/terminator-port.ts';
 import { DialledPeer } from './peer.ts';
 
 export interface MeshParts {
@@ -15,15 +14,15 @@ export interface MeshParts {
   readonly log: Logger;
   readonly posture: PostureReader;
   readonly accord: Accord;
-  readonly registry: SessionRegistry;
+  readonly directory: SessionDirectory;
   readonly random: () => number;
   readonly peers: readonly MeshPeerConfig[];
-  /** Opens a session at an endpoint for an approach; the session is in the registry when it resolves. */
+  /** Opens a session at an endpoint for an approach; the session stands when it resolves. */
   readonly dial: (
     endpoint: { readonly host: string; readonly port: number },
     approach: Approach,
     signal: AbortSignal,
-  ) => Promise<Session>;
+  ) => Promise<SessionId>;
   readonly approachOf: (peer: MeshPeerConfig) => Approach;
 }
 
@@ -43,13 +42,15 @@ export class Mesh implements AsyncDisposable {
     this.peers = parts.peers.map((config) => {
       const { name, spiffeId, address } = config;
       if (address === undefined) return { name, spiffeId, address, dialled: undefined };
-      const { clock, log, posture, accord, random } = parts;
-      const dial = (signal: AbortSignal): Promise<Session> => parts.dial(address, parts.approachOf(config), signal);
-      return { name, spiffeId, address, dialled: new DialledPeer({ name, clock, log, posture, accord, random, dial }) };
+      const { clock, log, posture, accord, random, directory } = parts;
+      const dial = (signal: AbortSignal): Promise<SessionId> => parts.dial(address, parts.approachOf(config), signal);
+      const stands = (id: SessionId): boolean => directory.get(id) !== undefined;
+      const dialled = new DialledPeer({ name, clock, log, posture, accord, random, dial, stands });
+      return { name, spiffeId, address, dialled };
     });
-    this.#subscription = parts.registry.onEvent((event) => {
+    this.#subscription = parts.directory.onEvent((event) => {
       if (event.kind !== 'ended') return;
-      for (const { dialled } of this.peers) dialled?.ended(event.session);
+      for (const { dialled } of this.peers) dialled?.ended(event.standing.admission.id);
     });
   }
 

@@ -4,19 +4,20 @@ import type { PostureLevel } from '../../protocol/posture/index.ts';
 import { ACCORD } from '../../test/support/memory-nodes.ts';
 import { silentLogger } from '../base/logger.ts';
 import { SimulatedClock } from '../base/simulated-clock.ts';
-import type { Session } from '../session/session.ts';
 import { DialledPeer } from './peer.ts';
 
 let clock: SimulatedClock;
 let dialledAt: number[];
 let posture: { level: PostureLevel; epoch: bigint };
-let succeed: (() => Session) | undefined;
+let succeed: (() => string) | undefined;
+let standing: Set<string>;
 
 beforeEach(() => {
   clock = new SimulatedClock();
   dialledAt = [];
   posture = { level: 5, epoch: 1n };
   succeed = undefined;
+  standing = new Set();
 });
 
 describe('dialling', () => {
@@ -49,15 +50,16 @@ describe('dialling', () => {
   it('starts over with short waits after a success', async () => {
     await using peer = started(() => 0);
     await clock.advance(100_000);
-    const session = fakeSession();
-    succeed = () => session;
+    standing.add('one');
+    succeed = () => 'one';
     await clock.advance(30_000);
     expect(peer.state.kind).toBe('connected');
     expect(peer.lastFailure).toBeUndefined();
     succeed = undefined;
     dialledAt = [];
     const endedAt = clock.monotonic();
-    peer.ended(session);
+    standing.delete('one');
+    peer.ended('one');
     await clock.advance(1_000);
     expect(dialledAt.map((at) => at - endedAt)).toEqual([100, 300, 700]);
   });
@@ -84,8 +86,7 @@ describe('dialling', () => {
   });
 
   it('a session that ended before it was noticed is dialled again', async () => {
-    const dead = fakeSession('ended');
-    succeed = () => dead;
+    succeed = () => 'dead';
     await using peer = started(() => 0);
     await clock.advance(1_000);
     expect(dialledAt.length).toBeGreaterThan(5);
@@ -106,12 +107,8 @@ function started(random: () => number): DialledPeer & AsyncDisposable {
       if (succeed === undefined) throw new ShellstreamError('CONNECTION_LOST');
       return succeed();
     },
+    stands: (session) => standing.has(session),
   });
   peer.start();
   return Object.assign(peer, { [Symbol.asyncDispose]: () => peer.stop() });
-}
-
-/** As much of a session as dialling looks at. */
-function fakeSession(state: Session['state'] = 'active'): Session {
-  return { state } as Session;
 }

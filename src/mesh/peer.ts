@@ -7,8 +7,7 @@ import { type Accord, remoteHandshakeAllowed } from '../../protocol/posture/inde
 import type { Reason } from '../../protocol/reasons.ts';
 import { type Clock, sleep } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
-import type { PostureReader } from '../enforcer/ports.ts';
-import type { Session } from '../session/session.ts';
+import type { PostureReader, SessionId } from '../enforcer/ports.ts';
 
 export interface DialledPeerParts {
   readonly name: string;
@@ -19,12 +18,14 @@ export interface DialledPeerParts {
   /** Uniform in [0, 1). */
   readonly random: () => number;
   /** Opens a session with the peer, or throws the reason why there is none. */
-  readonly dial: (signal: AbortSignal) => Promise<Session>;
+  readonly dial: (signal: AbortSignal) => Promise<SessionId>;
+  /** Whether a session that was opened stands still. */
+  readonly stands: (session: SessionId) => boolean;
 }
 
 export type DialState =
   | { readonly kind: 'connecting' }
-  | { readonly kind: 'connected'; readonly session: Session }
+  | { readonly kind: 'connected'; readonly session: SessionId }
   | { readonly kind: 'waiting'; readonly untilMs: number };
 
 export interface DialFailure {
@@ -62,7 +63,7 @@ export class DialledPeer {
   }
 
   /** The session that `dial` gave is over. */
-  ended(session: Session): void {
+  ended(session: SessionId): void {
     if (this.#state.kind === 'connected' && this.#state.session === session) this.#sessionEnded?.();
   }
 
@@ -92,7 +93,7 @@ export class DialledPeer {
 
   /** Whether a session stood; returns when it is over. */
   async #attempt(signal: AbortSignal): Promise<boolean> {
-    const { clock, log, name, dial } = this.#parts;
+    const { clock, log, name, dial, stands } = this.#parts;
     this.#state = { kind: 'connecting' };
     try {
       const session = await dial(signal);
@@ -101,7 +102,7 @@ export class DialledPeer {
       });
       this.#state = { kind: 'connected', session };
       this.#lastFailure = undefined;
-      if (session.state !== 'ended') await ended;
+      if (stands(session)) await ended;
       this.#sessionEnded = undefined;
       return true;
     } catch (error) {

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import type { PostureLevel } from '../../protocol/posture/index.ts';
 import { silentLogger } from '../base/logger.ts';
 import { SimulatedClock } from '../base/simulated-clock.ts';
-import { PostureEngine, type PostureStep } from './engine.ts';
+import { PostureEngine, type PostureStep, type PostureSteps } from './engine.ts';
 
 const FIRST_EPOCH = 100n;
 let clock: SimulatedClock;
@@ -13,7 +13,7 @@ beforeEach(async () => {
   clock = new SimulatedClock();
   engine = new PostureEngine({ clock, log: silentLogger, initial: 5, firstEpoch: FIRST_EPOCH });
   taken = [];
-  await engine.start([step('page'), step('map')], [step('sessions'), step('tunnels')]);
+  await engine.start(stepsOf([step('page'), step('map')], [step('sessions'), step('tunnels')]));
   taken = [];
 });
 
@@ -44,7 +44,7 @@ describe('a change of posture', () => {
     async (failing) => {
       const own = new PostureEngine({ clock, log: silentLogger, initial: 5, firstEpoch: 1n });
       const steps = ['page', 'map', 'sessions', 'tunnels'].map((name) => step(name, own, failing));
-      await own.start(steps.slice(0, 2), steps.slice(2));
+      await own.start(stepsOf(steps.slice(0, 2), steps.slice(2)));
       taken = [];
       const failed: boolean[] = [];
       own.onChange((change) => failed.push(change.failed));
@@ -128,14 +128,14 @@ describe('a statement', () => {
 describe('the start', () => {
   it('applies the configured level in full before it resolves', async () => {
     const own = new PostureEngine({ clock, log: silentLogger, initial: 3, firstEpoch: 1n });
-    await own.start([step('page', own)], [step('sessions', own)]);
+    await own.start(stepsOf([step('page', own)], [step('sessions', own)]));
     expect(taken).toEqual(['page 3, read 3', 'sessions 3, read 3']);
     expect(own.sources).toMatchObject([{ source: 'initial', level: 3, governs: true }]);
   });
 
   it('attack: a lockdown said while it runs is not undone by the rest of it', async () => {
     const own = new PostureEngine({ clock, log: silentLogger, initial: 5, firstEpoch: 1n });
-    const starting = own.start([step('page', own), step('map', own)], [step('sessions', own)]);
+    const starting = own.start(stepsOf([step('page', own), step('map', own)], [step('sessions', own)]));
     await Promise.all([starting, own.state('map', 1, 'test')]);
     const last = new Map(taken.map((line) => [line.split(' ')[0], line.split(' ')[1]]));
     expect(Object.fromEntries(last)).toEqual({ page: '1,', map: '1,', sessions: '1,' });
@@ -157,4 +157,8 @@ function step(name: string, of?: PostureEngine, failing?: string): PostureStep {
 function later(turns: number, action: () => void): void {
   if (turns === 0) action();
   else queueMicrotask(() => later(turns - 1, action));
+}
+
+function stepsOf(dataPlane: readonly PostureStep[], sessionLayer: readonly PostureStep[]): PostureSteps {
+  return { dataPlane, admission: { name: 'admission', apply: () => undefined }, sessionLayer };
 }

@@ -23,6 +23,16 @@ export interface PostureStep {
   apply(level: PostureLevel, epoch: bigint): Promise<void> | void;
 }
 
+/** Each list in the order of tightening. */
+export interface PostureSteps {
+  /** What packets go by. */
+  readonly dataPlane: readonly PostureStep[];
+  /** Told in the moment in which the level is published; whatever is decided after it is decided by it. */
+  readonly admission: PostureStep;
+  /** What lives by the level. */
+  readonly sessionLayer: readonly PostureStep[];
+}
+
 export interface PostureChange {
   readonly from: PostureLevel;
   readonly to: PostureLevel;
@@ -62,8 +72,7 @@ export class PostureEngine implements PostureReader {
   readonly #parts: EngineParts;
   readonly #listeners = new Listeners<PostureSettled>();
   readonly #since = new Map<string, number>();
-  #dataPlane: readonly PostureStep[] = [];
-  #sessionLayer: readonly PostureStep[] = [];
+  #steps: PostureSteps = { dataPlane: [], admission: { name: 'admission', apply: () => undefined }, sessionLayer: [] };
   #statements: Statements = NO_STATEMENTS;
   #level: PostureLevel;
   #epoch: bigint;
@@ -117,9 +126,8 @@ export class PostureEngine implements PostureReader {
    * `sessionLayer` in order. On relaxing admission reads it first, then both go backwards, so that the data plane is
    * last to open. Applied once at the start, so that they agree.
    */
-  async start(dataPlane: readonly PostureStep[], sessionLayer: readonly PostureStep[]): Promise<void> {
-    this.#dataPlane = dataPlane;
-    this.#sessionLayer = sessionLayer;
+  async start(steps: PostureSteps): Promise<void> {
+    this.#steps = steps;
     await this.#follow({ startsWithAll: true });
   }
 
@@ -155,7 +163,8 @@ export class PostureEngine implements PostureReader {
     try {
       if (startsWithAll) {
         const now = { to: this.#level, epoch: this.#epoch };
-        for (const step of [...this.#dataPlane, ...this.#sessionLayer]) await this.#run(step, now);
+        const { dataPlane, admission, sessionLayer } = this.#steps;
+        for (const step of [...dataPlane, admission, ...sessionLayer]) await this.#run(step, now);
       }
       for (;;) {
         const { level, heldBy, nextExpiry } = effectiveLevel(this.#statements, this.#parts.clock.now());
@@ -176,14 +185,15 @@ export class PostureEngine implements PostureReader {
     const change: PostureChange = { from, to, epoch: this.#epoch + 1n, heldBy, reason: this.#reasonOf(heldBy) };
     const started = this.#parts.clock.monotonic();
     const failuresBefore = this.#failures;
+    const { dataPlane, sessionLayer } = this.#steps;
     if (to < from) {
-      for (const step of this.#dataPlane) await this.#run(step, change);
-      this.#publish(change);
-      for (const step of this.#sessionLayer) await this.#run(step, change);
+      for (const step of dataPlane) await this.#run(step, change);
+      await this.#publish(change);
+      for (const step of sessionLayer) await this.#run(step, change);
     } else {
-      this.#publish(change);
-      for (const step of this.#sessionLayer.toReversed()) await this.#run(step, change);
-      for (const step of this.#dataPlane.toReversed()) await this.#run(step, change);
+      await this.#publish(change);
+      for (const step of sessionLayer.toReversed()) await this.#run(step, change);
+      for (const step of dataPlane.toReversed()) await this.#run(step, change);
     }
     const ms = this.#parts.clock.monotonic() - started;
     const { epoch, reason } = change;
@@ -191,10 +201,11 @@ export class PostureEngine implements PostureReader {
     this.#listeners.tell({ ...change, seconds: ms / 1000, failed: this.#failures > failuresBefore });
   }
 
-  #publish({ to, epoch }: PostureChange): void {
-    this.#level = to;
-    this.#epoch = epoch;
+  async #publish(change: PostureChange): Promise<void> {
+    this.#level = change.to;
+    this.#epoch = change.epoch;
     this.#changedAt = this.#parts.clock.now();
+    await this.#run(this.#steps.admission, change);
   }
 
   async #run(step: PostureStep, { to, epoch }: Pick<PostureChange, 'to' | 'epoch'>): Promise<void> {

@@ -1,6 +1,6 @@
 import { VERSION } from '../../protocol/handshake/index.ts';
 import type { Config, MeshPeerConfig } from '../base/config.ts';
-import type { Approach } from '../session/attest.ts';
+import type { Approach } from '../enforcer/terminator-port.ts';
 
 /** What we ask of a configured peer: a mesh session with its targets, advertising what lies behind us. */
 export function meshApproach(config: Config, peer: MeshPeerConfig): Approach {

@@ -8,11 +8,11 @@ import { loadConfig } from '../base/config.ts';
 import { loadCryptoProvider } from '../base/crypto.ts';
 import type { ConnectedSession, ConnectRequest, IdentityPlace, SessionNotice } from '../cli/session-port.ts';
 import { StreamsOnlyEnforcer } from '../enforcer/streams-only.ts';
+import type { Approach } from '../enforcer/terminator-port.ts';
 import { SpiffeAttestor } from '../identity/attestor.ts';
 import { openIdentitySource, SpireSatVerifier, SvidVerifier } from '../identity/index.ts';
 import { webSocketCarrier } from '../link/index.ts';
 import { attestOver } from '../mesh/dial.ts';
-import type { Approach } from '../session/attest.ts';
 import { Session, type SessionListener } from '../session/session.ts';
 import { asSeenHere } from './gateway-view.ts';
 

@@ -1,7 +1,6 @@
 /** The running gateway as its console sees it: reads from the parts, changes through them, invents nothing. */
 import { ShellstreamError } from '../../protocol/errors.ts';
-import { formatAddress } from '../../protocol/net/address.ts';
-import type { Governor } from '../../protocol/posture/index.ts';
+import { type Governor, negotiate } from '../../protocol/posture/index.ts';
 import type {
   Finding,
   GatewayEvent,
@@ -17,10 +16,10 @@ import type {
   TunnelPeerView,
 } from '../control/ports.ts';
 import type { TunnelPeerState } from '../dataplane/ports.ts';
+import type { Standing } from '../enforcer/directory.ts';
 import type { Overlay } from '../enforcer/overlay.ts';
 import type { MeshPeer } from '../mesh/mesh.ts';
-import type { Session } from '../session/session.ts';
-import type { Gateway } from './gateway.ts';
+import type { EnforcerNode } from './enforcer.ts';
 
 export interface ViewOptions {
   readonly version: string;
@@ -30,67 +29,61 @@ export interface ViewOptions {
 
 /** A bundle that was not confirmed for this long is told as stale. */
 const STALE_BUNDLE_MS = 3_600_000;
-const MAX_STREAMS_SHOWN = 1_024;
 
-export function gatewayView(gateway: Gateway, options: ViewOptions): GatewayView {
-  const { world, registry, posture, mesh } = gateway;
+export function gatewayView(node: EnforcerNode, options: ViewOptions): GatewayView {
+  const { world, directory, terminators, posture, mesh } = node;
   const { clock, log, dataplane } = world;
+  const view = (standing: Standing): SessionView => sessionView(node, standing);
 
   return {
-    status: () => status(gateway, options),
-    sessions: async (filter) => registry.all.filter(matching(filter)).map(sessionView).toSorted(byId),
+    status: () => status(node, options),
+    sessions: async (filter) => directory.all.map(view).filter(matching(filter)).toSorted(byId),
     session: async (id) => {
-      const session = registry.get(id);
-      return session === undefined ? undefined : await sessionDetail(gateway, session);
+      const standing = directory.get(id);
+      return standing === undefined ? undefined : await sessionDetail(node, standing);
     },
     drain: async (id, deadlineMs, by) => {
+      if (directory.get(id) === undefined) return false;
       log.info('drain by the console', { session: id, deadlineMs, by });
-      registry.get(id)?.drain('OPERATOR_DRAIN', deadlineMs);
-      return registry.get(id) !== undefined;
-    },
-    end: async (id, why, by) => {
-      const session = registry.get(id);
-      if (session === undefined) return false;
-      log.info('end by the console', { session: id, why, by });
-      session.end('CLOSED');
-      await session.released();
+      // Whatever its terminator makes of it.
+      directory.note(id, { endsAtMs: clock.monotonic() + deadlineMs + DRAIN_GRACE_MS });
+      terminators.drain(id, 'OPERATOR_DRAIN', deadlineMs);
       return true;
     },
-    posture: async () => postureView(gateway),
+    end: async (id, why, by) => {
+      if (directory.get(id) === undefined) return false;
+      log.info('end by the console', { session: id, why, by });
+      await directory.revoke(id, 'CLOSED');
+      return true;
+    },
+    posture: async () => postureView(node),
     setPosture: async (statement, by) => {
       log.warn('posture stated by the console', { ...statement, by });
       await posture.state('console', statement.level, statement.reason, statement.forMs);
-      return postureView(gateway);
+      return postureView(node);
     },
-    peers: async () => mesh.peers.map((peer) => peerView(gateway, peer)),
-    diagnose: async () => diagnose(await status(gateway, options)),
-    watch: (listener) => watch(gateway, listener),
+    peers: async () => mesh.peers.map((peer) => peerView(node, peer)),
+    diagnose: async () => diagnose(await status(node, options)),
+    watch: (listener) => watch(listener),
   } satisfies GatewayView;
 
-  function watch(_: Gateway, listener: (event: GatewayEvent) => void): Disposable {
+  function watch(listener: (event: GatewayEvent) => void): Disposable {
     const stack = new DisposableStack();
     stack.use(
-      registry.onEvent((event) => {
+      directory.onEvent((event) => {
         const atMs = clock.now();
-        const { session } = event;
-        const peer = session.admission.peer.spiffeId;
-        switch (event.kind) {
-          case 'opened':
-            return listener({ kind: 'session-opened', atMs, session: sessionView(session) });
-          case 'ended':
-            return listener({
-              kind: 'session-ended',
-              atMs,
-              id: session.id,
-              peer,
-              reason: event.reason,
-              byPeer: event.byPeer,
-            });
-          case 'drain-received': {
-            const { reason, level, deadlineMs } = event;
-            return listener({ kind: 'drain-received', atMs, id: session.id, peer, reason, level, deadlineMs });
-          }
-        }
+        const { id, peer } = event.standing.admission;
+        if (event.kind === 'opened') return listener({ kind: 'session-opened', atMs, session: view(event.standing) });
+        const { reason, byPeer } = event;
+        return listener({ kind: 'session-ended', atMs, id, peer: peer.spiffeId, reason, byPeer });
+      }),
+    );
+    stack.use(
+      terminators.onEvent((event) => {
+        if (event.kind !== 'drain-received') return;
+        const { session, reason, level, deadlineMs } = event;
+        const peer = directory.get(session)?.admission.peer.spiffeId ?? '';
+        listener({ kind: 'drain-received', atMs: clock.now(), id: session, peer, reason, level, deadlineMs });
       }),
     );
     stack.use(
@@ -108,21 +101,24 @@ export function gatewayView(gateway: Gateway, options: ViewOptions): GatewayView
   }
 }
 
-async function status(gateway: Gateway, { version, tunnelWhy }: ViewOptions): Promise<GatewayStatus> {
-  const { world, registry, admission, overlay, isolation, lease } = gateway;
+/** How much longer than its drain a session may stand. */
+const DRAIN_GRACE_MS = 1_000;
+
+async function status(node: EnforcerNode, { version, tunnelWhy }: ViewOptions): Promise<GatewayStatus> {
+  const { world, directory, terminators, overlay, isolation, lease } = node;
   const { config, clock, identity, accord, dataplane } = world;
   const nowMs = clock.now();
   const health = identity.health();
   const members = overlay?.members ?? [];
-  const spiffeId = ownSpiffeId(gateway);
+  const { pendingHandshakes, streams } = await terminators.load();
   return {
     instance: config.instance,
     site: config.site.trustDomain,
-    spiffeId,
+    spiffeId: ownSpiffeId(node),
     version,
-    startedAtMs: gateway.startedAtMs,
+    startedAtMs: node.startedAtMs,
     nowMs,
-    posture: postureView(gateway),
+    posture: postureView(node),
     identity: {
       workloadApiConnected: health.state === 'streaming',
       detail: health.state === 'streaming' ? '' : (health.lastError ?? health.state),
@@ -145,9 +141,9 @@ async function status(gateway: Gateway, { version, tunnelWhy }: ViewOptions): Pr
     ],
     leaseRemainingMs: lease.remainingMs,
     counts: {
-      pendingHandshakes: admission.pending,
-      sessions: registry.size,
-      streams: registry.all.reduce((sum, session) => sum + session.streams.all.length, 0),
+      pendingHandshakes,
+      sessions: directory.size,
+      streams,
       tunnelPeers: members.length,
       flows: members.reduce((sum, { spec }) => sum + spec.targets.length, 0),
       heldPeers: 0,
@@ -160,7 +156,7 @@ function tunnelInterface({ device }: Overlay): InterfaceView {
   return { name: device.name, ifindex: device.ifindex, kind: 'tunnel' };
 }
 
-function ownSpiffeId({ world }: Gateway): string | undefined {
+function ownSpiffeId({ world }: EnforcerNode): string | undefined {
   try {
     return world.identity.current().spiffeId;
   } catch (error) {
@@ -169,7 +165,7 @@ function ownSpiffeId({ world }: Gateway): string | undefined {
   }
 }
 
-function postureView({ posture }: Gateway): PostureView {
+function postureView({ posture }: EnforcerNode): PostureView {
   const { level: effective, epoch, sinceMs, sources } = posture;
   return {
     effective,
@@ -179,27 +175,35 @@ function postureView({ posture }: Gateway): PostureView {
   };
 }
 
-function sessionView(session: Session): SessionView {
-  const { admission, role } = session;
+function sessionView(
+  { posture, terminators }: EnforcerNode,
+  { admission, role, peerLevel, openedAtMs }: Standing,
+): SessionView {
+  const { id, peer, offer, grant, expiresAt } = admission;
+  const own = posture.level;
+  const { effective, governedBy } = negotiate(
+    role === 'initiator' ? { initiator: own, responder: peerLevel } : { initiator: peerLevel, responder: own },
+  );
   return {
-    id: session.id,
+    id,
     role,
-    peer: admission.peer.spiffeId,
-    tier: admission.peer.tier,
-    type: admission.offer.sessionType,
-    mode: admission.grant.mode,
-    state: session.state === 'draining' ? 'draining' : 'active',
-    capabilities: admission.grant.capabilities,
-    effectiveLevel: session.effectiveLevel,
-    governedBy: asSeenHere(session.governedBy, role),
-    peerLevel: session.peerLevel,
-    openedAtMs: session.openedAtMs,
-    expiresAtMs: admission.expiresAt,
+    peer: peer.spiffeId,
+    tier: peer.tier,
+    type: offer.sessionType,
+    mode: grant.mode,
+    state: terminators.isDraining(id) ? 'draining' : 'active',
+    capabilities: grant.capabilities,
+    effectiveLevel: effective,
+    governedBy: asSeenHere(governedBy, role),
+    peerLevel,
+    openedAtMs,
+    expiresAtMs: expiresAt,
   };
 }
 
-async function sessionDetail({ enforcer, overlay, world }: Gateway, session: Session): Promise<SessionDetail> {
-  const member = enforcer.member(session.id);
+async function sessionDetail(node: EnforcerNode, standing: Standing): Promise<SessionDetail> {
+  const { overlay, world, terminators } = node;
+  const { member, admission } = standing;
   const counters =
     member === undefined
       ? { packets: 0n, bytes: 0n, denied: 0n }
@@ -208,18 +212,12 @@ async function sessionDetail({ enforcer, overlay, world }: Gateway, session: Ses
   const peer = peers.find(
     ({ publicKey }) => member !== undefined && Buffer.compare(publicKey, member.spec.publicKey) === 0,
   );
+  const streams = await terminators.streams(admission.id);
   return {
-    ...sessionView(session),
-    targets: session.admission.grant.targets,
+    ...sessionView(node, standing),
+    targets: admission.grant.targets,
     counters,
-    streams: session.streams.all.slice(0, MAX_STREAMS_SHOWN).map((stream) => ({
-      id: stream.stream,
-      target: hostPort(formatAddress(stream.target.prefix.address), stream.target.port),
-      openedBy: stream.openedBy,
-      openedAtMs: stream.openedAtMs,
-      receivedBytes: stream.receivedBytes,
-      sentBytes: stream.sentBytes,
-    })),
+    streams: streams.map(({ address, port, ...stream }) => ({ ...stream, target: hostPort(address, port) })),
     ...(peer === undefined ? {} : { tunnel: tunnelView(peer) }),
   };
 }
@@ -229,20 +227,20 @@ function tunnelView({ handshakeAgeMs, endpoint, receivedBytes, sentBytes }: Tunn
   return { handshakeAgeMs, endpoint: text, receivedBytes, sentBytes };
 }
 
-function peerView({ registry }: Gateway, { name, spiffeId, address, dialled }: MeshPeer): PeerView {
+function peerView({ directory }: EnforcerNode, { name, spiffeId, address, dialled }: MeshPeer): PeerView {
   const base = { name, spiffeId, address: address === undefined ? undefined : hostPort(address.host, address.port) };
   if (dialled === undefined) {
-    const session = registry.of(spiffeId).find(({ admission }) => admission.offer.sessionType === 'mesh');
+    const session = directory.tunnelOf(spiffeId);
     return session === undefined
       ? { ...base, state: 'expected' }
-      : { ...base, state: 'connected', session: session.id };
+      : { ...base, state: 'connected', session: session.admission.id };
   }
   const { state, lastFailure } = dialled;
   switch (state.kind) {
     case 'connecting':
       return { ...base, state: 'connecting', lastFailure };
     case 'connected':
-      return { ...base, state: 'connected', session: state.session.id };
+      return { ...base, state: 'connected', session: state.session };
     case 'waiting':
       return { ...base, state: 'waiting', nextDialAtMs: state.untilMs, lastFailure };
   }
@@ -269,11 +267,11 @@ function diagnose({ identity, tunnel, leaseRemainingMs, nowMs }: GatewayStatus):
   ];
 }
 
-function matching({ peer, type, state }: SessionFilter): (session: Session) => boolean {
+function matching({ peer, type, state }: SessionFilter): (session: SessionView) => boolean {
   return (session) =>
-    (peer === undefined || session.admission.peer.spiffeId === peer) &&
-    (type === undefined || session.admission.offer.sessionType === type) &&
-    (state === undefined || sessionView(session).state === state);
+    (peer === undefined || session.peer === peer) &&
+    (type === undefined || session.type === type) &&
+    (state === undefined || session.state === state);
 }
 
 /** The protocol says whose level governs by role; a console by side. */

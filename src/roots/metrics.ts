@@ -3,23 +3,27 @@ import { gatewayMetrics } from '../control/gateway-metrics.ts';
 import { startHttp } from '../control/http.ts';
 import { Registry } from '../control/metrics.ts';
 import type { GatewayView } from '../control/ports.ts';
-import type { Gateway } from './gateway.ts';
+import type { EnforcerNode } from './enforcer.ts';
 
 /** Metrics, health and readiness on a loopback address. */
 export async function serveMetrics(
   address: NonNullable<Config['metrics']['address']>,
-  gateway: Gateway,
+  node: EnforcerNode,
   view: GatewayView,
 ): Promise<AsyncDisposable> {
   await using parts = new AsyncDisposableStack();
   const registry = new Registry();
   const metrics = parts.use(gatewayMetrics(registry, view));
-  parts.use(gateway.handshakes.add(({ role, outcome, seconds }) => metrics.handshake(role, outcome, seconds)));
   parts.use(
-    gateway.posture.onChange(({ to, seconds, failed }) => metrics.transition(to, failed ? 'failed' : 'done', seconds)),
+    node.terminators.onEvent((event) => {
+      if (event.kind === 'handshake') metrics.handshake(event.role, event.outcome, event.seconds);
+    }),
   );
   parts.use(
-    gateway.tokenChecks.add(({ fresh, outcome, seconds }) =>
+    node.posture.onChange(({ to, seconds, failed }) => metrics.transition(to, failed ? 'failed' : 'done', seconds)),
+  );
+  parts.use(
+    node.tokenChecks.add(({ fresh, outcome, seconds }) =>
       metrics.satCheck(fresh ? 'fresh' : 'cached', outcome, seconds),
     ),
   );

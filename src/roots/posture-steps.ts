@@ -3,31 +3,39 @@ import { levelFromTrustedSource } from '../../protocol/posture/index.ts';
 import type { Logger } from '../base/logger.ts';
 import type { DataPlane } from '../dataplane/ports.ts';
 import type { Overlay } from '../enforcer/overlay.ts';
+import type { Overseer } from '../enforcer/overseer.ts';
+import type { Terminators } from '../enforcer/terminators.ts';
 import type { Mesh } from '../mesh/mesh.ts';
-import type { PostureEngine, PostureStep } from '../posture/engine.ts';
-import type { SessionRegistry } from '../session/registry.ts';
+import type { PostureEngine, PostureSteps } from '../posture/engine.ts';
 import type { Isolation } from './isolation.ts';
 
 export interface FollowerParts {
   readonly dataplane: DataPlane;
   readonly isolation: Isolation;
-  readonly registry: SessionRegistry;
+  readonly terminators: Terminators;
+  readonly overseer: Overseer;
   readonly overlay: Overlay | undefined;
   readonly mesh: Mesh;
 }
 
-export function postureSteps({ dataplane, isolation, registry, overlay, mesh }: FollowerParts): {
-  readonly dataPlane: readonly PostureStep[];
-  readonly sessionLayer: readonly PostureStep[];
-} {
+export function postureSteps({
+  dataplane,
+  isolation,
+  terminators,
+  overseer,
+  overlay,
+  mesh,
+}: FollowerParts): PostureSteps {
   return {
     dataPlane: [
       { name: 'governance page', apply: (level, epoch) => dataplane.governance.write({ level, epoch }) },
       { name: 'posture map', apply: (level) => dataplane.flows.setPosture(level) },
       { name: 'isolation of new interfaces', apply: () => isolation.cover() },
     ],
+    admission: { name: 'admission', apply: (level, epoch) => terminators.setPosture(level, epoch) },
     sessionLayer: [
-      { name: 'sessions', apply: () => registry.postureChanged() },
+      { name: 'sessions', apply: () => terminators.judgeSessions() },
+      { name: 'what stands', apply: () => overseer.postureChanged() },
       { name: 'tunnels', apply: (level) => (level === 1 ? overlay?.close() : overlay?.reopen()) },
       { name: 'mesh', apply: (level) => (level > 1 ? mesh.nudge() : undefined) },
     ],

@@ -4,7 +4,6 @@
  * the two are brought together, one step after the other.
  */
 
-import type { SessionRequest } from '../../protocol/capability/model.ts';
 import type { GrantBody } from '../../protocol/channel/grant.ts';
 import { decodeFrame, encodeFrame } from '../../protocol/channel/index.ts';
 import { ShellstreamError } from '../../protocol/errors.ts';
@@ -14,13 +13,13 @@ import {
   encodeRecord,
   type HandshakeOptions,
   initiate,
-  type Offer,
   parseConfirmBody,
   parseVerifyBody,
   RECORD,
   respond,
 } from '../../protocol/handshake/index.ts';
 import type { Admission, Connection, Enforcer, SessionId } from '../enforcer/ports.ts';
+import type { Approach } from '../enforcer/terminator-port.ts';
 
 /** Whole records, in order. `next` rejects when the carrier breaks or the handshake takes too long. */
 export interface RecordExchange {
@@ -83,14 +82,6 @@ export async function attestAsResponder(exchange: RecordExchange, parts: AttestP
   } catch (error) {
     throw error instanceof ShellstreamError ? new AttestationRefused(error, established) : error;
   }
-}
-
-/** What the initiator is after. */
-export interface Approach {
-  readonly offer: Offer;
-  /** The one SPIFFE ID that the responder must have. */
-  readonly expectedId: string;
-  readonly request: SessionRequest;
 }
 
 /** Messages 1 to 3 from the other side. What comes back turns the responder's GRANT into an admission. */

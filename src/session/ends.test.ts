@@ -198,5 +198,5 @@ function sessionsOf(site: MemorySites['a']): number {
 }
 
 function pendingOf(site: MemorySites['a']): number {
-  return site.isRunning ? site.gateway.admission.pending : 0;
+  return site.isRunning ? site.gateway.terminator.admission.pending : 0;
 }

@@ -3,7 +3,6 @@ import { once } from 'node:events';
 import { createServer, type Server } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Target } from '../../protocol/capability/index.ts';
-import { ShellstreamError } from '../../protocol/errors.ts';
 import { parsePrefix } from '../../protocol/net/prefix.ts';
 import { MemorySites } from '../../test/support/memory-sites.ts';
 
@@ -87,13 +86,11 @@ describe('an admission', () => {
   });
 
   it('whose place was taken before its session was opened ends at once', async () => {
-    const { enforcer, registry } = sites.b.gateway;
+    const { enforcer, directory } = sites.b.gateway;
     const admit = enforcer.admit.bind(enforcer);
     enforcer.admit = async (input) => {
       const admission = await admit(input);
-      registry.endSuperseded(
-        new ShellstreamError('POSTURE_CHANGED', undefined, { fields: { supersedes: admission.id } }),
-      );
+      await directory.revoke(admission.id, 'SUPERSEDED');
       return admission;
     };
     const { session, heard } = await sites.visitor('management', [target]);

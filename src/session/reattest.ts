@@ -9,7 +9,8 @@ import { type Established, type HandshakeOptions, RECORD, reattestPrologue } fro
 import type { Reason } from '../../protocol/reasons.ts';
 import type { Clock, Timer } from '../base/clock.ts';
 import type { Admission, Connection, Enforcer } from '../enforcer/ports.ts';
-import { type Approach, attestAsInitiator, attestAsResponder, type RecordExchange } from './attest.ts';
+import type { Approach } from '../enforcer/terminator-port.ts';
+import { attestAsInitiator, attestAsResponder, type RecordExchange } from './attest.ts';
 import type { SessionWire } from './wire.ts';
 
 export interface ReattestationParts {

@@ -2,25 +2,25 @@
  * Every live session of this node. What is not in here has no flow, no tunnel and no stream: sessions enter after the
  * enforcer admitted them, and leave only through their own end, which releases what they hold.
  */
-import { ShellstreamError } from '../../protocol/errors.ts';
 import type { PostureLevel } from '../../protocol/posture/index.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import { Listeners } from '../base/listeners.ts';
 import type { Logger } from '../base/logger.ts';
-import type { Admission, Enforcer } from '../enforcer/ports.ts';
+import type { Enforcer, SessionId } from '../enforcer/ports.ts';
+import type { Approach } from '../enforcer/terminator-port.ts';
 import type { Link } from '../link/index.ts';
-import type { Approach, Attested } from './attest.ts';
+import type { Attested } from './attest.ts';
 import { Session, type SessionListener, type SessionParts } from './session.ts';
 
 export interface RegistryParts extends SessionParts {
   readonly log: Logger;
   readonly enforcer: Enforcer;
-  readonly limits: { readonly sessions: number; readonly sessionsPerIdentity: number };
 }
 
 export type RegistryEvent =
   | { readonly kind: 'opened'; readonly session: Session }
   | { readonly kind: 'ended'; readonly session: Session; readonly reason: Reason; readonly byPeer: boolean }
+  | { readonly kind: 'draining'; readonly session: Session }
   | {
       readonly kind: 'drain-received';
       readonly session: Session;
@@ -31,42 +31,20 @@ export type RegistryEvent =
     };
 
 /** More than admissions can be between their install and their opening; what ended by itself stays among them for a while. */
-const MAX_DISPLACED = 1_024;
+const MAX_REVOKED = 1_024;
 
 export class SessionRegistry {
   readonly #parts: RegistryParts;
   readonly #sessions = new Map<string, Session>();
   readonly #ending = new Set<Promise<void>>();
-  /** Sessions whose place was taken before they were opened, as the admissions of one identity crossed; the last few. */
-  readonly #displaced = new Set<string>();
+  /** Sessions that were to end before they were opened, and why; the last few. */
+  readonly #revoked = new Map<SessionId, Reason>();
   /** The node drains: what opens now drains too. By the monotonic clock. */
   #draining: { readonly reason: Reason; readonly until: number } | undefined;
   readonly #listeners = new Listeners<RegistryEvent>();
 
   constructor(parts: RegistryParts) {
     this.#parts = parts;
-  }
-
-  /** Throws SESSION_LIMIT when there is no room; to be asked before the enforcer is. */
-  makeRoom(): void {
-    if (this.#sessions.size >= this.#parts.limits.sessions) throw new ShellstreamError('SESSION_LIMIT');
-  }
-
-  /**
-   * Ends the session whose place an admission takes, and looks whether its identity may have one more. To be asked
-   * before the peer is told of its grant. Throws SESSION_LIMIT; then the admission holds nothing any more.
-   */
-  async makeRoomFor({ id, peer, supersedes }: Admission): Promise<void> {
-    if (supersedes !== undefined) this.#displace(supersedes);
-    if (this.of(peer.spiffeId).length < this.#parts.limits.sessionsPerIdentity) return;
-    await this.#parts.enforcer.release(id, 'SESSION_LIMIT');
-    throw new ShellstreamError('SESSION_LIMIT', `too many sessions of ${peer.spiffeId}`);
-  }
-
-  /** An admission that failed may have cost a former session its place in the data plane all the same. */
-  endSuperseded(error: unknown): void {
-    const supersedes = error instanceof ShellstreamError ? error.fields.supersedes : undefined;
-    if (typeof supersedes === 'string') this.#displace(supersedes);
   }
 
   /** From here on the session is live; at once, so that no end of its link is missed. `approach` for those that we dialled. */
@@ -89,7 +67,9 @@ export class SessionRegistry {
       governedBy,
     });
     this.#listeners.tell({ kind: 'opened', session });
-    if (this.#displaced.delete(session.id)) session.end('SUPERSEDED');
+    const revoked = this.#revoked.get(session.id);
+    if (revoked !== undefined) session.end(revoked);
+    this.#revoked.delete(session.id);
     if (this.#draining !== undefined) {
       session.drain(this.#draining.reason, Math.max(0, this.#draining.until - this.#parts.clock.monotonic()));
     }
@@ -133,6 +113,18 @@ export class SessionRegistry {
     await this.settled();
   }
 
+  /** Ends a session, also one that is only about to be opened; resolves when it holds nothing more. */
+  async end(id: SessionId, reason: Reason): Promise<void> {
+    const session = this.get(id);
+    if (session !== undefined) {
+      session.end(reason);
+      return await session.released();
+    }
+    this.#revoked.set(id, reason);
+    const [oldest] = this.#revoked.keys();
+    if (this.#revoked.size > MAX_REVOKED && oldest !== undefined) this.#revoked.delete(oldest);
+  }
+
   endAll(reason: Reason): Promise<void> {
     for (const session of this.all) session.end(reason);
     return this.settled();
@@ -147,17 +139,10 @@ export class SessionRegistry {
     return this.#listeners.add(listener);
   }
 
-  #displace(id: string): void {
-    const session = this.get(id);
-    if (session !== undefined) return session.end('SUPERSEDED');
-    this.#displaced.add(id);
-    const [oldest] = this.#displaced;
-    if (this.#displaced.size > MAX_DISPLACED && oldest !== undefined) this.#displaced.delete(oldest);
-  }
-
   #listener(): SessionListener {
     const { log } = this.#parts;
     return {
+      draining: (session) => this.#listeners.tell({ kind: 'draining', session }),
       drainReceived: (session, { reason, level, epoch, deadlineMs }) => {
         log.info('drain received', { session: session.id, reason, level, deadlineMs });
         this.#listeners.tell({ kind: 'drain-received', session, reason, level, epoch, deadlineMs });

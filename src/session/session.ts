@@ -17,8 +17,9 @@ import {
 import type { Reason } from '../../protocol/reasons.ts';
 import type { Clock, Timer } from '../base/clock.ts';
 import type { Admission, Connection, Enforcer, PostureReader } from '../enforcer/ports.ts';
+import type { Approach } from '../enforcer/terminator-port.ts';
 import type { Link } from '../link/index.ts';
-import type { Approach, Attested } from './attest.ts';
+import type { Attested } from './attest.ts';
 import { Reattestation } from './reattest.ts';
 import { SessionStreams, type StreamJudgement } from './streams.ts';
 import { SessionWire } from './wire.ts';
@@ -37,6 +38,8 @@ export interface SessionParts {
 
 export interface SessionListener {
   levelChanged?(session: Session): void;
+  /** It takes no new streams any more, by either end's wish. */
+  draining?(session: Session): void;
   drainReceived?(session: Session, event: Extract<ChannelEvent, { type: 'drain' }>): void;
   tunnelReported?(session: Session, event: Extract<ChannelEvent, { type: 'tunnel' }>): void;
   roundTrip?(session: Session, ms: number): void;
@@ -212,6 +215,7 @@ export class Session {
   drain(reason: Reason, deadlineMs: number): void {
     const { level, epoch } = this.#parts.posture;
     const byPosture = reason.startsWith('POSTURE');
+    this.#listener.draining?.(this);
     this.#wire.act((channel, now) =>
       channel.drain(now, { reason, level: byPosture ? level : undefined, epoch: byPosture ? epoch : 0n, deadlineMs }),
     );
@@ -253,6 +257,7 @@ export class Session {
         return;
       case 'drain':
         this.#drainedByPeer = true;
+        this.#listener.draining?.(this);
         if (event.level !== undefined) this.#noteLevel(event.level, event.epoch);
         return this.#listener.drainReceived?.(this, event);
       case 'drained':
@@ -321,7 +326,7 @@ export class Session {
     this.#lastWord?.cancel();
     this.#reattestation.abandon();
     this.streams.closeAll(reason);
-    this.#end = { reason, released: this.#parts.enforcer.release(this.id, reason) };
+    this.#end = { reason, released: this.#parts.enforcer.release(this.id, reason, byPeer) };
     this.#listener.ended(this, reason, byPeer, detail);
   }
 

@@ -10,6 +10,7 @@ import { type LoadedAccord, loadAccord } from '../../src/base/accord-file.ts';
 import { systemClock as clock } from '../../src/base/clock.ts';
 import { loadCryptoProvider } from '../../src/base/crypto.ts';
 import { createMemoryDataPlane } from '../../src/dataplane/memory/index.ts';
+import { SessionDirectory } from '../../src/enforcer/directory.ts';
 import { LocalEnforcer } from '../../src/enforcer/enforcer.ts';
 import { Nonces } from '../../src/enforcer/nonces.ts';
 import { StreamsOnlyEnforcer } from '../../src/enforcer/streams-only.ts';
@@ -85,6 +86,7 @@ async function handshake(level: PostureLevel) {
     accordHash: accord.hash,
     tiers: tierPolicyOf(accord.accord, 'home.test'),
     dataplane: createMemoryDataPlane(),
+    directory: new SessionDirectory({ sessions: 10, sessionsPerIdentity: 10 }),
     keepaliveOf: () => 0,
   });
   const initiator = new StreamsOnlyEnforcer({ crypto, clock, posture, attestor: attestorOf(peer) });

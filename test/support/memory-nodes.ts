@@ -25,6 +25,7 @@ import { DEFAULT_ACCORD_FILE, type LoadedAccord } from '../../src/base/accord-fi
 import { nodeCrypto as crypto } from '../../src/base/crypto-node.ts';
 import { SimulatedClock } from '../../src/base/simulated-clock.ts';
 import { createMemoryDataPlane, type MemoryDataPlane, MemoryWire } from '../../src/dataplane/memory/index.ts';
+import { SessionDirectory } from '../../src/enforcer/directory.ts';
 import { LocalEnforcer } from '../../src/enforcer/enforcer.ts';
 import { Nonces } from '../../src/enforcer/nonces.ts';
 import { Overlay } from '../../src/enforcer/overlay.ts';
@@ -175,14 +176,17 @@ export class MemoryWorld implements AsyncDisposable {
     });
     const parts = { crypto, clock, attestor, posture, nonces, dataplane, overlay, accord, accordHash: hash };
     const tiers = tierPolicyOf(accord, `${name}.test`);
-    const enforcer = new LocalEnforcer({ ...parts, tiers, keepaliveOf: () => 25 });
+    const directory = new SessionDirectory({ sessions: 1_000, sessionsPerIdentity: 100 });
+    const revoked: SessionId[] = [];
+    const onRevoked = (session: SessionId): void => void revoked.push(session);
+    const enforcer = new LocalEnforcer({ ...parts, directory, tiers, keepaliveOf: () => 25, onRevoked });
     await dataplane.flows.renewLease(dataplane.bootTimeNs() + 86_400_000_000_000n);
     const change = (level: PostureLevel): void => {
       posture.level = level;
       posture.epoch += 1n;
     };
     const spiffeId = source.current().spiffeId;
-    return { ...parts, spiffeId, host, source, tokens, entry, enforcer, change };
+    return { ...parts, spiffeId, host, source, tokens, entry, directory, enforcer, revoked, change };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

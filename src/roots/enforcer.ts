@@ -1,0 +1,249 @@
+/**
+ * The enforcer's half of a gateway put together: identity, posture, data plane, the mesh's intentions, and the directory
+ * of what stands. Connections and Noise keys are the terminators', which are taken on with `hire`.
+ */
+import { lookup } from 'node:dns/promises';
+import { isIP } from 'node:net';
+import { tierPolicyOf } from '../../protocol/capability/index.ts';
+import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
+import type { CryptoProvider } from '../../protocol/noise/crypto.ts';
+import { levelFromTrustedSource } from '../../protocol/posture/index.ts';
+import type { Reason } from '../../protocol/reasons.ts';
+import type { LoadedAccord } from '../base/accord-file.ts';
+import type { Clock } from '../base/clock.ts';
+import type { Config } from '../base/config.ts';
+import type { Endpoint } from '../base/config-schema.ts';
+import { Listeners } from '../base/listeners.ts';
+import type { Logger } from '../base/logger.ts';
+import type { DataPlane } from '../dataplane/ports.ts';
+import { SessionDirectory } from '../enforcer/directory.ts';
+import { LocalEnforcer } from '../enforcer/enforcer.ts';
+import { Nonces } from '../enforcer/nonces.ts';
+import { Overlay } from '../enforcer/overlay.ts';
+import { Overseer } from '../enforcer/overseer.ts';
+import type { SessionId } from '../enforcer/ports.ts';
+import type { Approach, Terminator } from '../enforcer/terminator-port.ts';
+import { Terminators } from '../enforcer/terminators.ts';
+import { SpiffeAttestor } from '../identity/attestor.ts';
+import { type IdentitySource, SpireSatVerifier, SvidVerifier } from '../identity/index.ts';
+import { Mesh } from '../mesh/mesh.ts';
+import { PostureEngine } from '../posture/engine.ts';
+import { meshApproach } from './approach.ts';
+import { Isolation } from './isolation.ts';
+import { Lease } from './lease.ts';
+import { followExternalPosture, postureSteps } from './posture-steps.ts';
+
+export interface EnforcerWorld {
+  readonly config: Config;
+  readonly accord: LoadedAccord;
+  readonly identity: IdentitySource;
+  readonly dataplane: DataPlane;
+  readonly crypto: CryptoProvider;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Uniform in [0, 1): jitter only. */
+  readonly random: () => number;
+}
+
+/** A shell attestation token that was looked at. */
+export interface TokenCheck {
+  readonly fresh: boolean;
+  readonly outcome: 'valid' | Reason;
+  readonly seconds: number;
+}
+
+/** Disposing ends every session and leaves nothing behind. */
+export interface EnforcerNode extends AsyncDisposable {
+  readonly world: EnforcerWorld;
+  readonly posture: PostureEngine;
+  readonly directory: SessionDirectory;
+  readonly terminators: Terminators;
+  /** Absent where no tunnel address is configured: such a gateway carries streams only. */
+  readonly overlay: Overlay | undefined;
+  readonly mesh: Mesh;
+  readonly isolation: Isolation;
+  readonly lease: Lease;
+  readonly tokenChecks: Pick<Listeners<TokenCheck>, 'add'>;
+  readonly startedAtMs: number;
+  /**
+   * Takes on a terminator: `start` is given its door to this enforcer. Disposing lets it go, and takes away
+   * whatever it still holds.
+   */
+  hire<T extends Terminator>(start: (enforcer: LocalEnforcer) => Promise<T>): Promise<Engagement<T>>;
+}
+
+export interface Engagement<T extends Terminator> extends AsyncDisposable {
+  readonly terminator: T;
+  readonly enforcer: LocalEnforcer;
+}
+
+export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode> {
+  const { config, accord, identity, dataplane, crypto, clock, log } = world;
+  await using parts = new AsyncDisposableStack();
+
+  // What a former run left has no session behind it. At lockdown its filter stays until ours takes its place.
+  if (!(await isLockedDown(dataplane))) await dataplane.flows.reset();
+  await removeStaleRoutes(dataplane);
+
+  const tokenChecks = new Listeners<TokenCheck>();
+  const attestor = new SpiffeAttestor({
+    source: identity,
+    svids: new SvidVerifier({ bundles: () => identity.bundles, clock }),
+    sats: new SpireSatVerifier({ source: identity }),
+    clock,
+    onTokenChecked: (fresh, outcome, seconds) => tokenChecks.tell({ fresh, outcome, seconds }),
+  });
+  const posture = new PostureEngine({
+    clock,
+    log: log.child({ part: 'posture' }),
+    initial: config.posture.initial,
+    firstEpoch: BigInt(clock.now()),
+  });
+  const isolation = new Isolation(dataplane, config.posture);
+  const lease = parts.use(await Lease.start(dataplane, clock, config.posture.leaseSeconds, log));
+  const overlay = await openOverlay(world);
+  if (overlay !== undefined) parts.use(overlay);
+  const directory = new SessionDirectory(config.limits);
+  const terminators = new Terminators();
+  const overseer = parts.use(
+    new Overseer({ clock, log: log.child({ part: 'enforcer' }), posture, accord: accord.accord, directory }),
+  );
+  parts.use(directory.onEvent(({ kind, standing }) => kind === 'ended' && terminators.forget(standing.admission.id)));
+  const mesh = parts.use(
+    new Mesh({
+      clock,
+      log: log.child({ part: 'mesh' }),
+      posture,
+      accord: accord.accord,
+      directory,
+      random: world.random,
+      peers: config.mesh.peers,
+      approachOf: (peer) => meshApproach(config, peer),
+      dial: (endpoint, approach, signal) => dialAny(terminators, endpoint, approach, signal),
+    }),
+  );
+  const steps = postureSteps({ dataplane, isolation, terminators, overseer, overlay, mesh });
+  await followExternalPosture(parts, dataplane, posture, log);
+  await posture.start(steps);
+  parts.use(identity.onChange((change) => change === 'identity' && terminators.identityRotated()));
+
+  const enforcerParts = {
+    crypto,
+    clock,
+    attestor,
+    posture,
+    dataplane,
+    directory,
+    ...(overlay === undefined ? {} : { overlay }),
+    accord: accord.accord,
+    accordHash: accord.hash,
+    tiers: tierPolicyOf(accord.accord, config.site.trustDomain),
+    keepaliveOf: (spiffeId: string) =>
+      config.mesh.peers.find((peer) => peer.spiffeId === spiffeId)?.keepaliveSeconds ?? 0,
+    onPeerLevel: overseer.peerLevelChanged.bind(overseer),
+  };
+  const hire = async <T extends Terminator>(start: (enforcer: LocalEnforcer) => Promise<T>): Promise<Engagement<T>> => {
+    let terminator: T | undefined;
+    const enforcer = new LocalEnforcer({
+      ...enforcerParts,
+      nonces: new Nonces(clock, { lifetimeMs: NONCE_LIFETIME_MS, limit: MAX_NONCES }),
+      onRevoked: (session, reason) =>
+        void terminator?.end(session, reason).catch((error: unknown) => {
+          log.warn('a terminator did not end a session', { session, reason, error });
+        }),
+    });
+    terminator = await start(enforcer);
+    const listed = terminators.add(enforcer, terminator);
+    // It may have changed since it was started.
+    terminator.setPosture(posture.level, posture.epoch);
+    return {
+      terminator,
+      enforcer,
+      async [Symbol.asyncDispose]() {
+        listed[Symbol.dispose]();
+        await enforcer.releaseAll('CONNECTION_LOST');
+      },
+    };
+  };
+
+  const owned = parts.move();
+  return {
+    world,
+    posture,
+    directory,
+    terminators,
+    overlay,
+    mesh,
+    isolation,
+    lease,
+    tokenChecks,
+    startedAtMs: clock.now(),
+    hire,
+    async [Symbol.asyncDispose]() {
+      await mesh[Symbol.asyncDispose]();
+      await terminators.drainAll('SHUTTING_DOWN', config.shutdownSeconds * 1000);
+      await owned.disposeAsync();
+      // At lockdown the outer interfaces stay shut when nobody is left to open them.
+      if (posture.level > 1) await dataplane.flows.reset();
+    },
+  };
+}
+
+const NONCE_LIFETIME_MS = 30_000;
+/** More than the admission rates of many networks let in during a nonce's life; about 2 MB. */
+const MAX_NONCES = 16_384;
+/** Mesh sessions at once; as many slots have the flow maps by default. */
+const MESH_SLOTS = 1024;
+/** Of a name's addresses. */
+const MAX_ADDRESSES = 4;
+
+async function openOverlay({ config, dataplane, crypto }: EnforcerWorld): Promise<Overlay | undefined> {
+  const { interface: interfaceName, port: listenPort, mtu, addresses } = config.wireguard;
+  if (addresses.length === 0) return undefined;
+  return await Overlay.open(dataplane, crypto, { interfaceName, listenPort, mtu, addresses, slots: MESH_SLOTS });
+}
+
+/** Names are resolved here: a terminator needs no resolver, and learns no names. */
+async function dialAny(
+  terminators: Terminators,
+  { host, port }: Endpoint,
+  approach: Approach,
+  signal: AbortSignal,
+): Promise<SessionId> {
+  let failure: unknown = new ShellstreamError('CONNECTION_LOST', `${host} has no address`);
+  for (const address of await addressesOf(host)) {
+    try {
+      return await terminators.dial({ approach, address, port }, signal);
+    } catch (error) {
+      failure = error;
+      // Whoever answered is the host; only one that cannot be reached has another address to try.
+      if (signal.aborted || reasonOf(error) !== 'CONNECTION_LOST') break;
+    }
+  }
+  throw failure;
+}
+
+async function addressesOf(host: string): Promise<readonly string[]> {
+  if (isIP(host) !== 0) return [host];
+  try {
+    return (await lookup(host, { all: true })).slice(0, MAX_ADDRESSES).map(({ address }) => address);
+  } catch (cause) {
+    throw new ShellstreamError('CONNECTION_LOST', `${host} cannot be resolved`, { cause });
+  }
+}
+
+/**
+ * Routes of our protocol that a former run left. Those over a tunnel belong to another instance on this host: our own
+ * tunnels of former runs are gone by now, and their routes with them.
+ */
+async function removeStaleRoutes({ network }: DataPlane): Promise<void> {
+  const tunnels = new Set(
+    (await network.links()).filter(({ name }) => name.startsWith('shs')).map(({ ifindex }) => ifindex),
+  );
+  await network.removeRoutes((await network.routes()).filter(({ ifindex }) => !tunnels.has(ifindex)));
+}
+
+async function isLockedDown({ flows }: DataPlane): Promise<boolean> {
+  const { external, own } = await flows.posture();
+  return Math.min(levelFromTrustedSource(external), levelFromTrustedSource(own)) === 1;
+}
