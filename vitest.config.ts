@@ -10,7 +10,7 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['{protocol,src,certs-dev,bench,fuzz}/**/*.test.ts'],
+          include: ['{protocol,src,certs-dev,bench,fuzz,deploy}/**/*.test.ts'],
           maxWorkers: 2,
           testTimeout: 60_000,
           sequence: { groupOrder: 0 },
