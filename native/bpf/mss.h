@@ -24,8 +24,7 @@ static __noinline int clamp_mss(struct __sk_buff *skb, const struct packet *p, _
 	if (length < 24 || length > 60)
 		return 0;
 	length -= 20;
-	barrier_var(length); /* see packet.h */
-	if (length < 4 || length > MAX_OPTIONS || bpf_skb_load_bytes(skb, options, bytes, length))
+	if (!is_length(&length, 4, MAX_OPTIONS) || bpf_skb_load_bytes(skb, options, bytes, length))
 		return 0;
 	for (int n = 0; n < OPTIONS_TRIED; n++) {
 		if (at + 4 > length || at > MAX_OPTIONS - 4)

@@ -113,6 +113,20 @@ static __always_inline int load(struct __sk_buff *skb, __u32 offset, void *to, _
 }
 
 /*
+ * Tells the verifier the bounds of a length. The compiler must not see what it knows already, or it leaves the check out, nor
+ * both bounds at once, or it compares the difference. Linux 6.1 learns nothing from that, nor from a comparison with zero,
+ * which `length < 1` becomes: `least` is 2 at least.
+ */
+static __always_inline int is_length(__u32 *length, __u32 least, __u32 most)
+{
+	barrier_var(*length);
+	if (*length < least)
+		return 0;
+	barrier_var(*length);
+	return *length <= most;
+}
+
+/*
  * A source-routed packet chooses its path past our rules: options 131 and 137 are refused. Any byte of that value counts,
  * an option's content as well: IP options are rare, and walking them costs the verifier a million steps.
  */
@@ -120,9 +134,7 @@ static __noinline int has_source_route(struct __sk_buff *skb, __u32 offset, __u3
 {
 	__u8 options[40] = {};
 
-	/* Hides what the compiler knows: without the check in the code the verifier refuses the program. */
-	barrier_var(length);
-	if (length < 1 || length > sizeof(options))
+	if (!is_length(&length, 4, sizeof(options)))
 		return 1;
 	if (bpf_skb_load_bytes(skb, offset, options, length))
 		return 1;
