@@ -21,7 +21,10 @@ export abstract class BaseLink implements Link {
   #isClosed = false;
   #ending: { readonly reason: Reason; readonly detail: string | undefined } | undefined;
 
-  constructor(ends: Ends) {
+  protected readonly maxRecordBytes: number;
+
+  constructor(ends: Ends, maxRecordBytes = MAX_RECORD_BYTES) {
+    this.maxRecordBytes = maxRecordBytes;
     this.remoteAddress = ends.remoteAddress;
     this.remotePort = ends.remotePort;
     this.localAddress = ends.localAddress;
@@ -47,7 +50,7 @@ export abstract class BaseLink implements Link {
 
   send(record: Uint8Array): boolean {
     if (this.#isClosed) return false;
-    if (record.length === 0 || record.length > MAX_RECORD_BYTES) {
+    if (record.length === 0 || record.length > this.maxRecordBytes) {
       throw new ShellstreamError('INTERNAL', `a record of ${record.length} bytes`);
     }
     if (this.bufferedBytes + record.length > MAX_BUFFERED_BYTES) {

@@ -12,6 +12,8 @@ export interface ListenOptions {
   readonly address: string;
   /** 0: one that is free. */
   readonly port: number;
+  /** Whether other processes of this user share the port; the kernel spreads connections over them. */
+  readonly reusePort?: boolean;
   /** Asked before anything is answered; false: the connection is cut without a word. */
   readonly admit: (remoteAddress: string) => boolean;
   readonly accept: (link: Link) => void;

@@ -7,7 +7,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import { type Clock, systemClock, type Timer } from '../base/clock.ts';
 import { BaseLink } from './base-link.ts';
-import { type Link, MAX_RECORD_BYTES } from './link.ts';
+import type { Link } from './link.ts';
 import { socketEnds } from './socket-ends.ts';
 
 export interface FramedListenOptions {
@@ -77,8 +77,9 @@ export class FramedLink extends BaseLink {
   #error: Error | undefined;
   #linger: Timer | undefined;
 
-  constructor(socket: Socket, clock: Clock) {
-    super(socketEnds(socket));
+  /** @param maxRecordBytes what either end may send at once, where the ends are processes of one program */
+  constructor(socket: Socket, clock: Clock, maxRecordBytes?: number) {
+    super(socketEnds(socket), maxRecordBytes);
     this.#socket = socket;
     this.#clock = clock;
     socket.pause();
@@ -148,7 +149,7 @@ export class FramedLink extends BaseLink {
       return;
     }
     const length = new DataView(whole.buffer).getUint32(0);
-    if (length === 0 || length > MAX_RECORD_BYTES) this.cut('MALFORMED', `a record of ${length} bytes`);
+    if (length === 0 || length > this.maxRecordBytes) this.cut('MALFORMED', `a record of ${length} bytes`);
     else this.#expected = length;
   }
 

@@ -13,6 +13,8 @@ export interface WebSocketListenOptions {
   readonly address: string;
   /** 0: one that is free. */
   readonly port: number;
+  /** Whether other processes of this user share the port. */
+  readonly reusePort?: boolean;
   /** A new connection; the link reads nothing before it has a record listener. */
   readonly accept: (link: Link) => void;
   /** Asked before the upgrade is answered, and so before any cryptography; false: the connection is cut without a word. */
@@ -83,7 +85,7 @@ export async function listenWebSocket(options: WebSocketListenOptions): Promise<
     options.accept(link);
   };
 
-  server.listen({ host: options.address, port: options.port });
+  server.listen({ host: options.address, port: options.port, reusePort: options.reusePort ?? false });
   await once(server, 'listening');
   const bound = server.address();
   if (bound === null || typeof bound === 'string') throw new ShellstreamError('INTERNAL', 'no TCP address');
