@@ -83,6 +83,12 @@ struct policy {
 	__u32 floor; /* lowest level at which it passes */
 };
 
+/* staged_policies: array; what install_policies puts into flow_policy, and uninstall_policies takes out of it */
+struct staged {
+	struct policy_key key;
+	struct policy value;
+};
+
 /* flow_state: one entry for both ways, seen from this host. ICMP echo has its identifier in both ports. */
 struct flow_key {
 	__u32 ifindex;

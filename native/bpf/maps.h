@@ -87,6 +87,15 @@ struct {
 	__type(value, struct policy);
 } flow_prefixes SEC(".maps");
 
+/* One run of (un)install_policies takes so many at most: it keeps its processor from other work meanwhile. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct staged);
+} staged_policies SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 131072);

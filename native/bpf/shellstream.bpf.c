@@ -9,9 +9,11 @@
  *   mss.h      TCP's segment size        report.h   counters, denials
  *   clock.h    BOOTTIME, cheaply
  *   tunnel.h, outer.h  the two kinds of interface        maps.h, layout.h  maps, their keys and values
+ *   install.h  policies in bulk; its programs judge no packets
  */
 #include "maps.h"
 #include <linux/pkt_cls.h>
+#include "install.h"
 #include "outer.h"
 #include "tunnel.h"
 
@@ -50,6 +52,18 @@ SEC("classifier")
 int outer_out(struct __sk_buff *skb)
 {
 	return outer(skb, DIRECTION_OUT);
+}
+
+SEC("classifier")
+int install_policies(struct __sk_buff *skb)
+{
+	return install(skb);
+}
+
+SEC("classifier")
+int uninstall_policies(struct __sk_buff *skb)
+{
+	return uninstall(skb);
 }
 
 /* What an attached program costs when it does nothing: the benchmark's zero. */

@@ -1,7 +1,7 @@
 /**
  * Who owns an entry of the policy map when several sessions were granted the same target, as happens while a new
- * session of a peer takes the place of the old one. The entry belongs to the session activated last; installing a
- * second claim takes nothing away from the first, and removing one hands the entry back to the other.
+ * session of a peer takes the place of the old one. The entry belongs to the session activated last; a second claim
+ * takes nothing away from the first, and removing one hands the entry back to the other.
  */
 import { type PolicyRule, policyKey } from './flow-rules.ts';
 import type { FlowSession } from './ports.ts';
@@ -12,95 +12,109 @@ export interface Owner {
   readonly floor: number;
 }
 
-/** One entry to write, or to delete where `after` is undefined. */
+/** One entry to write, or to delete where `owner` is undefined. */
 export interface PolicyChange {
   readonly rule: PolicyRule;
-  readonly before: Owner | undefined;
-  readonly after: Owner | undefined;
+  readonly owner: Owner | undefined;
 }
 
 export interface FlowClaims {
-  /** Replaces what the slot claimed before. */
-  install(session: FlowSession, rules: readonly PolicyRule[]): readonly PolicyChange[];
+  /** A session takes the slot, inactive and without claims; what the slot claimed before is removed. */
+  open(session: FlowSession): readonly PolicyChange[];
+  /** Of rules with one key the lowest floor counts: each was granted. */
+  claim(sessionSlot: number, rules: readonly PolicyRule[]): readonly PolicyChange[];
   activate(sessionSlot: number): readonly PolicyChange[];
   deactivate(sessionSlot: number): readonly PolicyChange[];
   remove(sessionSlot: number): readonly PolicyChange[];
-  /** The generation of the session installed in the slot. */
+  /** Whether anybody claims it. */
+  has(rule: PolicyRule): boolean;
+  /** The generation of the session in the slot. */
   generationOf(sessionSlot: number): number | undefined;
   clear(): void;
 }
 
-export function inverse(change: PolicyChange): PolicyChange {
-  return { rule: change.rule, before: change.after, after: change.before };
-}
-
-interface Claim extends Owner {
+interface Session {
+  readonly sessionSlot: number;
+  readonly generation: number;
   /** 0: inactive; else grows with each activation. */
   activated: number;
+  readonly entries: Set<Entry>;
+}
+
+interface Claim {
+  readonly session: Session;
+  floor: number;
 }
 
 interface Entry {
   readonly rule: PolicyRule;
+  /** In the order of installing. */
   readonly claims: Claim[];
 }
 
 export function flowClaims(): FlowClaims {
   const entries = new Map<string, Entry>();
-  const sessions = new Map<number, { readonly generation: number; readonly keys: Set<string> }>();
+  const sessions = new Map<number, Session>();
   let activations = 0;
 
-  /** Applies `change` to the slot's claim on each of its entries, and says which entries have a new owner. */
-  function changing(sessionSlot: number, change: (entry: Entry, claim: Claim) => void): PolicyChange[] {
-    const changes: PolicyChange[] = [];
-    for (const key of sessions.get(sessionSlot)?.keys ?? []) {
-      const entry = entries.get(key);
-      const claim = entry?.claims.find((one) => one.sessionSlot === sessionSlot);
-      if (entry === undefined || claim === undefined) continue;
-      const before = ownerOf(entry);
-      change(entry, claim);
-      note(changes, entry, before);
-      if (entry.claims.length === 0) entries.delete(key);
-    }
-    return changes;
+  /** Says which of the session's entries have a new owner after `change`. */
+  function changing(session: Session | undefined, change: (session: Session) => void): PolicyChange[] {
+    if (session === undefined) return [];
+    const before = [...session.entries].map((entry) => ({ entry, owner: ownerOf(entry) }));
+    change(session);
+    return before.filter(({ entry, owner }) => !isSame(owner, ownerOf(entry))).map(({ entry }) => changeOf(entry));
   }
 
   function remove(sessionSlot: number): PolicyChange[] {
-    const changes = changing(sessionSlot, (entry, claim) => {
-      entry.claims.splice(entry.claims.indexOf(claim), 1);
+    return changing(sessions.get(sessionSlot), (session) => {
+      sessions.delete(sessionSlot);
+      for (const entry of session.entries) {
+        entry.claims.splice(
+          entry.claims.findIndex((claim) => claim.session === session),
+          1,
+        );
+        if (entry.claims.length === 0) entries.delete(policyKey(entry.rule));
+      }
     });
-    sessions.delete(sessionSlot);
-    return changes;
   }
 
   return {
-    install(session, rules) {
+    open(session) {
       const { sessionSlot, generation } = session;
       const changes = remove(sessionSlot);
-      const keys = new Set<string>();
-      sessions.set(sessionSlot, { generation, keys });
-      for (const rule of widest(rules)) {
+      sessions.set(sessionSlot, { sessionSlot, generation, activated: 0, entries: new Set() });
+      return changes;
+    },
+    claim(sessionSlot, rules) {
+      const session = sessions.get(sessionSlot);
+      if (session === undefined) return [];
+      const changes: PolicyChange[] = [];
+      for (const rule of rules) {
         const key = policyKey(rule);
         const entry = entries.get(key) ?? { rule, claims: [] };
         entries.set(key, entry);
-        keys.add(key);
-        const before = ownerOf(entry);
-        entry.claims.push({ sessionSlot, generation, floor: rule.floor, activated: 0 });
-        note(changes, entry, before);
+        const owner = ownerOf(entry);
+        const own = entry.claims.find((claim) => claim.session === session);
+        if (own === undefined) entry.claims.push({ session, floor: rule.floor });
+        else own.floor = Math.min(own.floor, rule.floor);
+        session.entries.add(entry);
+        if (!isSame(owner, ownerOf(entry))) changes.push(changeOf(entry));
       }
       return changes;
     },
     activate(sessionSlot) {
       activations += 1;
-      return changing(sessionSlot, (_, claim) => {
-        claim.activated = activations;
+      return changing(sessions.get(sessionSlot), (session) => {
+        session.activated = activations;
       });
     },
     deactivate(sessionSlot) {
-      return changing(sessionSlot, (_, claim) => {
-        claim.activated = 0;
+      return changing(sessions.get(sessionSlot), (session) => {
+        session.activated = 0;
       });
     },
     remove,
+    has: (rule) => entries.has(policyKey(rule)),
     generationOf: (sessionSlot) => sessions.get(sessionSlot)?.generation,
     clear() {
       entries.clear();
@@ -113,29 +127,19 @@ export function flowClaims(): FlowClaims {
 function ownerOf(entry: Entry): Owner | undefined {
   let owner: Claim | undefined;
   for (const claim of entry.claims) {
-    if (owner === undefined || claim.activated >= owner.activated) owner = claim;
+    if (owner === undefined || claim.session.activated >= owner.session.activated) owner = claim;
   }
-  return owner === undefined
-    ? undefined
-    : { sessionSlot: owner.sessionSlot, generation: owner.generation, floor: owner.floor };
+  if (owner === undefined) return undefined;
+  const { sessionSlot, generation } = owner.session;
+  return { sessionSlot, generation, floor: owner.floor };
 }
 
-function note(changes: PolicyChange[], entry: Entry, before: Owner | undefined): void {
-  const after = ownerOf(entry);
-  const isSame =
-    before?.sessionSlot === after?.sessionSlot &&
-    before?.generation === after?.generation &&
-    before?.floor === after?.floor;
-  if (!isSame) changes.push({ rule: entry.rule, before, after });
+function changeOf(entry: Entry): PolicyChange {
+  return { rule: entry.rule, owner: ownerOf(entry) };
 }
 
-/** Of rules with one key, the one with the lowest floor: each was granted. */
-function widest(rules: readonly PolicyRule[]): Iterable<PolicyRule> {
-  const byKey = new Map<string, PolicyRule>();
-  for (const rule of rules) {
-    const key = policyKey(rule);
-    const other = byKey.get(key);
-    if (other === undefined || rule.floor < other.floor) byKey.set(key, rule);
-  }
-  return byKey.values();
+function isSame(one: Owner | undefined, other: Owner | undefined): boolean {
+  return (
+    one?.sessionSlot === other?.sessionSlot && one?.generation === other?.generation && one?.floor === other?.floor
+  );
 }

@@ -24,25 +24,29 @@ export interface PolicyRule {
 }
 
 /** Refuses what no packet could match or what would match too much. */
-export function policyRule(rule: FlowRule, peerSlot: number): PolicyRule {
-  const { ifindex, direction, protocol, floor } = rule;
-  const isEcho = protocol === PROTOCOL_ICMP || protocol === PROTOCOL_ICMPV6;
-  if (!isEcho && protocol !== PROTOCOL_TCP && protocol !== PROTOCOL_UDP) {
+export function checkRule({ ifindex, protocol, port, floor, destination }: FlowRule): void {
+  if (!isEcho(protocol) && protocol !== PROTOCOL_TCP && protocol !== PROTOCOL_UDP) {
     throw refused(`protocol ${protocol} cannot be granted`);
   }
   if (!isIntegerIn(ifindex, 1, 0x7fff_ffff)) throw refused(`interface ${ifindex} is none`);
-  if (!isIntegerIn(rule.port, 0, 0xffff)) throw refused(`port ${rule.port} is none`);
+  if (!isIntegerIn(port, 0, 0xffff)) throw refused(`port ${port} is none`);
   // A floor of 0 would let a peer without a level through.
   if (!isIntegerIn(floor, 1, 5)) throw refused(`floor ${floor} is no level`);
-  const { address, length } = mappedPrefix(rule.destination);
+  checkPrefix(destination);
+}
+
+/** The rule, checked, as the data plane keeps it. */
+export function policyRule(rule: FlowRule, peerSlot: number): PolicyRule {
+  checkRule(rule);
+  const { ifindex, direction, protocol, floor, destination } = rule;
   return {
     ifindex,
     direction,
     peerSlot: direction === 'in' ? peerSlot : 0,
     protocol,
-    port: isEcho ? 0 : rule.port,
-    destination: address,
-    length,
+    port: isEcho(protocol) ? 0 : rule.port,
+    destination: mappedAddress(destination.address),
+    length: mappedLength(destination),
     floor,
   };
 }
@@ -53,15 +57,10 @@ export function policyKey(rule: PolicyRule): string {
   return `${ifindex} ${direction} ${peerSlot} ${protocol} ${port} ${hex(destination)}/${length}`;
 }
 
-/** The prefix in 128 bits. Refuses host bits, and IPv6 written over mapped IPv4: it would stand for both. */
+/** The prefix in 128 bits, checked. */
 export function mappedPrefix(prefix: Prefix): Prefix {
-  const bits = prefix.address.length * 8;
-  if (!isIntegerIn(prefix.length, 0, bits)) throw refused(`prefix length ${prefix.length} of ${bits} bits`);
-  const address = mappedAddress(prefix.address);
-  const length = prefix.length + 128 - bits;
-  if (hasHostBits(address, length)) throw refused('a prefix has host bits');
-  if (bits === 128 && overlapsMapped(address, length)) throw refused('an IPv6 prefix covers mapped IPv4 addresses');
-  return { address, length };
+  checkPrefix(prefix);
+  return { address: mappedAddress(prefix.address), length: mappedLength(prefix) };
 }
 
 /** 16 bytes; IPv4 becomes ::ffff:a.b.c.d. */
@@ -74,8 +73,14 @@ export function mappedAddress(address: Uint8Array): Uint8Array {
   return mapped;
 }
 
+/** A ping: it has no ports. */
+export function isEcho(protocol: number): boolean {
+  return protocol === PROTOCOL_ICMP || protocol === PROTOCOL_ICMPV6;
+}
+
 export function isMapped(address: Uint8Array): boolean {
-  return address.subarray(0, 10).every((byte) => byte === 0) && address[10] === 0xff && address[11] === 0xff;
+  if (address[10] !== 0xff || address[11] !== 0xff) return false;
+  return address.subarray(0, 10).every((byte) => byte === 0);
 }
 
 /** Whether the first `length` bits are equal. */
@@ -98,6 +103,20 @@ export function refused(detail: string): ShellstreamError {
 
 export function hex(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+/** Refuses host bits, and IPv6 written over mapped IPv4: it would stand for both. */
+function checkPrefix({ address, length }: Prefix): void {
+  const bits = address.length * 8;
+  if (bits !== 32 && bits !== 128) throw refused(`an address has ${address.length} bytes`);
+  if (!isIntegerIn(length, 0, bits)) throw refused(`prefix length ${length} of ${bits} bits`);
+  if (length < bits && hasHostBits(address, length)) throw refused('a prefix has host bits');
+  if (bits === 128 && overlapsMapped(address, length)) throw refused('an IPv6 prefix covers mapped IPv4 addresses');
+}
+
+/** Of 128 bits. */
+function mappedLength({ address, length }: Prefix): number {
+  return length + 128 - address.length * 8;
 }
 
 function hasHostBits(address: Uint8Array, length: number): boolean {

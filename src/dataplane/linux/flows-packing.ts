@@ -4,8 +4,7 @@
  */
 import { endianness } from 'node:os';
 import type { Prefix } from '../../../protocol/capability/model.ts';
-import type { Owner } from '../flow-claims.ts';
-import { mappedAddress, mappedPrefix, type PolicyRule } from '../flow-rules.ts';
+import { mappedAddress, mappedPrefix } from '../flow-rules.ts';
 import {
   type ControlFlow,
   DENIAL_CAUSES,
@@ -16,7 +15,6 @@ import {
 } from '../ports.ts';
 
 const LITTLE = endianness() === 'LE';
-const HOST_BITS = 128;
 
 const DIRECTIONS = { in: 1, out: 2 } as const;
 const KINDS = { tunnel: 1, outer: 2, monitored: 3 } as const;
@@ -69,30 +67,6 @@ export function packSourceKey(ifindex: number, prefix: Prefix): Uint8Array {
     view.setUint32(0, 32 + length, LITTLE);
     view.setUint32(4, ifindex, LITTLE);
     bytes.set(address, 8);
-  });
-}
-
-/** Whether the rule belongs into the hash of hosts; shorter prefixes go into the trie. */
-export function isHostRule(rule: PolicyRule): boolean {
-  return rule.length === HOST_BITS;
-}
-
-export function packPolicyKey(rule: PolicyRule): Uint8Array {
-  return fields(28, (view, bytes) => packPolicy(view, bytes, 0, rule));
-}
-
-export function packPolicyPrefixKey(rule: PolicyRule): Uint8Array {
-  return fields(32, (view, bytes) => {
-    view.setUint32(0, 96 + rule.length, LITTLE);
-    packPolicy(view, bytes, 4, rule);
-  });
-}
-
-export function packOwner(owner: Owner): Uint8Array {
-  return fields(12, (view) => {
-    view.setUint32(0, owner.sessionSlot, LITTLE);
-    view.setUint32(4, owner.generation, LITTLE);
-    view.setUint32(8, owner.floor, LITTLE);
   });
 }
 
@@ -196,15 +170,6 @@ export function concat(parts: readonly Uint8Array[]): Uint8Array {
     at += part.length;
   }
   return whole;
-}
-
-function packPolicy(view: DataView, bytes: Uint8Array, at: number, rule: PolicyRule): void {
-  view.setUint32(at, rule.ifindex, LITTLE);
-  view.setUint32(at + 4, rule.peerSlot, LITTLE);
-  view.setUint8(at + 8, DIRECTIONS[rule.direction]);
-  view.setUint8(at + 9, rule.protocol);
-  view.setUint16(at + 10, rule.port);
-  bytes.set(rule.destination, at + 12);
 }
 
 function fields(size: number, fill: (view: DataView, bytes: Uint8Array) => void): Uint8Array {

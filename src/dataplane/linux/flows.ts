@@ -8,8 +8,7 @@
 import type { Prefix } from '../../../protocol/capability/model.ts';
 import { ShellstreamError } from '../../../protocol/errors.ts';
 import { isPostureLevel, type PostureLevel } from '../../../protocol/posture/level.ts';
-import { flowClaims } from '../flow-claims.ts';
-import { isIntegerIn, policyRule, refused } from '../flow-rules.ts';
+import { isIntegerIn, refused } from '../flow-rules.ts';
 import { type Listeners, listeners } from '../listeners.ts';
 import type {
   ControlFlow,
@@ -21,8 +20,8 @@ import type {
   FlowTable,
 } from '../ports.ts';
 import * as pack from './flows-packing.ts';
-import { type PolicyMaps, policyMaps } from './flows-policy.ts';
 import { type FlowPlane, flowProgramsPath, kernelAddon } from './native.ts';
+import { createPolicies, type Policies } from './policies.ts';
 
 export interface LinuxFlowsOptions {
   /** Names the pins: 1 to 32 of a-z, 0-9 and dash. One process at a time owns an instance. */
@@ -92,15 +91,16 @@ export async function createLinuxFlows(options: LinuxFlowsOptions): Promise<Linu
 class KernelFlows implements LinuxFlows {
   readonly plane: FlowPlane;
   readonly #sizes: FlowSizes;
-  readonly #claims = flowClaims();
-  readonly #policies: PolicyMaps;
+  readonly #policies: Policies;
+  readonly #noCounters: Uint8Array;
   readonly #postureListeners: Listeners<number>;
   readonly #denialListeners: Listeners<readonly FlowDenial[]>;
 
   constructor(plane: FlowPlane, sizes: FlowSizes) {
     this.plane = plane;
     this.#sizes = sizes;
-    this.#policies = policyMaps(plane);
+    this.#policies = createPolicies(plane);
+    this.#noCounters = new Uint8Array(plane.get('flow_stats', pack.packNumber(0))?.length ?? 0);
     this.#postureListeners = listeners((tell) => plane.watchPosture(tell));
     this.#denialListeners = listeners((tell) => plane.watchEvents((records) => tell(pack.unpackDenials(records))));
   }
@@ -153,15 +153,13 @@ class KernelFlows implements LinuxFlows {
     const { sessionSlot, peerSlot } = session;
     this.#checkSlot(sessionSlot);
     this.#checkPeer(peerSlot);
-    const policies = rules.map((rule) => policyRule(rule, peerSlot));
     kernelCall('install flows', () => {
       this.#stop(sessionSlot);
       this.#forgetFlows(sessionSlot);
       this.plane.put('session_state', pack.packNumber(sessionSlot), pack.packSession(session));
       try {
-        this.#policies.apply(this.#claims.install(session, policies));
+        this.#policies.install(session, rules);
       } catch (error) {
-        this.#claims.remove(sessionSlot);
         this.plane.clearArray('session_state', sessionSlot, 1);
         throw error;
       }
@@ -170,11 +168,11 @@ class KernelFlows implements LinuxFlows {
 
   async activate(session: FlowSession): Promise<void> {
     const { sessionSlot, generation, expiresAtBootNs } = session;
-    if (this.#claims.generationOf(sessionSlot) !== generation) throw refused('the session is not installed');
+    if (this.#policies.generationOf(sessionSlot) !== generation) throw refused('the session is not installed');
     kernelCall('activate a session', () => {
       this.plane.storeLong('session_state', sessionSlot, pack.SESSION.expires, expiresAtBootNs);
       this.plane.storeWord('session_state', sessionSlot, pack.SESSION.active, 1);
-      this.#policies.apply(this.#claims.activate(sessionSlot));
+      this.#policies.activate(sessionSlot);
     });
   }
 
@@ -182,7 +180,7 @@ class KernelFlows implements LinuxFlows {
     this.#checkSlot(sessionSlot);
     kernelCall('deactivate a session', () => {
       this.#stop(sessionSlot);
-      this.#policies.apply(this.#claims.deactivate(sessionSlot));
+      this.#policies.deactivate(sessionSlot);
     });
   }
 
@@ -190,14 +188,14 @@ class KernelFlows implements LinuxFlows {
     this.#checkSlot(sessionSlot);
     kernelCall('remove flows', () => {
       this.#stop(sessionSlot);
-      this.#policies.apply(this.#claims.remove(sessionSlot));
+      this.#policies.remove(sessionSlot);
       this.#forgetFlows(sessionSlot);
       this.plane.clearArray('session_state', sessionSlot, 1);
     });
   }
 
   async extend(sessionSlot: number, generation: number, expiresAtBootNs: bigint): Promise<void> {
-    if (this.#claims.generationOf(sessionSlot) !== generation) throw refused('the session is not installed');
+    if (this.#policies.generationOf(sessionSlot) !== generation) throw refused('the session is not installed');
     kernelCall('extend a session', () =>
       this.plane.storeLong('session_state', sessionSlot, pack.SESSION.expires, expiresAtBootNs),
     );
@@ -261,7 +259,7 @@ class KernelFlows implements LinuxFlows {
     kernelCall('reset the data plane', () => {
       this.plane.clear('session_state');
       for (const ifindex of this.plane.attached()) this.plane.detach(ifindex);
-      this.#claims.clear();
+      this.#policies.forget();
       for (const map of CLEARED_BY_RESET) this.plane.clear(map);
     });
   }
@@ -282,6 +280,10 @@ class KernelFlows implements LinuxFlows {
 
   /** A new session in the slot starts without flows and with counters at zero. */
   #forgetFlows(sessionSlot: number): void {
+    this.plane.put('flow_stats', pack.packNumber(sessionSlot), this.#noCounters);
+    // A session that opened no flow never moved it. Should it have wrapped to zero, what stays is of a generation that
+    // nothing lets pass, and gives its place to whoever wants it.
+    if (pack.unpackNumber(this.plane.readArray('flow_cursor', sessionSlot, 1)) === 0) return;
     const { flowsPerSession } = this.#sizes;
     const first = sessionSlot * flowsPerSession;
     const keys = pack.unpackPlaces(this.plane.readArray('flow_places', first, flowsPerSession));
@@ -293,8 +295,6 @@ class KernelFlows implements LinuxFlows {
     this.plane.deleteBatch('flow_state', pack.concat(own));
     this.plane.clearArray('flow_places', first, flowsPerSession);
     this.plane.storeWord('flow_cursor', sessionSlot, 0, 0);
-    const stats = this.plane.get('flow_stats', pack.packNumber(sessionSlot));
-    if (stats !== null) this.plane.put('flow_stats', pack.packNumber(sessionSlot), new Uint8Array(stats.length));
   }
 
   #forgetInterface(ifindex: number): void {

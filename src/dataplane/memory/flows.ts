@@ -142,7 +142,8 @@ class FlowsInMemory implements MemoryFlows {
     this.#checkSlot(session.sessionSlot);
     this.#checkPeer(session.peerSlot);
     const policies = rules.map((rule) => policyRule(rule, session.peerSlot));
-    this.#apply(this.#claims.install(session, policies));
+    this.#apply(this.#claims.open(session));
+    this.#apply(this.#claims.claim(session.sessionSlot, policies));
     if (this.#state.policies.size > this.#limits.rules) {
       this.#apply(this.#claims.remove(session.sessionSlot));
       throw new ShellstreamError('DATAPLANE_FULL');
@@ -228,9 +229,9 @@ class FlowsInMemory implements MemoryFlows {
   }
 
   #apply(changes: readonly PolicyChange[]): void {
-    for (const { rule, after } of changes) {
-      if (after === undefined) this.#state.policies.delete(policyKey(rule));
-      else this.#state.policies.set(policyKey(rule), { rule, owner: after });
+    for (const { rule, owner } of changes) {
+      if (owner === undefined) this.#state.policies.delete(policyKey(rule));
+      else this.#state.policies.set(policyKey(rule), { rule, owner });
     }
   }
 

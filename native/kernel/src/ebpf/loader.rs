@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::mem;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use aya::maps::{Map, MapData, RingBuf};
 use aya::programs::{Program, ProgramError, SchedClassifier};
@@ -64,6 +64,13 @@ pub fn load(object: &str, pins: &Pins, sizes: &HashMap<String, u32>, quota: u32)
 
 pub fn classifier<'a>(name: &str, program: &'a mut Program) -> Result<&'a mut SchedClassifier> {
     program.try_into().map_err(|error: ProgramError| KernelError::from_chain(name, &error))
+}
+
+/// The descriptor of a loaded program.
+pub fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<BorrowedFd<'a>> {
+    let found = ebpf.program_mut(name).ok_or_else(|| KernelError::refused(name, "no such program"))?;
+    let fd = classifier(name, found)?.fd().map_err(|error| KernelError::from_chain(name, &error))?;
+    Ok(fd.as_fd())
 }
 
 /// A signal that arrives while the verifier works makes the kernel give up with EAGAIN, which says nothing of the

@@ -8,12 +8,13 @@ mod interface;
 mod links;
 mod loader;
 mod pins;
+mod policies;
 mod sys;
 mod table;
 mod watch;
 
 use std::collections::HashMap;
-use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
 
 use napi::bindgen_prelude::{BigInt, Buffer, Function};
@@ -23,6 +24,7 @@ use self::inside::Inside;
 use self::links::Way;
 use self::loader::Loaded;
 use self::pins::Pins;
+use self::policies::{Policies, Stopped};
 use self::table::{Memory, Table};
 use self::watch::Watch;
 use crate::errors::{KernelError, Result};
@@ -48,6 +50,16 @@ pub struct Written {
     /// Entries that are in the map now.
     pub count: u32,
     /// Why the next one is not.
+    pub error: Option<String>,
+}
+
+#[napi(object)]
+pub struct Installed {
+    /// Entries that are in the map now.
+    pub count: u32,
+    /// The next one's key is there already.
+    pub is_there: bool,
+    /// Why the next one is not in the map, when it is not that.
     pub error: Option<String>,
 }
 
@@ -152,6 +164,27 @@ impl FlowPlane {
         Ok(Written { count, error: error.map(|error| error.to_string()) })
     }
 
+    /// Puts entries (`struct staged`, one behind the other) into flow_policy. Stops at the first whose key is there
+    /// already, or that the kernel refuses.
+    #[napi(catch_unwind)]
+    pub fn install_policies(&mut self, entries: &[u8]) -> napi::Result<Installed> {
+        let (program, policies) = self.policies("install_policies")?;
+        let done = policies.install(program, entries)?;
+        let (is_there, error) = match done.stopped {
+            None => (false, None),
+            Some(Stopped::IsThere) => (true, None),
+            Some(Stopped::Refused(error)) => (false, Some(error.to_string())),
+        };
+        Ok(Installed { count: done.count as u32, is_there, error })
+    }
+
+    /// Takes the same entries out of flow_policy, where they still are their session's; answers how many were.
+    #[napi(catch_unwind)]
+    pub fn uninstall_policies(&mut self, entries: &[u8]) -> napi::Result<u32> {
+        let (program, policies) = self.policies("uninstall_policies")?;
+        Ok(policies.uninstall(program, entries)? as u32)
+    }
+
     /// Deletes what is there of these keys; answers how many were.
     #[napi(catch_unwind)]
     pub fn delete_batch(&self, map: String, keys: &[u8]) -> napi::Result<u32> {
@@ -238,12 +271,9 @@ impl FlowPlane {
     #[napi(catch_unwind)]
     pub fn test_run(&mut self, program: String, ifindex: u32, packet: &[u8], repeat: u32) -> napi::Result<TestRun> {
         let plane = self.plane_mut()?;
-        let found = plane.loaded.ebpf.program_mut(&program);
-        let found = found.ok_or_else(|| KernelError::refused(&program, "no such program"))?;
-        let fd = loader::classifier(&program, found)?.fd();
-        let fd = fd.map_err(|error| KernelError::from_chain(&program, &error))?;
+        let fd = loader::program(&mut plane.loaded.ebpf, &program)?;
         let run = plane.inside.run(|| {
-            sys::test_run(fd.as_fd(), packet, ifindex, repeat)
+            sys::test_run(fd, sys::Trial { packet, ifindex, mark: 0, repeat })
                 .map_err(|error| KernelError::from_io(format!("test run of {program}"), &error))
         })?;
         Ok(TestRun { verdict: run.verdict as u32, nanoseconds: run.nanoseconds, packet: run.packet.into() })
@@ -259,6 +289,13 @@ impl FlowPlane {
 
     fn table(&self, map: &str) -> Result<&Table> {
         self.plane()?.loaded.tables.get(map).ok_or_else(|| KernelError::refused(map, "no such map"))
+    }
+
+    fn policies(&mut self, program: &str) -> Result<(BorrowedFd<'_>, Policies<'_>)> {
+        let Loaded { ebpf, tables, .. } = &mut self.plane_mut()?.loaded;
+        let table = |name: &str| tables.get(name).ok_or_else(|| KernelError::refused(name, "no such map"));
+        let policies = Policies::new(table("staged_policies")?, table("flow_policy")?)?;
+        Ok((loader::program(ebpf, program)?, policies))
     }
 
     fn memory(&self, map: &str) -> Result<&Memory> {

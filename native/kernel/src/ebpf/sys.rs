@@ -15,6 +15,8 @@ pub const TCX_INGRESS: u32 = 46;
 pub const TCX_EGRESS: u32 = 47;
 const LINK_BEFORE: u32 = 1 << 3;
 
+const NOEXIST: u64 = 1;
+
 const MAP_LOOKUP_ELEM: u32 = 1;
 const MAP_UPDATE_ELEM: u32 = 2;
 const MAP_GET_NEXT_KEY: u32 = 4;
@@ -69,6 +71,12 @@ impl Element {
 /// False when there is no such key. `value` must be as long as the kernel writes.
 pub fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
     found(bpf(MAP_LOOKUP_ELEM, &mut Element::new(map, key.as_ptr(), value.as_mut_ptr())))
+}
+
+/// EEXIST when the key is there. Tries of kernels before 6.13 do not look: this is for hashes.
+pub fn insert(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Result<()> {
+    let mut element = Element { flags: NOEXIST, ..Element::new(map, key.as_ptr(), value.as_ptr()) };
+    bpf(MAP_UPDATE_ELEM, &mut element).map(drop)
 }
 
 pub fn update(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Result<()> {
@@ -189,7 +197,15 @@ pub struct Run {
     pub packet: Vec<u8>,
 }
 
-pub fn test_run(program: BorrowedFd<'_>, packet: &[u8], ifindex: u32, repeat: u32) -> io::Result<Run> {
+/// What a program is run on.
+pub struct Trial<'a> {
+    pub packet: &'a [u8],
+    pub ifindex: u32,
+    pub mark: u32,
+    pub repeat: u32,
+}
+
+pub fn test_run(program: BorrowedFd<'_>, Trial { packet, ifindex, mark, repeat }: Trial<'_>) -> io::Result<Run> {
     #[repr(C)]
     struct Attr {
         program: u32,
@@ -205,15 +221,17 @@ pub fn test_run(program: BorrowedFd<'_>, packet: &[u8], ifindex: u32, repeat: u3
         context_in: u64,
         context_out: u64,
     }
-    /// The head of `struct __sk_buff` up to the field that is ours to set.
+    /// The head of `struct __sk_buff` up to the fields that are ours to set.
     #[repr(C)]
     #[derive(Default)]
     struct Context {
-        _before: [u32; 10],
+        _length_and_type: [u32; 2],
+        mark: u32,
+        _between: [u32; 7],
         ifindex: u32,
         _after: u32,
     }
-    let context = Context { ifindex, ..Context::default() };
+    let context = Context { mark, ifindex, ..Context::default() };
     let mut out = vec![0; packet.len() + 256];
     let mut attr = Attr {
         program: raw(program),

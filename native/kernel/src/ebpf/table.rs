@@ -226,6 +226,24 @@ impl Memory {
         Ok(words.flatten().collect())
     }
 
+    /// Entries without padding, one behind the other, from the first of the array.
+    pub fn fill(&self, entries: &[u8]) -> Result<()> {
+        if !entries.len().is_multiple_of(self.stride) || entries.len() > self.length {
+            return Err(KernelError::refused("array", "entries are cut, or too many"));
+        }
+        for (n, word) in entries.as_chunks::<8>().0.iter().enumerate() {
+            // SAFETY: inside the mapping, as checked; strides are multiples of 8.
+            let at = unsafe { AtomicU64::from_ptr(self.at.add(n * 8).cast()) };
+            at.store(u64::from_ne_bytes(*word), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Entries that fit.
+    pub fn entries(&self) -> usize {
+        self.length / self.stride
+    }
+
     pub fn clear(&self, first: u32, count: u32) -> Result<()> {
         let (start, length) = self.range(first, count)?;
         self.zero(start, length);
