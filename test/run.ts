@@ -1,11 +1,12 @@
 /**
- * `npm test`: every suite but the longest, one after another. The last line is `N passed, N failed`; outside CI, where tests
+ * `npm test`: every suite but the longest, one after another; `--only NAME` runs that one. The last line is `N passed, N failed`; outside CI, where tests
  * may be skipped for what the host lacks, `, N skipped` follows. The exit code is 0 only when something ran and nothing failed.
  */
 import { parseArgs } from 'node:util';
 import { cargoTests } from './runner/cargo.ts';
 import { staticChecks } from './runner/checks.ts';
 import { fuzzReplay } from './runner/fuzz.ts';
+import { kernelTier } from './runner/kernel.ts';
 import { judge, lastLine, type Outcome, type Suite, sum, type Tally } from './runner/tally.ts';
 import { vitestProject } from './runner/vitest.ts';
 import { isCi } from './support/ci.ts';
@@ -16,6 +17,7 @@ const SUITES: readonly Suite[] = [
   cargoTests,
   fuzzReplay,
   vitestProject('system', 'system tests: architecture, namespaces, real packets, other implementations'),
+  kernelTier,
 ];
 
 async function main(): Promise<number> {
@@ -26,7 +28,7 @@ async function main(): Promise<number> {
     return 2;
   }
   const skipsAllowed = !isCi();
-  const chosen = SUITES.filter((suite) => only === undefined || only.includes(suite.name));
+  const chosen = SUITES.filter(({ name, apart = false }) => only?.includes(name) ?? !apart);
   const tallies: Tally[] = [];
   for (const suite of chosen) tallies.push(await runSuite(suite, skipsAllowed));
 

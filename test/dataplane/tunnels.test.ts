@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { createConnection } from 'node:net';
-import { describe, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { parseAddress } from '../../protocol/net/address.ts';
 import { hostPrefix } from '../../protocol/net/prefix.ts';
 import { createLinuxTunnels, probeTunnelDriver } from '../../src/dataplane/linux/tunnels.ts';
@@ -11,6 +11,7 @@ import { tunnelContract } from '../../src/dataplane/tunnels.contract.ts';
 import { createNamespace } from '../support/namespaces.ts';
 import { describeWith, unmet } from '../support/requirements.ts';
 import { createLinuxWorld, DEVICE_PREFIX, type LinuxWorld, uniqueName } from './hosts.ts';
+import { kernelWireguard } from './kernel-wireguard.ts';
 
 const CONTROL_SOCKETS = '/var/run/wireguard';
 
@@ -168,21 +169,9 @@ describeWith(['root', 'namespaces', 'tun', 'addon kernel'], 'embedded WireGuard'
   });
 });
 
-// Only a kernel that has it can run these: a stock Debian kernel does, under emulation too (DESIGN §9, kernel tier).
+// Elsewhere the kernel tier runs them.
 if (unmet(['root', 'namespaces', 'addon kernel']) === undefined && probeTunnelDriver().kind === 'kernel') {
-  describe('the WireGuard of the kernel', () => {
-    tunnelContract(() => createLinuxWorld('kernel'));
-
-    test('is a link of kind wireguard, and what a killed run left of it is removed by prefix', async () => {
-      await using world = await createLinuxWorld('kernel');
-      const name = `k${uniqueName()}`;
-      await world.left.namespace.run('ip', ['link', 'add', name, 'type', 'wireguard']);
-      await using device = await world.left.tunnels.create(spec());
-      const { stdout } = await world.left.namespace.run('ip', ['-d', 'link', 'show', device.name]);
-      expect(stdout).toContain('wireguard');
-      expect(await world.left.tunnels.removeLeftovers(`k${DEVICE_PREFIX}`)).toEqual([name]);
-    });
-  });
+  kernelWireguard();
 }
 
 describeWith(['addon kernel'], 'the choice of WireGuard', () => {

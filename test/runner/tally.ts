@@ -15,6 +15,8 @@ export interface Tally {
 export interface Suite {
   readonly name: string;
   readonly about: string;
+  /** Runs only when it is asked for by name. */
+  readonly apart?: true;
   run(): Promise<Tally>;
 }
 

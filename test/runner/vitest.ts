@@ -8,27 +8,28 @@ import { TALLY_FILE } from './vitest-reporter.ts';
 
 /** One project of vitest.config.ts, run on the Node of this process. */
 export function vitestProject(project: string, about: string): Suite {
-  return { name: project, about, run: () => runProject(project) };
+  return { name: project, about, run: () => runVitest(project, ['--project', project, '--passWithNoTests']) };
 }
 
-async function runProject(project: string): Promise<Tally> {
+/** `name` is for the failure that has no test's name. */
+export async function runVitest(name: string, selection: readonly string[]): Promise<Tally> {
   const folder = mkdtempSync(join(tmpdir(), 'shellstream-tally-'));
   const file = join(folder, 'tally.json');
   try {
     const reporters = ['--reporter=default', `--reporter=${REPOSITORY}test/runner/vitest-reporter.ts`];
-    const args = [nodeModule('vitest/vitest.mjs'), 'run', '--project', project, '--passWithNoTests', ...reporters];
+    const args = [nodeModule('vitest/vitest.mjs'), 'run', ...selection, ...reporters];
     const ended = await tool(process.execPath, args, { shown: true, env: { [TALLY_FILE]: file } });
     const tally = readTally(file);
-    if (tally === undefined) return failure(project, `left no result: ${ended.how}`);
+    if (tally === undefined) return failure(name, `left no result: ${ended.how}`);
     if (ended.code === 0 || tally.failed.length > 0) return tally;
-    return { ...tally, failed: failure(project, ended.how).failed };
+    return { ...tally, failed: failure(name, ended.how).failed };
   } finally {
     rmSync(folder, { recursive: true });
   }
 }
 
 const outcomes = z.array(z.object({ name: z.string(), why: z.string() }));
-const tallyShape = z.object({ passed: z.number(), failed: outcomes, skipped: outcomes });
+export const tallyShape = z.object({ passed: z.number(), failed: outcomes, skipped: outcomes });
 
 function readTally(file: string): Tally | undefined {
   try {

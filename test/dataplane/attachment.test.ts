@@ -1,0 +1,85 @@
+/** In which way programs hang on an interface, as `tc` and `bpftool` see it; the kernel tier runs it on a kernel without tcx. */
+import { release } from 'node:os';
+import { expect, test } from 'vitest';
+import { run } from '../support/processes.ts';
+import { describeWith } from '../support/requirements.ts';
+import { createFlowWorld, type FlowWorld, ifindexOf } from './flow-world.ts';
+
+describeWith(['root', 'namespaces', 'bpf', 'bpf objects', 'addon kernel', 'tun'], 'programs on an interface', () => {
+  test('hang by tcx links from Linux 6.6 on and by clsact filters before, both ways, and detaching leaves neither', async () => {
+    await using world = await createFlowWorld();
+    const ifindex = await ifindexOf(world.namespace, 'out0');
+    await world.flows.attach({ ifindex, kind: 'outer' });
+    const expected = hasTcx() ? { tcx: BOTH, clsact: [] } : { tcx: [], clsact: BOTH };
+    expect(await witnesses(world)).toEqual(expected);
+    await world.flows.detach(ifindex);
+    expect(await witnesses(world)).toEqual({ tcx: [], clsact: [] });
+  });
+
+  test('hang by clsact where that is asked for', async () => {
+    await using world = await createFlowWorld({ tcx: false });
+    const ifindex = await ifindexOf(world.namespace, 'out0');
+    await world.flows.attach({ ifindex, kind: 'outer' });
+    expect(await witnesses(world)).toEqual({ tcx: [], clsact: BOTH });
+    await world.flows.detach(ifindex);
+    expect(await witnesses(world)).toEqual({ tcx: [], clsact: [] });
+  });
+});
+
+const BOTH = ['outer_in', 'outer_out'];
+
+function hasTcx(): boolean {
+  const [major = 0, minor = 0] = release().split('.').map(Number);
+  return major > 6 || (major === 6 && minor >= 6);
+}
+
+interface Witnesses {
+  /** Names of programs that `bpftool` finds on links of this table. */
+  readonly tcx: readonly string[];
+  /** Names of programs that `tc` finds in the filters of the interface. */
+  readonly clsact: readonly string[];
+}
+
+async function witnesses(world: FlowWorld): Promise<Witnesses> {
+  return { tcx: await linked(world), clsact: await filtered(world) };
+}
+
+/** BPF_LINK_TYPE_TCX of linux/bpf.h, which older releases of bpftool have no word for. */
+const TCX_LINK = 11;
+
+async function linked(world: FlowWorld): Promise<readonly string[]> {
+  const links = await asked<{ readonly type: number | string; readonly prog_id: number }>('bpftool', '-j', 'link');
+  const programs = await asked<{ readonly id: number; readonly name?: string }>('bpftool', '-j', 'prog', 'show');
+  const own = await ownPrograms(world);
+  return links
+    .filter(({ type, prog_id }) => (type === TCX_LINK || type === 'tcx') && own.has(prog_id))
+    .map(({ prog_id }) => programs.find(({ id }) => id === prog_id)?.name ?? '')
+    .sort();
+}
+
+/** Numbers of the programs that use this table's maps: other tests and gateways have programs of the same names. */
+async function ownPrograms({ pins }: FlowWorld): Promise<ReadonlySet<number>> {
+  const { stdout } = await run('bpftool', ['-j', 'map', 'show', 'pinned', `${pins}/iface`]);
+  const { id }: { id: number } = JSON.parse(stdout);
+  const programs = await asked<{ readonly id: number; readonly map_ids?: readonly number[] }>(
+    'bpftool',
+    '-j',
+    'prog',
+    'show',
+  );
+  return new Set(programs.filter(({ map_ids = [] }) => map_ids.includes(id)).map((program) => program.id));
+}
+
+async function filtered({ namespace }: FlowWorld): Promise<readonly string[]> {
+  const names: string[] = [];
+  for (const way of ['ingress', 'egress']) {
+    const { stdout } = await run('tc', ['-n', namespace.name, '-j', 'filter', 'show', 'dev', 'out0', way]);
+    const filters: readonly { options?: { bpf_name?: string } }[] = stdout === '' ? [] : JSON.parse(stdout);
+    names.push(...filters.flatMap(({ options }) => (options?.bpf_name === undefined ? [] : [options.bpf_name])));
+  }
+  return names.sort();
+}
+
+async function asked<Row>(command: string, ...args: readonly string[]): Promise<readonly Row[]> {
+  return JSON.parse((await run(command, args)).stdout);
+}

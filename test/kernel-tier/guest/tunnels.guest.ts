@@ -1,0 +1,3 @@
+import { kernelWireguard } from '../../dataplane/kernel-wireguard.ts';
+
+kernelWireguard();
