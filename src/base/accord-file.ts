@@ -9,19 +9,27 @@ export const DEFAULT_ACCORD_FILE = fileURLToPath(new URL('../../protocol/accords
 
 export interface LoadedAccord {
   readonly accord: Accord;
+  /** The site's document as it was read. */
+  readonly document: Uint8Array;
   /** 32 bytes; in every grant and artifact. */
   readonly hash: Uint8Array;
 }
 
 /** Reads a site's accord. Throws MALFORMED with `path:line:column`, INTERNAL when a file cannot be read. */
 export async function loadAccord(path: string, sha256: Sha256): Promise<LoadedAccord> {
+  return await readAccord(await read(path), sha256, path);
+}
+
+/** As `loadAccord`, of a document that was read already. */
+export async function readAccord(document: Uint8Array, sha256: Sha256, name = 'accord'): Promise<LoadedAccord> {
   const baseBytes = await read(DEFAULT_ACCORD_FILE);
   const base = parseAccord(baseBytes, { name: DEFAULT_ACCORD_FILE });
-  const bytes = await read(path);
-  const accord = parseAccord(bytes, { name: path, bases: new Map([[base.id, base]]) });
+  const accord = parseAccord(document, { name, bases: new Map([[base.id, base]]) });
   const hash =
-    accord.extends === undefined ? accordHash(sha256, bytes) : accordHash(sha256, bytes, accordHash(sha256, baseBytes));
-  return { accord, hash };
+    accord.extends === undefined
+      ? accordHash(sha256, document)
+      : accordHash(sha256, document, accordHash(sha256, baseBytes));
+  return { accord, hash, document };
 }
 
 async function read(path: string): Promise<Uint8Array> {

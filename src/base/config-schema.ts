@@ -28,6 +28,7 @@ const absolutePath = z
   .regex(/^\/[^\0]*$/, 'an absolute path');
 /** A socket's path must fit sun_path. */
 const socketPath = absolutePath.max(107);
+const userName = z.string().regex(/^[a-z_][a-z0-9_-]{0,31}$/, 'a user name');
 const interfaceName = z.string().regex(/^[a-zA-Z0-9._-]{1,15}$/, 'an interface name of at most 15 characters');
 const word = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'a name: a-z, 0-9 and dashes');
 const level = z.union([z.literal(1), z.literal(2), z.literal(3), z.literal(4), z.literal(5)], 'a level from 1 to 5');
@@ -78,7 +79,7 @@ const staticFlow = z
   })
   .refine(({ protocol, port }) => hasPorts(protocol) || port === 0, { path: ['port'], error: 'no ports there' });
 
-const limits = z.strictObject({
+export const limits = z.strictObject({
   pendingHandshakes: z.int().min(1).max(65_536).default(256),
   handshakeSeconds: z.int().min(1).max(60).default(10),
   /** From one IPv4 /24 or IPv6 /56. */
@@ -131,6 +132,14 @@ export const configSchema = z
       })
       .prefault({}),
     limits: limits.prefault({}),
+    /** Without `socket` the gateway starts them itself. */
+    terminators: z
+      .strictObject({
+        count: z.union([z.literal('auto'), z.int().min(1).max(64)]).default('auto'),
+        socket: socketPath.optional(),
+        user: z.union([userName, z.int().min(1).max(4_294_967_294)]).optional(),
+      })
+      .prefault({}),
     log: z
       .strictObject({
         level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import type { z } from 'zod';
 import { readDocument } from '../../protocol/document/read-document.ts';
 import { ShellstreamError } from '../../protocol/errors.ts';
-import { configSchema } from './config-schema.ts';
+import { configSchema, limits } from './config-schema.ts';
 
 type FileConfig = z.output<typeof configSchema>;
 
@@ -42,6 +42,12 @@ export function parseConfig(source: string | Uint8Array, name = 'config'): Confi
     runtimeDirectory,
     pinDirectory: `/sys/fs/bpf/shellstream/${instance}`,
   };
+}
+
+/** The section `limits` by itself, as one process hands it to another. Throws MALFORMED. */
+export function parseLimits(json: string): Config['limits'] {
+  const { value } = readDocument('limits', new TextEncoder().encode(json), () => limits);
+  return value;
 }
 
 /** What the names of all links of an instance begin with. Ends in a dash: `shsa-` is no prefix of `shsab-`. */

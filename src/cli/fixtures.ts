@@ -2,6 +2,7 @@
 import { PassThrough } from 'node:stream';
 import { ManualClock } from '../control/fixtures.ts';
 import type { Host } from './doctor/host.ts';
+import type { TerminatorOptions } from './gateway.ts';
 import { main } from './main.ts';
 import type { ConnectedSession, ConnectRequest } from './session-port.ts';
 import type { CliWorld, ExitCode } from './world.ts';
@@ -19,7 +20,7 @@ export class FakeWorld implements CliWorld {
   readonly interruption = new AbortController();
   readonly environment: Record<string, string> = {};
   readonly version = '0.1.0';
-  readonly asked: (ConnectRequest | string)[] = [];
+  readonly asked: (ConnectRequest | TerminatorOptions | string)[] = [];
   /** What the next `connect` gets; a rejection is the gateway's refusal. */
   session: () => Promise<ConnectedSession> = () => Promise.reject(new Error('no session was prepared'));
   gateway: () => Promise<void> = () => Promise.resolve();
@@ -35,6 +36,11 @@ export class FakeWorld implements CliWorld {
 
   async runGateway(configPath: string): Promise<void> {
     this.asked.push(configPath);
+    await this.gateway();
+  }
+
+  async runTerminator(options: TerminatorOptions): Promise<void> {
+    this.asked.push(options);
     await this.gateway();
   }
 

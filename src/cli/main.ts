@@ -7,7 +7,7 @@ import { reasonOf } from '../../protocol/errors.ts';
 import { addConnect } from './connect.ts';
 import { addDoctor } from './doctor/doctor.ts';
 import { addEvents } from './events.ts';
-import { addGateway } from './gateway.ts';
+import { addGateway, addTerminator } from './gateway.ts';
 import { addInit } from './init.ts';
 import { json, printable, problem } from './output.ts';
 import { addPosture } from './posture.ts';
@@ -51,6 +51,16 @@ function shellstream(world: CliWorld, fail: () => void): Command {
   return program;
 }
 
-const VERBS = [addGateway, addConnect, addStatus, addSessions, addPosture, addEvents, addInit, addDoctor];
+const VERBS = [
+  addGateway,
+  addTerminator,
+  addConnect,
+  addStatus,
+  addSessions,
+  addPosture,
+  addEvents,
+  addInit,
+  addDoctor,
+];
 
 const HELPED: ReadonlySet<string> = new Set(['commander.helpDisplayed', 'commander.version']);

@@ -1,6 +1,7 @@
 /** Everything of the world that the command line needs; `src/roots/shellstream.ts` gives the real one. */
 import type { Clock } from '../base/clock.ts';
 import type { Host } from './doctor/host.ts';
+import type { TerminatorOptions } from './gateway.ts';
 import type { Questions } from './init/answers.ts';
 import type { ConnectedSession, ConnectRequest } from './session-port.ts';
 
@@ -15,6 +16,8 @@ export interface CliWorld {
   readonly version: string;
   /** Runs until the gateway has shut down; it minds the signals itself. Rejects when it cannot start. */
   runGateway(configPath: string): Promise<void>;
+  /** Runs until its gateway lets it go; rejects when it cannot start. */
+  runTerminator(options: TerminatorOptions): Promise<void>;
   /** Resolves at GRANT; rejects with the reason of the refusal, or when `interrupted` aborts. */
   connectSession(request: ConnectRequest, interrupted: AbortSignal): Promise<ConnectedSession>;
   /** Somebody to ask; undefined where standard input is no terminal. */

@@ -157,7 +157,7 @@ export interface SessionDetail extends SessionView {
   readonly counters: FlowCounters;
   /** Mesh sessions only. */
   readonly tunnel?: TunnelPeerView | undefined;
-  /** At most 1,024, oldest first. */
+  /** At most 256, oldest first. */
   readonly streams: readonly StreamView[];
 }
 

@@ -35,6 +35,7 @@ import type {
   SessionId,
 } from './ports.ts';
 import { refuseWider } from './refuse-wider.ts';
+import type { Approach } from './terminator-port.ts';
 import { Undo } from './undo.ts';
 
 export interface EnforcerParts extends AdmitParts {
@@ -46,6 +47,8 @@ export interface EnforcerParts extends AdmitParts {
   readonly overlay?: Overlay;
   /** Seconds between keepalives in the tunnel to a peer that we dialled: holds a NAT's mapping open. 0: none. */
   readonly keepaliveOf: (spiffeId: string) => number;
+  /** Whether this node itself wants such a session: a terminator opens none of its own. */
+  readonly intends: (approach: Approach) => boolean;
   readonly onPeerLevel?: (standing: Standing) => void;
   /** A session was ended here without the terminator's asking: it must end its connection. */
   readonly onRevoked?: (session: SessionId, reason: Reason) => void;
@@ -111,7 +114,12 @@ export class LocalEnforcer implements Enforcer, Holder {
   }
 
   approach(input: ApproachInput): Promise<Evidence> {
-    return this.#approaches.approach(input);
+    return settle(() => {
+      if (!this.#parts.intends(input)) {
+        throw new ShellstreamError('TYPE_NOT_AUTHORISED', `no session with ${input.expectedId} is wanted here`);
+      }
+      return this.#approaches.approach(input);
+    });
   }
 
   async accept(input: AcceptInput): Promise<Admission> {

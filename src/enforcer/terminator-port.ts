@@ -57,7 +57,7 @@ export interface StreamState {
   readonly sentBytes: bigint;
 }
 
-export const MAX_STREAMS_TOLD = 1_024;
+export const MAX_STREAMS_TOLD = 256;
 
 export interface TerminatorLoad {
   readonly pendingHandshakes: number;

@@ -52,7 +52,10 @@ export async function listenFramed(options: FramedListenOptions): Promise<Framed
 }
 
 /** @throws ShellstreamError CONNECTION_LOST */
-export async function dialFramed(path: string, options: { readonly clock?: Clock } = {}): Promise<Link> {
+export async function dialFramed(
+  path: string,
+  options: { readonly clock?: Clock; readonly maxRecordBytes?: number } = {},
+): Promise<Link> {
   const socket = connect({ path });
   try {
     await once(socket, 'connect');
@@ -60,7 +63,7 @@ export async function dialFramed(path: string, options: { readonly clock?: Clock
     socket.destroy();
     throw new ShellstreamError('CONNECTION_LOST', `cannot connect to ${path}`, { cause });
   }
-  return new FramedLink(socket, options.clock ?? systemClock);
+  return new FramedLink(socket, options.clock ?? systemClock, options.maxRecordBytes);
 }
 
 const HEADER_BYTES = 4;

@@ -1,4 +1,7 @@
-import { VERSION } from '../../protocol/handshake/index.ts';
+import { toBinary } from '@bufbuild/protobuf';
+import { RequestSchema } from '../../protocol/gen/shellstream/wire/v1/wire_pb.ts';
+import { encodeOffer, VERSION } from '../../protocol/handshake/index.ts';
+import { requestToWire } from '../../protocol/wire/convert.ts';
 import type { Config, MeshPeerConfig } from '../base/config.ts';
 import type { Approach } from '../enforcer/terminator-port.ts';
 
@@ -13,4 +16,15 @@ export function meshApproach(config: Config, peer: MeshPeerConfig): Approach {
       advertise: peer.advertise ?? config.advertise,
     },
   };
+}
+
+/** Whether an approach is, to the byte, one that the configuration asks for. */
+export function intentions(config: Config): (approach: Approach) => boolean {
+  const intended = new Set(config.mesh.peers.map((peer) => fingerprint(meshApproach(config, peer))));
+  return (approach) => intended.has(fingerprint(approach));
+}
+
+function fingerprint({ offer, expectedId, request }: Approach): string {
+  const parts = [encodeOffer(offer), toBinary(RequestSchema, requestToWire(request))];
+  return [expectedId, ...parts.map((part) => Buffer.from(part).toString('base64'))].join(' ');
 }

@@ -28,7 +28,7 @@ import { SpiffeAttestor } from '../identity/attestor.ts';
 import { type IdentitySource, SpireSatVerifier, SvidVerifier } from '../identity/index.ts';
 import { Mesh } from '../mesh/mesh.ts';
 import { PostureEngine } from '../posture/engine.ts';
-import { meshApproach } from './approach.ts';
+import { intentions, meshApproach } from './approach.ts';
 import { Isolation } from './isolation.ts';
 import { Lease } from './lease.ts';
 import { followExternalPosture, postureSteps } from './posture-steps.ts';
@@ -140,6 +140,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
     tiers: tierPolicyOf(accord.accord, config.site.trustDomain),
     keepaliveOf: (spiffeId: string) =>
       config.mesh.peers.find((peer) => peer.spiffeId === spiffeId)?.keepaliveSeconds ?? 0,
+    intends: intentions(config),
     onPeerLevel: overseer.peerLevelChanged.bind(overseer),
   };
   const hire = async <T extends Terminator>(start: (enforcer: LocalEnforcer) => Promise<T>): Promise<Engagement<T>> => {

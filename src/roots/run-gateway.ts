@@ -1,4 +1,7 @@
-/** `shellstream gateway`: a gateway on this host's kernel, until a signal ends it. */
+/**
+ * `shellstream gateway`: a gateway on this host's kernel, until a signal ends it. This process is the enforcer; whatever
+ * listens and parses runs in terminators, processes of their own without privileges.
+ */
 import { chmod, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { loadAccord } from '../base/accord-file.ts';
@@ -9,9 +12,11 @@ import { createLogger, type Logger, logFile } from '../base/logger.ts';
 import { startControl } from '../control/server.ts';
 import { openLinuxDataPlane, peerCredentialsOf, probeTunnelDriver } from '../dataplane/linux/index.ts';
 import { openIdentitySource } from '../identity/index.ts';
-import { startGateway } from './gateway.ts';
+import { startEnforcer } from './enforcer.ts';
 import { gatewayView } from './gateway-view.ts';
 import { serveMetrics } from './metrics.ts';
+import { terminatorProcesses } from './terminator-command.ts';
+import { hostTerminators } from './terminator-host.ts';
 import { packageVersion } from './version.ts';
 
 /** How long the first SVID may take; SPIRE's agent needs about 5 s after its own start. */
@@ -44,10 +49,19 @@ export async function runGateway(configPath: string): Promise<void> {
     }),
   );
 
-  const gateway = parts.use(
-    await startGateway({ config, accord, identity, dataplane, crypto, clock, log, random: Math.random }),
-  );
-  const view = gatewayView(gateway, { version: packageVersion(), tunnelWhy: tunnels.why });
+  const node = await startEnforcer({ config, accord, identity, dataplane, crypto, clock, log, random: Math.random });
+  // They go after the node's end, which drains their sessions; and the node ends when they cannot start.
+  const hosts = parts.use(new AsyncDisposableStack());
+  parts.use(node);
+  hosts.use(await hostTerminators(node, { ...(await terminatorProcesses(config)) }));
+  node.mesh.start();
+  log.info('gateway started', {
+    port: config.listen.port,
+    terminators: node.terminators.count,
+    interface: node.overlay?.device.name,
+    level: node.posture.level,
+  });
+  const view = gatewayView(node, { version: packageVersion(), tunnelWhy: tunnels.why });
   parts.use(
     await startControl({
       path: config.control.socket,
@@ -58,10 +72,11 @@ export async function runGateway(configPath: string): Promise<void> {
       credentialsOf: peerCredentialsOf,
     }),
   );
-  if (config.metrics.address !== undefined) parts.use(await serveMetrics(config.metrics.address, gateway, view));
+  if (config.metrics.address !== undefined) parts.use(await serveMetrics(config.metrics.address, node, view));
   log.info('ready', { control: config.control.socket });
   await ended(interrupted);
   await giveUpAfter(config.shutdownSeconds + SHUTDOWN_GRACE_SECONDS, log, parts.disposeAsync());
+  log.info('gateway stopped', {});
 }
 
 function openLog({ level, file }: Config['log']): Logger {

@@ -21,6 +21,8 @@ process.exitCode = await main(process.argv.slice(2), {
   environment: process.env,
   version: packageVersion(),
   runGateway: async (configPath) => (await import('./run-gateway.ts')).runGateway(configPath),
+  runTerminator: async (options) =>
+    (await import('./terminator-process.ts')).runTerminator(options, interruption.signal),
   connectSession: async (request, interrupted) => (await import('./connect.ts')).connectSession(request, interrupted),
   questions: () => (process.stdin.isTTY ? terminal(interruption.signal) : undefined),
   host: async () => (await import('../cli/doctor/real-host.ts')).realHost(systemClock),

@@ -25,7 +25,7 @@ import { openOver } from '../mesh/dial.ts';
 import { SessionRegistry } from '../session/registry.ts';
 
 export interface TerminatorSettings {
-  readonly listen: Config['listen'];
+  readonly listen: Config['listen'] & { readonly reusePort?: boolean };
   readonly limits: Config['limits'];
   readonly accord: Accord;
   readonly posture: PostureReader;

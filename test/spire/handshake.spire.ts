@@ -88,6 +88,7 @@ async function handshake(level: PostureLevel) {
     dataplane: createMemoryDataPlane(),
     directory: new SessionDirectory({ sessions: 10, sessionsPerIdentity: 10 }),
     keepaliveOf: () => 0,
+    intends: () => true,
   });
   const initiator = new StreamsOnlyEnforcer({ crypto, clock, posture, attestor: attestorOf(peer) });
   using here = new LinkExchange(links.responder, clock, 30_000);

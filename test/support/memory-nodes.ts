@@ -84,7 +84,7 @@ function loadAccordText(text: string): LoadedAccord {
   const parsed = parseAccord(base);
   const bytes = new TextEncoder().encode(text);
   const accord: Accord = parseAccord(bytes, { bases: new Map([[parsed.id, parsed]]) });
-  return { accord, hash: accordHash((data) => crypto.sha256(data), bytes) };
+  return { accord, hash: accordHash((data) => crypto.sha256(data), bytes), document: bytes };
 }
 
 export type MemoryDomains = Awaited<ReturnType<typeof memoryDomains>>;
@@ -179,7 +179,14 @@ export class MemoryWorld implements AsyncDisposable {
     const directory = new SessionDirectory({ sessions: 1_000, sessionsPerIdentity: 100 });
     const revoked: SessionId[] = [];
     const onRevoked = (session: SessionId): void => void revoked.push(session);
-    const enforcer = new LocalEnforcer({ ...parts, directory, tiers, keepaliveOf: () => 25, onRevoked });
+    const enforcer = new LocalEnforcer({
+      ...parts,
+      directory,
+      tiers,
+      keepaliveOf: () => 25,
+      intends: () => true,
+      onRevoked,
+    });
     await dataplane.flows.renewLease(dataplane.bootTimeNs() + 86_400_000_000_000n);
     const change = (level: PostureLevel): void => {
       posture.level = level;

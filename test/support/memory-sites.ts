@@ -17,9 +17,9 @@ import { SpiffeAttestor } from '../../src/identity/attestor.ts';
 import { SpireSatVerifier, SvidVerifier } from '../../src/identity/index.ts';
 import { MemoryInternet } from '../../src/link/index.ts';
 import { attestOver } from '../../src/mesh/dial.ts';
-import { type Gateway, startGateway } from '../../src/roots/gateway.ts';
 import { Session } from '../../src/session/session.ts';
 import { eventually } from './eventually.ts';
+import { type MemoryGateway as Gateway, startMemoryGateway } from './memory-gateway.ts';
 import { ACCORD, footprint, type MemoryDomains, memoryDomains, NOTHING } from './memory-nodes.ts';
 
 export interface MemorySitesOptions {
@@ -162,7 +162,7 @@ export class MemorySites implements AsyncDisposable {
         carrier: internet.host(host),
       };
       const random = options.random ?? (() => 0.5);
-      const start = (log: Logger): Promise<Gateway> => startGateway({ ...world, log, random });
+      const start = (log: Logger): Promise<Gateway> => startMemoryGateway({ ...world, log, random });
       return new MemorySite({ name, dataplane, source, tokens, entry, start });
     };
     const peer = {

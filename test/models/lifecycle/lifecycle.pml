@@ -382,7 +382,7 @@ proctype Ends() provided (!crashed) {
 	fi
 }
 
-/* The owner of startGateway: drainAll, then the overlay is disposed of. */
+/* The owner of the gateway: drainAll, then the overlay is disposed of. */
 proctype Shutdown() provided (!crashed) {
 	atomic { stopping = true; end(0); end(1) };
 	session[0] != live && session[1] != live;
