@@ -1,5 +1,5 @@
-import { createServer, type Http2Server, type ServerHttp2Session } from 'node:http2';
-import type { ConnectRouter } from '@connectrpc/connect';
+import { createServer, type Http2Server, Http2ServerResponse, type ServerHttp2Session } from 'node:http2';
+import { Code, type ConnectRouter } from '@connectrpc/connect';
 import { connectNodeAdapter } from '@connectrpc/connect-node';
 import { type Clock, sleep } from '../../src/base/clock.ts';
 
@@ -26,6 +26,7 @@ export class GrpcServer implements AsyncDisposable {
         connect: false,
         grpcWeb: false,
         readMaxBytes: MAX_MESSAGE_BYTES,
+        fallback: (_request, response) => noSuchMethod(response),
       }),
     );
     this.#server.maxConnections = MAX_CONNECTIONS;
@@ -58,6 +59,13 @@ export class GrpcServer implements AsyncDisposable {
     // Garbage instead of HTTP/2 ends its own connection; nobody has to be told.
     session.on('error', () => session.destroy());
   }
+}
+
+/** gRPC's own answer, which a host takes for what it is: a method of a later version. HTTP's 404 is none to every client. */
+function noSuchMethod(response: object): void {
+  if (!(response instanceof Http2ServerResponse)) return;
+  const headers = { ':status': 200, 'content-type': 'application/grpc', 'grpc-status': String(Code.Unimplemented) };
+  response.stream.respond(headers, { endStream: true });
 }
 
 /** SPIRE has one connection, with the broker's and the log's stream and a call for each SVID under way. */
