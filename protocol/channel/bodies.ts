@@ -1,5 +1,4 @@
 /** The protobuf bodies of all frames but STREAM_DATA, each with its own length cap. */
-import { create, toBinary } from '@bufbuild/protobuf';
 import type { Target } from '../capability/model.ts';
 import { assertNever, ShellstreamError } from '../errors.ts';
 import {
@@ -22,6 +21,7 @@ import { isPostureLevel, type PostureLevel } from '../posture/level.ts';
 import { type Reason, reasonFromWire, wireCode } from '../reasons.ts';
 import { targetFromWire, targetToWire } from '../wire/convert.ts';
 import { parseExact } from '../wire/parse.ts';
+import { writeMessage } from '../wire/write.ts';
 import { type Frame, type FrameType, MAX_REATTEST_BYTES, type TunnelState } from './frame.ts';
 import { grantFromWire, grantToWire, MAX_GRANT_BYTES } from './grant.ts';
 
@@ -33,55 +33,43 @@ type BodiedFrame = Exclude<Frame, { type: 'STREAM_DATA' }>;
 export function encodeBody(frame: BodiedFrame): Uint8Array {
   switch (frame.type) {
     case 'GRANT':
-      return toBinary(GrantSchema, grantToWire(frame.grant));
+      return writeMessage(GrantSchema, grantToWire(frame.grant));
     case 'DENY':
-      return toBinary(DenySchema, create(DenySchema, { reason: wireCode(frame.reason) }));
+      return writeMessage(DenySchema, { reason: wireCode(frame.reason) });
     case 'POSTURE':
-      return toBinary(PostureSchema, create(PostureSchema, { level: frame.level, epoch: frame.epoch }));
+      return writeMessage(PostureSchema, { level: frame.level, epoch: frame.epoch });
     case 'DRAIN':
-      return toBinary(
-        DrainSchema,
-        create(DrainSchema, {
-          reason: wireCode(frame.reason),
-          level: frame.level ?? 0,
-          epoch: frame.epoch,
-          deadlineMs: frame.deadlineMs,
-        }),
-      );
+      return writeMessage(DrainSchema, {
+        reason: wireCode(frame.reason),
+        level: frame.level ?? 0,
+        epoch: frame.epoch,
+        deadlineMs: frame.deadlineMs,
+      });
     case 'DRAINED':
       return new Uint8Array(0);
     case 'TUNNEL':
-      return toBinary(
-        TunnelSchema,
-        create(TunnelSchema, { state: TUNNEL_STATE[frame.state], generation: frame.generation }),
-      );
+      return writeMessage(TunnelSchema, { state: TUNNEL_STATE[frame.state], generation: frame.generation });
     case 'REATTEST':
-      return toBinary(ReattestSchema, create(ReattestSchema, { record: frame.record }));
+      return writeMessage(ReattestSchema, { record: frame.record });
     case 'STREAM_OPEN':
-      return toBinary(
-        StreamOpenSchema,
-        create(StreamOpenSchema, {
-          stream: frame.stream,
-          target: targetToWire(frame.target),
-          window: frame.window,
-        }),
-      );
+      return writeMessage(StreamOpenSchema, {
+        stream: frame.stream,
+        target: targetToWire(frame.target),
+        window: frame.window,
+      });
     case 'STREAM_WINDOW':
-      return toBinary(StreamWindowSchema, create(StreamWindowSchema, { stream: frame.stream, credit: frame.credit }));
+      return writeMessage(StreamWindowSchema, { stream: frame.stream, credit: frame.credit });
     case 'STREAM_CLOSE':
-      return toBinary(
-        StreamCloseSchema,
-        create(StreamCloseSchema, {
-          stream: frame.stream,
-          reason: frame.reason === undefined ? 0 : wireCode(frame.reason),
-        }),
-      );
+      return writeMessage(StreamCloseSchema, {
+        stream: frame.stream,
+        reason: frame.reason === undefined ? 0 : wireCode(frame.reason),
+      });
     case 'PING':
-      return toBinary(PingSchema, create(PingSchema, { opaque: frame.opaque }));
+      return writeMessage(PingSchema, { opaque: frame.opaque });
     case 'PONG':
-      return toBinary(PongSchema, create(PongSchema, { opaque: frame.opaque }));
+      return writeMessage(PongSchema, { opaque: frame.opaque });
     case 'CLOSE':
-      return toBinary(CloseSchema, create(CloseSchema, { reason: wireCode(frame.reason) }));
+      return writeMessage(CloseSchema, { reason: wireCode(frame.reason) });
   }
   return assertNever(frame);
 }

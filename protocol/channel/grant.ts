@@ -1,8 +1,12 @@
 /** The body of GRANT: what the responder allows, and its half of the session secret. */
-import { create } from '@bufbuild/protobuf';
+import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { Capability, Mode, Prefix, Target } from '../capability/model.ts';
 import { ShellstreamError } from '../errors.ts';
-import { GrantSchema, Governor as WireGovernor, type Grant as WireGrant } from '../gen/shellstream/wire/v1/wire_pb.ts';
+import {
+  type GrantSchema,
+  Governor as WireGovernor,
+  type Grant as WireGrant,
+} from '../gen/shellstream/wire/v1/wire_pb.ts';
 import { type WireguardOffer, wireguardOfferFromWire, wireguardOfferToWire } from '../handshake/bodies.ts';
 import { isPostureLevel, type PostureLevel } from '../posture/level.ts';
 import {
@@ -45,8 +49,8 @@ export type Governor = 'both' | 'initiator' | 'responder';
 /** 256 targets and twice 64 prefixes of IPv6 at their longest fit with room to spare. */
 export const MAX_GRANT_BYTES = 16_384;
 
-export function grantToWire(grant: GrantBody): WireGrant {
-  return create(GrantSchema, {
+export function grantToWire(grant: GrantBody): MessageInitShape<typeof GrantSchema> {
+  return {
     mode: modeToWire(grant.mode),
     capabilities: capabilitiesToWire(grant.capabilities),
     targets: grant.targets.map(targetToWire),
@@ -60,7 +64,7 @@ export function grantToWire(grant: GrantBody): WireGrant {
     accordHash: grant.accordHash,
     secret: grant.secret,
     ...(grant.wireguard === undefined ? {} : { wireguard: wireguardOfferToWire(grant.wireguard) }),
-  });
+  };
 }
 
 /** @throws ShellstreamError MALFORMED */

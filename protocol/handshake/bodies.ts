@@ -2,7 +2,6 @@
  * The payloads of messages 1 to 3: parsing of hostile bytes into values, and encoding of our own.
  * Each parser refuses unknown fields, trailing bytes, and anything over the limits in `constants.ts` with MALFORMED.
  */
-import { create, toBinary } from '@bufbuild/protobuf';
 import type { Mode, SessionRequest, SessionType } from '../capability/model.ts';
 import { ShellstreamError } from '../errors.ts';
 import {
@@ -10,7 +9,6 @@ import {
   ConfirmBodySchema,
   EvidenceSchema,
   VerifyBodySchema,
-  WireguardOfferSchema,
   type WireguardOffer as WireWireguardOffer,
 } from '../gen/shellstream/wire/v1/wire_pb.ts';
 import { isPostureLevel, type PostureLevel } from '../posture/level.ts';
@@ -23,6 +21,7 @@ import {
   sessionTypeToWire,
 } from '../wire/convert.ts';
 import { parseExact } from '../wire/parse.ts';
+import { writeMessage } from '../wire/write.ts';
 import { KEY_BYTES, LIMITS, NONCE_BYTES, SECRET_BYTES } from './constants.ts';
 import type { Evidence } from './evidence.ts';
 
@@ -66,14 +65,11 @@ export interface WireguardOffer {
 }
 
 export function encodeOffer(offer: Offer): Uint8Array {
-  return toBinary(
-    AttestInitSchema,
-    create(AttestInitSchema, {
-      versions: [...offer.versions],
-      sessionType: sessionTypeToWire(offer.sessionType),
-      mode: modeToWire(offer.mode),
-    }),
-  );
+  return writeMessage(AttestInitSchema, {
+    versions: [...offer.versions],
+    sessionType: sessionTypeToWire(offer.sessionType),
+    mode: modeToWire(offer.mode),
+  });
 }
 
 export function parseOffer(bytes: Uint8Array): Offer {
@@ -86,10 +82,11 @@ export function parseOffer(bytes: Uint8Array): Offer {
 }
 
 export function encodeEvidence(evidence: Evidence): Uint8Array {
-  return toBinary(
-    EvidenceSchema,
-    create(EvidenceSchema, { chain: [...evidence.chain], signature: evidence.signature, body: evidence.body }),
-  );
+  return writeMessage(EvidenceSchema, {
+    chain: [...evidence.chain],
+    signature: evidence.signature,
+    body: evidence.body,
+  });
 }
 
 export function parseEvidence(bytes: Uint8Array): Evidence {
@@ -102,15 +99,12 @@ export function parseEvidence(bytes: Uint8Array): Evidence {
 }
 
 export function encodeVerifyBody(body: VerifyBody): Uint8Array {
-  return toBinary(
-    VerifyBodySchema,
-    create(VerifyBodySchema, {
-      version: body.version,
-      nonce: body.nonce,
-      freshSat: body.freshSat,
-      denial: body.denial ?? 0,
-    }),
-  );
+  return writeMessage(VerifyBodySchema, {
+    version: body.version,
+    nonce: body.nonce,
+    freshSat: body.freshSat,
+    denial: body.denial ?? 0,
+  });
 }
 
 export function parseVerifyBody(bytes: Uint8Array): VerifyBody {
@@ -121,22 +115,19 @@ export function parseVerifyBody(bytes: Uint8Array): VerifyBody {
 }
 
 export function encodeConfirmBody(body: ConfirmBody): Uint8Array {
-  return toBinary(
-    ConfirmBodySchema,
-    create(ConfirmBodySchema, {
-      versions: [...body.offer.versions],
-      sessionType: sessionTypeToWire(body.offer.sessionType),
-      mode: modeToWire(body.offer.mode),
-      nonce: body.nonce,
-      responderId: body.responderId,
-      sat: body.sat,
-      postureLevel: body.postureLevel,
-      postureEpoch: body.postureEpoch,
-      request: requestToWire(body.request),
-      secret: body.secret,
-      ...(body.wireguard === undefined ? {} : { wireguard: wireguardOfferToWire(body.wireguard) }),
-    }),
-  );
+  return writeMessage(ConfirmBodySchema, {
+    versions: [...body.offer.versions],
+    sessionType: sessionTypeToWire(body.offer.sessionType),
+    mode: modeToWire(body.offer.mode),
+    nonce: body.nonce,
+    responderId: body.responderId,
+    sat: body.sat,
+    postureLevel: body.postureLevel,
+    postureEpoch: body.postureEpoch,
+    request: requestToWire(body.request),
+    secret: body.secret,
+    ...(body.wireguard === undefined ? {} : { wireguard: wireguardOfferToWire(body.wireguard) }),
+  });
 }
 
 export function parseConfirmBody(bytes: Uint8Array): ConfirmBody {
@@ -168,7 +159,13 @@ export function parseConfirmBody(bytes: Uint8Array): ConfirmBody {
 }
 
 export function wireguardOfferToWire(offer: WireguardOffer): WireWireguardOffer {
-  return create(WireguardOfferSchema, { ...offer, addresses: [...offer.addresses] });
+  return {
+    $typeName: 'shellstream.wire.v1.WireguardOffer',
+    publicKey: offer.publicKey,
+    proof: offer.proof,
+    port: offer.port,
+    addresses: [...offer.addresses],
+  };
 }
 
 export function wireguardOfferFromWire(wire: WireWireguardOffer): WireguardOffer {

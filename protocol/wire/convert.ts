@@ -3,13 +3,9 @@
  * `…FromWire` refuses with MALFORMED what the model has no word for and what exceeds the limits below.
  * Byte fields are copied (by a constructor: a Buffer's `slice` is a view), so that a value may outlive its record.
  */
-import { create } from '@bufbuild/protobuf';
 import type { Capability, Mode, Prefix, SessionRequest, SessionType, Target } from '../capability/model.ts';
 import { ShellstreamError } from '../errors.ts';
 import {
-  PrefixSchema,
-  RequestSchema,
-  TargetSchema,
   type Capability as WireCapability,
   Capability as WireCapabilityValue,
   type Mode as WireMode,
@@ -26,7 +22,7 @@ export const MAX_TARGETS = 256;
 export const MAX_PREFIXES = 64;
 
 export function prefixToWire(prefix: Prefix): WirePrefix {
-  return create(PrefixSchema, { address: prefix.address, length: prefix.length });
+  return { $typeName: 'shellstream.wire.v1.Prefix', address: prefix.address, length: prefix.length };
 }
 
 export function prefixFromWire(wire: WirePrefix): Prefix {
@@ -44,11 +40,12 @@ export function prefixesFromWire(wire: readonly WirePrefix[]): readonly Prefix[]
 }
 
 export function targetToWire(target: Target): WireTarget {
-  return create(TargetSchema, {
+  return {
+    $typeName: 'shellstream.wire.v1.Target',
     prefix: prefixToWire(target.prefix),
     protocol: target.protocol,
     port: target.port,
-  });
+  };
 }
 
 export function targetFromWire(wire: WireTarget): Target {
@@ -64,11 +61,12 @@ export function targetsFromWire(wire: readonly WireTarget[]): readonly Target[] 
 }
 
 export function requestToWire(request: SessionRequest): WireRequest {
-  return create(RequestSchema, {
+  return {
+    $typeName: 'shellstream.wire.v1.Request',
     capabilities: capabilitiesToWire(request.capabilities),
     targets: request.targets.map(targetToWire),
     advertise: request.advertise.map(prefixToWire),
-  });
+  };
 }
 
 export function requestFromWire(wire: WireRequest): SessionRequest {

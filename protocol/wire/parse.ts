@@ -1,11 +1,12 @@
 /**
  * Parsing of hostile protobuf bytes. A protobuf decoder forgives much: unknown fields, wrong wire types, a nested
  * message that runs past its parent, a singular field given twice, numbers cut to 32 bits. Two implementations that
- * forgive differently read one message differently, and that is an attack on a signed body. So the bytes are first
- * walked against the schema, every departure is MALFORMED, and only then decoded.
+ * forgive differently read one message differently, and that is an attack on a signed body. So the bytes are read
+ * against the schema by a decoder of our own, and every departure is MALFORMED.
  */
-import { type DescField, type DescMessage, fromBinary, type MessageShape, ScalarType } from '@bufbuild/protobuf';
+import type { DescMessage, MessageShape } from '@bufbuild/protobuf';
 import { ShellstreamError } from '../errors.ts';
+import { type FieldPlan, isNumeric, LENGTH_DELIMITED, type MessagePlan, planOf, VARINT } from './plan.ts';
 
 /**
  * The message in `bytes`, which must hold it exactly: at most `maxBytes`, no unknown or repeated singular field, no
@@ -19,21 +20,18 @@ export function parseExact<Schema extends DescMessage>(
 ): MessageShape<Schema> {
   if (bytes.length > maxBytes) throw malformed(schema, `${bytes.length} bytes, at most ${maxBytes}`);
   const walk: Walk = { bytes, position: 0, elements: 0 };
-  walkMessage(walk, schema, bytes.length, 1);
-  try {
-    return fromBinary(schema, bytes, { readUnknownFields: false });
-  } catch (cause) {
-    throw malformed(schema, 'does not decode', cause);
-  }
+  return readMessage(walk, planOf(schema), bytes.length, 1) as MessageShape<Schema>;
 }
 
 /** Deeper than any message of ours: against recursion that eats the stack. */
 const MAX_DEPTH = 8;
 /** Fields of all nested messages together: a 2-byte element must not become a 100-byte object 30,000 times. */
 const MAX_ELEMENTS = 4_096;
+const MAX_VARINT_BYTES = 10;
+const LARGEST_TAG = 2 ** 32 - 1;
+const LARGEST_LENGTH = 2 ** 32 - 1;
 
-const VARINT = 0;
-const LENGTH_DELIMITED = 2;
+const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 interface Walk {
   readonly bytes: Uint8Array;
@@ -41,100 +39,138 @@ interface Walk {
   elements: number;
 }
 
-function walkMessage(walk: Walk, schema: DescMessage, end: number, depth: number): void {
+type Message = Record<string, unknown>;
+
+function readMessage(walk: Walk, plan: MessagePlan, end: number, depth: number): Message {
+  const { schema, byNumber } = plan;
   if (depth > MAX_DEPTH) throw malformed(schema, 'nested too deep');
-  const seen = new Set<number>();
+  const message: Message = { ...plan.empty };
+  for (const name of plan.lists) message[name] = [];
+  const seen: boolean[] = [];
   while (walk.position < end) {
-    const tag = Number(readVarint(walk, schema, end, 32));
+    const tag = readNumber(walk, schema, end, LARGEST_TAG);
     const number = tag >>> 3;
-    const field = schema.fields.find((candidate) => candidate.number === number);
+    const field = byNumber.get(number);
     if (field === undefined) throw malformed(schema, `unknown field ${number}`);
-    if (seen.has(number) && field.fieldKind !== 'list') throw malformed(schema, `field ${number} twice`);
-    seen.add(number);
-    walkField(walk, field, tag & 7, end, depth);
+    if (seen[field.index] === true && !field.isList) throw malformed(schema, `field ${number} twice`);
+    seen[field.index] = true;
+    readField(walk, plan, field, message, tag & 7, end, depth);
   }
+  return message;
 }
 
-function walkField(walk: Walk, field: DescField, wireType: number, end: number, depth: number): void {
-  walk.elements += 1;
-  if (walk.elements > MAX_ELEMENTS) throw malformed(field.parent, 'too many elements');
-  const shape = shapeOf(field);
-  if (wireType === VARINT && shape.kind === 'varint') {
-    readVarint(walk, field.parent, end, shape.bits);
+function readField(
+  walk: Walk,
+  { schema }: MessagePlan,
+  field: FieldPlan,
+  message: Message,
+  wireType: number,
+  end: number,
+  depth: number,
+): void {
+  const { shape } = field;
+  countElement(walk, schema);
+  if (wireType === VARINT && isNumeric(shape)) {
+    put(schema, message, field, readScalar(walk, schema, field, end));
     return;
   }
-  if (wireType !== LENGTH_DELIMITED) throw malformed(field.parent, `field ${field.number} of wire type ${wireType}`);
-  const length = Number(readVarint(walk, field.parent, end, 32));
-  const fieldEnd = walk.position + length;
-  if (fieldEnd > end) throw malformed(field.parent, `field ${field.number} runs past its message`);
+  if (wireType !== LENGTH_DELIMITED) throw malformed(schema, `field ${field.number} of wire type ${wireType}`);
+  const length = readNumber(walk, schema, end, LARGEST_LENGTH);
+  const to = walk.position + length;
+  if (to > end) throw malformed(schema, `field ${field.number} runs past its message`);
   switch (shape.kind) {
     case 'bytes':
-      walk.position = fieldEnd;
+      put(schema, message, field, walk.bytes.subarray(walk.position, to));
+      walk.position = to;
+      return;
+    case 'text':
+      put(schema, message, field, readText(schema, walk.bytes.subarray(walk.position, to)));
+      walk.position = to;
       return;
     case 'message':
-      walkMessage(walk, shape.schema, fieldEnd, depth + 1);
+      put(schema, message, field, readMessage(walk, shape.plan(), to, depth + 1));
       return;
-    case 'varint':
-      if (!shape.packable) throw malformed(field.parent, `field ${field.number} is not repeated`);
-      while (walk.position < fieldEnd) {
-        walk.elements += 1;
-        if (walk.elements > MAX_ELEMENTS) throw malformed(field.parent, 'too many elements');
-        readVarint(walk, field.parent, fieldEnd, shape.bits);
+    case 'number':
+    case 'boolean':
+    case 'bigint':
+      if (!field.isList) throw malformed(schema, `field ${field.number} is not repeated`);
+      while (walk.position < to) {
+        countElement(walk, schema);
+        put(schema, message, field, readScalar(walk, schema, field, to));
       }
       return;
   }
 }
 
-type Shape =
-  | { readonly kind: 'varint'; readonly bits: 1 | 32 | 64; readonly packable: boolean }
-  | { readonly kind: 'bytes' }
-  | { readonly kind: 'message'; readonly schema: DescMessage };
-
-const SHAPES = new WeakMap<DescField, Shape>();
-
-function shapeOf(field: DescField): Shape {
-  const known = SHAPES.get(field);
-  if (known !== undefined) return known;
-  const shape = computeShape(field);
-  SHAPES.set(field, shape);
-  return shape;
+function put(schema: DescMessage, message: Message, { name, choice, isList, number }: FieldPlan, value: unknown): void {
+  if (isList) {
+    (message[name] as unknown[]).push(value);
+    return;
+  }
+  if (choice === undefined) {
+    message[name] = value;
+    return;
+  }
+  // Of two members of a choice one parser keeps the first and another the last.
+  if ((message[choice] as { readonly case: unknown }).case !== undefined) {
+    throw malformed(schema, `field ${number} beside another of ${choice}`);
+  }
+  message[choice] = { case: name, value };
 }
 
-function computeShape(field: DescField): Shape {
-  if (field.fieldKind === 'map') throw new ShellstreamError('INTERNAL', `no parser for map field ${field.name}`);
-  if (field.message !== undefined) return { kind: 'message', schema: field.message };
-  const packable = field.fieldKind === 'list';
-  if (field.enum !== undefined) return { kind: 'varint', bits: 32, packable };
-  switch (field.scalar) {
-    case ScalarType.BOOL:
-      return { kind: 'varint', bits: 1, packable };
-    case ScalarType.UINT32:
-      return { kind: 'varint', bits: 32, packable };
-    case ScalarType.UINT64:
-      return { kind: 'varint', bits: 64, packable };
-    case ScalarType.STRING:
-    case ScalarType.BYTES:
-      return { kind: 'bytes' };
-    default:
-      // A schema of ours with a type that this parser was never taught: refuse to run rather than to check less.
-      throw new ShellstreamError('INTERNAL', `no parser for field ${field.parent.typeName}.${field.name}`);
+function readScalar(walk: Walk, schema: DescMessage, { shape }: FieldPlan, end: number): number | boolean | bigint {
+  if (shape.kind === 'number') return readNumber(walk, schema, end, shape.most);
+  return shape.kind === 'boolean' ? readNumber(walk, schema, end, 1) === 1 : readBigint(walk, schema, end);
+}
+
+function readText(schema: DescMessage, bytes: Uint8Array): string {
+  try {
+    return UTF8.decode(bytes);
+  } catch (cause) {
+    throw malformed(schema, 'text that is not UTF-8', cause);
   }
 }
 
-/** The value, which must fit `bits` unsigned: a decoder would silently cut it. */
-function readVarint(walk: Walk, schema: DescMessage, end: number, bits: 1 | 32 | 64): bigint {
-  let value = 0n;
-  for (let shift = 0n; shift < 70n; shift += 7n) {
-    const byte = walk.position < end ? walk.bytes[walk.position] : undefined;
-    if (byte === undefined) throw malformed(schema, 'ends inside a number');
-    walk.position += 1;
-    value |= BigInt(byte & 0x7f) << shift;
+/** At most 2^32 - 1: a decoder would silently cut what is more. */
+function readNumber(walk: Walk, schema: DescMessage, end: number, most: number): number {
+  let value = 0;
+  let scale = 1;
+  for (let count = 0; count < MAX_VARINT_BYTES; count += 1) {
+    const byte = nextByte(walk, schema, end);
+    // Inexact above 2^53, where it is too much in any case.
+    value += (byte & 0x7f) * scale;
+    scale *= 128;
     if (byte < 0x80) {
-      if (value >> BigInt(bits) !== 0n) throw malformed(schema, `a number over ${bits} bits`);
+      if (value > most) throw malformed(schema, `a number over ${most}`);
       return value;
     }
   }
   throw malformed(schema, 'a number over 64 bits');
+}
+
+function readBigint(walk: Walk, schema: DescMessage, end: number): bigint {
+  let value = 0n;
+  for (let shift = 0n; shift < 70n; shift += 7n) {
+    const byte = nextByte(walk, schema, end);
+    value |= BigInt(byte & 0x7f) << shift;
+    if (byte < 0x80) {
+      if (value >> 64n !== 0n) throw malformed(schema, 'a number over 64 bits');
+      return value;
+    }
+  }
+  throw malformed(schema, 'a number over 64 bits');
+}
+
+function nextByte(walk: Walk, schema: DescMessage, end: number): number {
+  const byte = walk.position < end ? walk.bytes[walk.position] : undefined;
+  if (byte === undefined) throw malformed(schema, 'ends inside a number');
+  walk.position += 1;
+  return byte;
+}
+
+function countElement(walk: Walk, schema: DescMessage): void {
+  walk.elements += 1;
+  if (walk.elements > MAX_ELEMENTS) throw malformed(schema, 'too many elements');
 }
 
 function malformed(schema: DescMessage, what: string, cause?: unknown): ShellstreamError {
