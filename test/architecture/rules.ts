@@ -21,7 +21,7 @@ const LAYERS: readonly string[] = [
 ];
 
 /** All TypeScript of the project; the tests of a folder are held to fewer rules than what they test. */
-export const ROOMS = ['src', 'protocol', 'certs-dev', 'bench', 'fuzz', 'native', 'test'] as const;
+export const ROOMS = ['src', 'protocol', 'certs-dev', 'bench', 'fuzz', 'native', 'deploy', 'test'] as const;
 
 const PROTOCOL_PACKAGES = /^(@bufbuild\/protobuf|zod|yaml|@noble\/(ciphers|curves|hashes))$/;
 const LONGEST_FILE = 500;
@@ -72,7 +72,7 @@ export const RULES: Readonly<Record<string, Rule>> = {
 
   'what ships imports no test, bench, fuzzer or development trust domain': (sources) =>
     edges(shipped(sources)).flatMap(({ from, to }) => {
-      const ships = isIn(from.path, 'src') || isIn(from.path, 'protocol');
+      const ships = ['src', 'protocol', 'deploy'].some((room) => isIn(from.path, room));
       const mayNot = /^(test|bench|fuzz|certs-dev)\//.test(to) || isTest(to);
       return ships && mayNot ? [`${from.path} imports ${to}`] : [];
     }),
