@@ -30,7 +30,7 @@ describe('an admission', () => {
   it('stands at both ends with flows, pins, tunnel, route and control flow, and goes with its release', async () => {
     const { hosted, visited } = await establish(a, b);
     expect(hosted.id).toBe(visited.id);
-    const stands = { sessions: 1, controls: 1, policies: 1, live: 0, sources: 1, peers: 1, routes: 1 };
+    const stands = { sessions: 1, policies: 1, live: 0, sources: 1, peers: 1, routes: 1 };
     expect(await footprint(b.dataplane, b.overlay)).toEqual(stands);
     // The initiator pins and routes the target and the responder's tunnel address.
     expect(await footprint(a.dataplane, a.overlay)).toEqual({ ...stands, sources: 2, routes: 2 });
@@ -287,7 +287,7 @@ describe('a session that is renewed', () => {
     expect(renewed.hosted.tunnelGeneration).toBe(2);
     expect(b.dataplane.flows.sessions).toEqual(slots);
     expect(renewed.hosted.reattestSecret).not.toEqual(hosted.reattestSecret);
-    expect(await footprint(b.dataplane, b.overlay)).toMatchObject({ sessions: 1, peers: 1, controls: 1 });
+    expect(await footprint(b.dataplane, b.overlay)).toMatchObject({ sessions: 1, peers: 1 });
   });
 });
 

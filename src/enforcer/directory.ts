@@ -25,6 +25,7 @@ export interface Standing {
   /** Monotonic milliseconds: whatever its terminator does, it stands no longer than this. */
   readonly endsAtMs?: number;
   readonly member?: Member;
+  /** Its connection, which carries the last word at lockdown. */
   readonly control?: ControlFlow;
 }
 
@@ -69,6 +70,11 @@ export class SessionDirectory {
 
   get all(): readonly Standing[] {
     return [...this.#standing.values()].map(({ standing }) => standing);
+  }
+
+  /** The connections under all sessions, as far as they have addresses. */
+  get controls(): readonly ControlFlow[] {
+    return this.all.flatMap(({ control }) => (control === undefined ? [] : [control]));
   }
 
   get(id: SessionId): Standing | undefined {

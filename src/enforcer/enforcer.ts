@@ -172,11 +172,7 @@ export class LocalEnforcer implements Enforcer, Holder {
     if (!this.#own.delete(session)) return;
     const standing = this.#parts.directory.delete(session, reason, byPeer);
     if (standing === undefined) return;
-    const { member, control } = standing;
-    // One that fails does not keep the other from going.
-    await using steps = new Undo();
-    if (control !== undefined) steps.add(() => this.#parts.dataplane.flows.revokeControl(control));
-    if (member !== undefined) steps.add(() => this.#parts.overlay?.leave(member));
+    if (standing.member !== undefined) await this.#parts.overlay?.leave(standing.member);
   }
 
   /** The terminator is gone: so is everything that it held. Throws when something could not be taken away. */
@@ -291,14 +287,10 @@ export class LocalEnforcer implements Enforcer, Holder {
     connection: Connection,
     renewed?: Standing,
   ): Promise<Standing> {
-    const { overlay, dataplane, clock } = this.#parts;
+    const { overlay, clock } = this.#parts;
     const { id, peerLevel, effectiveLevel } = admission;
     await using undo = new Undo();
     const control = renewed === undefined ? controlFlow(connection) : renewed.control;
-    if (renewed === undefined && control !== undefined) {
-      undo.add(() => dataplane.flows.revokeControl(control));
-      await dataplane.flows.allowControl(control);
-    }
     let member: Member | undefined;
     if (spec !== undefined && overlay !== undefined) {
       const joined = renewed?.member === undefined ? overlay.join(spec) : overlay.rejoin(renewed.member, spec);

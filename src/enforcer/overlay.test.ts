@@ -25,7 +25,6 @@ beforeEach(async () => {
 afterEach(() => world[Symbol.asyncDispose]());
 
 type Step =
-  | 'flows.allowControl'
   | 'flows.setPeerLevel'
   | 'flows.pinSources'
   | 'flows.install'
@@ -41,7 +40,6 @@ type Step =
 
 describe('joining', () => {
   it.each<Step>([
-    'flows.allowControl',
     'flows.setPeerLevel',
     'flows.pinSources',
     'flows.install',
@@ -132,7 +130,7 @@ describe('leaving', () => {
     const c = await world.node('c');
     const [first, second] = [await establish(a, b), await establish(c, b)];
     await Promise.all([1, 2].map(() => b.enforcer.release(first.hosted.id, 'CLOSED')));
-    expect(await footprint(b.dataplane, b.overlay)).toMatchObject({ sessions: 1, peers: 1, controls: 1 });
+    expect(await footprint(b.dataplane, b.overlay)).toMatchObject({ sessions: 1, peers: 1 });
     await b.enforcer.release(second.hosted.id, 'CLOSED');
     expect(await footprint(b.dataplane, b.overlay)).toEqual(NOTHING);
   });
@@ -143,7 +141,7 @@ describe('a peer that comes again', () => {
     const first = await establish(a, b);
     await establish(a, b);
     expect(b.revoked).toEqual([first.hosted.id]);
-    expect(await footprint(b.dataplane, b.overlay)).toMatchObject({ sessions: 1, peers: 1, controls: 1 });
+    expect(await footprint(b.dataplane, b.overlay)).toMatchObject({ sessions: 1, peers: 1 });
   });
 
   it('and fails revokes the former session too: its tunnel is gone, so it must end', async () => {

@@ -122,7 +122,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
       dial: (endpoint, approach, signal) => dialAny(terminators, endpoint, approach, signal),
     }),
   );
-  const steps = postureSteps({ dataplane, isolation, terminators, overseer, overlay, mesh });
+  const steps = postureSteps({ dataplane, directory, isolation, terminators, overseer, overlay, mesh });
   await followExternalPosture(parts, dataplane, posture, log);
   await posture.start(steps);
   parts.use(identity.onChange((change) => change === 'identity' && terminators.identityRotated()));

@@ -2,6 +2,7 @@
 import { levelFromTrustedSource } from '../../protocol/posture/index.ts';
 import type { Logger } from '../base/logger.ts';
 import type { DataPlane } from '../dataplane/ports.ts';
+import type { SessionDirectory } from '../enforcer/directory.ts';
 import type { Overlay } from '../enforcer/overlay.ts';
 import type { Overseer } from '../enforcer/overseer.ts';
 import type { Terminators } from '../enforcer/terminators.ts';
@@ -11,6 +12,7 @@ import type { Isolation } from './isolation.ts';
 
 export interface FollowerParts {
   readonly dataplane: DataPlane;
+  readonly directory: SessionDirectory;
   readonly isolation: Isolation;
   readonly terminators: Terminators;
   readonly overseer: Overseer;
@@ -20,6 +22,7 @@ export interface FollowerParts {
 
 export function postureSteps({
   dataplane,
+  directory,
   isolation,
   terminators,
   overseer,
@@ -28,6 +31,11 @@ export function postureSteps({
 }: FollowerParts): PostureSteps {
   return {
     dataPlane: [
+      // Before the map says 1: what DRAIN leaves on for half a second more.
+      {
+        name: 'connections of the last word',
+        apply: (level) => dataplane.flows.setControl(level === 1 ? directory.controls : []),
+      },
       { name: 'governance page', apply: (level, epoch) => dataplane.governance.write({ level, epoch }) },
       { name: 'posture map', apply: (level) => dataplane.flows.setPosture(level) },
       { name: 'isolation of new interfaces', apply: () => isolation.cover() },

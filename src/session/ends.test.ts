@@ -55,7 +55,6 @@ async function alive() {
     'pinned sources': sum('sources'),
     'tunnel peers': sum('peers'),
     routes: sum('routes'),
-    'control flows': sum('controls'),
     'pending handshakes': pendingOf(b),
   };
 }
@@ -69,7 +68,6 @@ const ALL_ALIVE = {
   'pinned sources': 3,
   'tunnel peers': 2,
   routes: 3,
-  'control flows': 3,
   'pending handshakes': 1,
 };
 

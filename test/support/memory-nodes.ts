@@ -286,7 +286,6 @@ export async function footprint({ flows, network }: MemoryDataPlane, overlay?: O
   const { policies, live, sources } = flows.entries;
   return {
     sessions: flows.sessions.length,
-    controls: flows.controls,
     policies,
     live,
     sources,
@@ -295,7 +294,7 @@ export async function footprint({ flows, network }: MemoryDataPlane, overlay?: O
   };
 }
 
-export const NOTHING = { sessions: 0, controls: 0, policies: 0, live: 0, sources: 0, peers: 0, routes: 0 };
+export const NOTHING = { sessions: 0, policies: 0, live: 0, sources: 0, peers: 0, routes: 0 };
 
 function connection(local: MemoryNode, localPort: number, remote: MemoryNode, remotePort: number): Connection {
   return { localAddress: local.host, localPort, remoteAddress: remote.host, remotePort };
