@@ -1,5 +1,5 @@
 import { rm } from 'node:fs/promises';
-import { createLinuxFlows, type LinuxFlows } from '../../src/dataplane/linux/flows.ts';
+import { createLinuxFlows, type FlowSizes, type LinuxFlows } from '../../src/dataplane/linux/flows.ts';
 import type { Namespace } from '../../test/support/namespaces.ts';
 
 let instances = 0;
@@ -9,12 +9,13 @@ export async function governedFlows(
   stack: AsyncDisposableStack,
   namespace: Namespace,
   ifindex: number,
+  sizes: Partial<FlowSizes> = {},
 ): Promise<LinuxFlows> {
   instances += 1;
   const instance = `bench-${process.pid}-${instances}`;
   // Pins outlive their process, which is the product's intent and not a benchmark's.
   stack.defer(() => rm(`/sys/fs/bpf/shellstream/${instance}`, { recursive: true, force: true }));
-  const flows = stack.use(await createLinuxFlows({ instance, namespace: namespace.path }));
+  const flows = stack.use(await createLinuxFlows({ instance, namespace: namespace.path, sizes }));
   stack.defer(() => flows.reset());
   await flows.attach({ ifindex, kind: 'tunnel' });
   return flows;

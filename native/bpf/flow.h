@@ -27,13 +27,13 @@ static __always_inline void flow_key_of(const struct packet *p, __u32 ifindex, _
 {
 	int in = direction == DIRECTION_IN;
 
-	key->ifindex = ifindex;
-	key->remote = in ? p->source : p->destination;
-	key->local = in ? p->destination : p->source;
+	__builtin_memset(key, 0, sizeof(*key));
+	copy_address(&key->remote, in ? &p->source : &p->destination);
+	copy_address(&key->local, in ? &p->destination : &p->source);
 	key->remote_port = in ? p->source_port : p->destination_port;
 	key->local_port = in ? p->destination_port : p->source_port;
+	key->ifindex = ifindex;
 	key->protocol = p->protocol;
-	key->reserved[0] = key->reserved[1] = key->reserved[2] = 0;
 }
 
 static __always_inline __u64 idle_limit(const struct flow *flow, __u8 protocol)

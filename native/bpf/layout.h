@@ -91,14 +91,14 @@ struct staged {
 
 /* flow_state: one entry for both ways, seen from this host. ICMP echo has its identifier in both ports. */
 struct flow_key {
-	__u32 ifindex;
 	struct address remote;
 	struct address local;
 	__u16 remote_port;
 	__u16 local_port;
+	__u32 ifindex;
 	__u8 protocol;
-	__u8 reserved[3];
-};
+	__u8 reserved[7];
+} __attribute__((aligned(8)));
 
 enum flow_flag {
 	FLOW_ANSWERED = 1,
@@ -121,7 +121,6 @@ struct flow {
 /* flow_places: array, quota entries a session; what a session may hold in flow_state. Protocol 0: free. */
 struct place {
 	struct flow_key key;
-	__u32 reserved;
 };
 
 /* control_flows */

@@ -141,8 +141,8 @@ function letPass({ plane }: LinuxFlows, ns: bigint): void {
     plane.storeLong('session_state', slot, 8, back(plane.readArray('session_state', slot, 1).readBigUInt64LE(8)));
   }
   const keys = plane.keys('flow_state');
-  for (let at = 0; at < keys.length; at += 44) {
-    const key = keys.subarray(at, at + 44);
+  for (let at = 0; at < keys.length; at += 48) {
+    const key = keys.subarray(at, at + 48);
     const flow = plane.get('flow_state', key);
     if (flow === null) continue;
     flow.writeBigUInt64LE(back(flow.readBigUInt64LE()));
@@ -153,7 +153,7 @@ function letPass({ plane }: LinuxFlows, ns: bigint): void {
 function entriesOf({ plane }: LinuxFlows) {
   return {
     policies: plane.keys('flow_policy').length / 28 + plane.keys('flow_prefixes').length / 32,
-    live: plane.keys('flow_state').length / 44,
+    live: plane.keys('flow_state').length / 48,
     sources: plane.keys('source_slots').length / 24,
   };
 }

@@ -20,7 +20,7 @@ const DIRECTIONS = { in: 1, out: 2 } as const;
 const KINDS = { tunnel: 1, outer: 2, monitored: 3 } as const;
 
 export const SIZE = {
-  flowKey: 44,
+  flowKey: 48,
   flow: 24,
   place: 48,
   session: 24,
