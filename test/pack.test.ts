@@ -4,7 +4,7 @@ import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
-import { attempt, type Finished, type ProcessOptions, run } from './support/processes.ts';
+import { attempt, type Finished, type ProcessOptions, run, start } from './support/processes.ts';
 import { describeWith } from './support/requirements.ts';
 
 const REPOSITORY = fileURLToPath(new URL('../', import.meta.url));
@@ -34,12 +34,15 @@ describeWith(['addon crypto', 'addon kernel', 'bpf objects'], 'the npm package',
   test('holds what runs, the addons, the eBPF programs, the accords and the licence', () => {
     for (const path of [
       'bin/shellstream.js',
+      'bin/shellstream-credential-composer.js',
       'dist/src/roots/shellstream.js',
+      'dist/deploy/spire/main.js',
       'dist/native/crypto/crypto.node',
       'dist/native/kernel/kernel.node',
       'dist/native/bpf/shellstream.o',
       'dist/protocol/accords/default.yaml',
       'deploy/shellstream.example.yaml',
+      'deploy/spire/tiers.example.yaml',
       'LICENSE',
       'NOTICE',
     ]) {
@@ -57,6 +60,13 @@ describeWith(['addon crypto', 'addon kernel', 'bpf objects'], 'the npm package',
   test('runs with npx, and knows its version', async () => {
     expect((await npx(['shellstream', '--help'])).stdout).toMatch(/^Usage: shellstream/);
     expect((await npx(['shellstream', '--version'])).stdout.trim()).toBe('0.1.0');
+  });
+
+  test('runs its plugin for SPIRE, which answers the handshake of a host', async () => {
+    const plugin = join(elsewhere, 'node_modules/shellstream/bin/shellstream-credential-composer.js');
+    const options = { env: { CredentialComposer: 'CredentialComposer', TMPDIR: elsewhere } };
+    await using running = start(process.execPath, [plugin], options);
+    expect(await running.line(/^1\|/)).toMatch(/^1\|1\|unix\|\S+\|grpc$/);
   });
 
   test('finds its addons and its eBPF programs where it is installed', async () => {
