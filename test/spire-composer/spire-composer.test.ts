@@ -13,6 +13,7 @@ import {
   SvidVerifier,
   type TrustBundles,
 } from '../../src/identity/index.ts';
+import { serverConfig } from '../spire/configs.ts';
 import { describeWith } from '../support/requirements.ts';
 import { BUILD_MS, buildHost, type Host, HostFailure, type HostLine, PLUGIN, type Started } from './driver.ts';
 import { isGone, MAPPING, POLICY, TRUST_DOMAIN, World } from './world.ts';
@@ -198,16 +199,10 @@ describeWith(['go'], 'the credential composer under a go-plugin host', () => {
     });
 
     test("it reads plugin_data as SPIRE prints it from the server's configuration", async () => {
-      const path = (await world.mapping(MAPPING)).split('"')[1];
-      const pluginData = await host.ask<string>('print', {
-        config: `plugins { CredentialComposer "shellstream" {
-        plugin_cmd = "x"
-        plugin_data {
-          # a note
-          mapping_file = "${path}" /* another */
-        }
-      } }`,
-      });
+      const inline = `# a note\n      ${await world.mapping(MAPPING)} /* another */`;
+      const place = { trustDomain: TRUST_DOMAIN, folder: '/x', port: 1 };
+      const config = serverConfig(place, { command: PLUGIN, checksum: '', data: { inline } });
+      const pluginData = await host.ask<string>('print', { config });
       expect(pluginData).toContain('a note');
       await configure(pluginData);
     });

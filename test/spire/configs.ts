@@ -5,8 +5,17 @@ export interface Place {
   readonly port: number;
 }
 
+/** The credential composer that a server starts. */
+export interface Composer {
+  readonly command: string;
+  /** SHA-256 of the command's file, hex. */
+  readonly checksum: string;
+  /** What the plugin is told: in the server's configuration, or in a file that SIGUSR1 makes the server read again. */
+  readonly data: { readonly inline: string } | { readonly file: string };
+}
+
 /** Keys are on disk, so that a server that comes back is the same authority. */
-export function serverConfig({ trustDomain, folder, port }: Place): string {
+export function serverConfig({ trustDomain, folder, port }: Place, composer?: Composer): string {
   return `server {
   bind_address = "127.0.0.1"
   bind_port = "${port}"
@@ -36,7 +45,17 @@ plugins {
   NodeAttestor "join_token" {
     plugin_data {}
   }
+${composer === undefined ? '' : composerConfig(composer)}}
+`;
 }
+
+function composerConfig({ command, checksum, data }: Composer): string {
+  const told = 'file' in data ? `plugin_data_file = "${data.file}"` : `plugin_data {\n      ${data.inline}\n    }`;
+  return `  CredentialComposer "shellstream" {
+    plugin_cmd = "${command}"
+    plugin_checksum = "${checksum}"
+    ${told}
+  }
 `;
 }
 

@@ -24,7 +24,8 @@ const here = dirname(fileURLToPath(import.meta.url));
 const vitest = join(here, '../../node_modules/vitest/vitest.mjs');
 const { status } = spawnSync(process.execPath, [vitest, 'run', '--config', join(here, 'vitest.config.ts')], {
   stdio: 'inherit',
-  env: { ...process.env, PATH: folders.join(delimiter) + delimiter + (process.env.PATH ?? '') },
+  // The server finds the Node of its plugin on PATH.
+  env: { ...process.env, PATH: [dirname(process.execPath), ...folders, process.env.PATH].join(delimiter) },
 });
 process.exit(status ?? 1);
 

@@ -1,10 +1,11 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { sleep, systemClock } from '../../src/base/clock.ts';
 import { attempt, type Running, run, start } from '../support/processes.ts';
-import { agentConfig, serverConfig } from './configs.ts';
+import { agentConfig, type Composer, serverConfig } from './configs.ts';
 
 /** What a registration entry says beyond its identity. */
 export interface EntryOptions {
@@ -32,14 +33,18 @@ export class Spire implements AsyncDisposable {
     this.#serverSocket = join(folder, 'server.sock');
   }
 
-  /** Resolves when the agent is attested and serves. */
-  static async start(trustDomain: string): Promise<Spire> {
+  /**
+   * Resolves when the agent is attested and serves. @param composerIn gives the composer that the server starts, and may
+   * put what it needs into the folder.
+   */
+  static async start(trustDomain: string, composerIn?: (folder: string) => Promise<Composer>): Promise<Spire> {
     const folder = await mkdtemp(join(tmpdir(), 'shs-spire-'));
     const spire = new Spire(trustDomain, folder);
     try {
       await mkdir(join(folder, 'agent'));
       const port = await freePort();
-      await writeFile(join(folder, 'server.conf'), serverConfig({ trustDomain, folder, port }));
+      const composer = await composerIn?.(folder);
+      await writeFile(join(folder, 'server.conf'), serverConfig({ trustDomain, folder, port }, composer));
       await writeFile(join(folder, 'agent.conf'), agentConfig({ trustDomain, folder, port }));
       await spire.startServer();
       await writeFile(join(folder, 'bundle.pem'), await spire.#tell('bundle', 'show', '-format', 'pem'));
@@ -63,6 +68,24 @@ export class Spire implements AsyncDisposable {
   async stopServer(): Promise<void> {
     await this.#server?.[Symbol.asyncDispose]();
     this.#server = undefined;
+  }
+
+  /** SIGKILL: nothing that it started is told. */
+  async killServer(): Promise<void> {
+    this.#server?.kill('SIGKILL');
+    await this.#server?.finished;
+    this.#server = undefined;
+  }
+
+  /** Makes the server configure its plugins again whose data is in a file that has changed. */
+  reconfigureServer(): void {
+    this.#server?.kill('SIGUSR1');
+  }
+
+  /** Processes that the server has started and that live. */
+  serverChildren(): number[] {
+    const parent = this.#server?.pid;
+    return parent === undefined ? [] : childrenOf(parent);
   }
 
   /** The agent keeps its node identity on disk, so a restart needs no new token. */
@@ -137,6 +160,13 @@ async function healthy(child: Running, program: string, socketPath: string): Pro
   }
   const { stdout, stderr } = child.sofar();
   throw new Error(`${program} did not become healthy:\n${stdout}\n${stderr}`);
+}
+
+/** A program in Go starts others from any of its threads, and each thread has its own list. */
+function childrenOf(pid: number): number[] {
+  return readdirSync(`/proc/${pid}/task`).flatMap((thread) =>
+    readFileSync(`/proc/${pid}/task/${thread}/children`, 'utf8').split(' ').filter(Boolean).map(Number),
+  );
 }
 
 async function freePort(): Promise<number> {
