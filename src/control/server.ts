@@ -7,11 +7,11 @@ import { ShellstreamError } from '../../protocol/errors.ts';
 import type { Response } from '../../protocol/gen/shellstream/control/v1/control_pb.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
+import { listenAt } from '../link/index.ts';
 import { type AccessRules, type Standing, standingOf } from './access.ts';
 import { type Ask, answer } from './answer.ts';
 import { serve, turnAway } from './connection.ts';
 import type { Actor, GatewayView } from './ports.ts';
-import { listenAt } from './socket-path.ts';
 import { Watchers } from './watchers.ts';
 
 export interface ControlOptions {

@@ -4,6 +4,7 @@ export { dialFramed, FramedLink, type FramedListener, type FramedListenOptions, 
 export { HIGH_WATER_BYTES, type Link, LOW_WATER_BYTES, MAX_BUFFERED_BYTES, MAX_RECORD_BYTES } from './link.ts';
 export { type MemoryLinkOptions, type MemoryLinkPair, memoryLinkPair } from './memory.ts';
 export { MemoryInternet } from './memory-carrier.ts';
+export { listenAt, type SocketPlace } from './socket-path.ts';
 export { dialWebSocket, type WebSocketDialOptions } from './websocket-client.ts';
-export { SUBPROTOCOL } from './websocket-link.ts';
 export { listenWebSocket, type WebSocketListener, type WebSocketListenOptions } from './websocket-server.ts';
+export { SUBPROTOCOL } from './websocket-upgrade.ts';

@@ -1,47 +1,67 @@
-/** A WebSocket of `ws` as a link: one binary message is one record; anything else of the peer ends it. */
+/** A WebSocket as a link: one binary message is one record; anything else of the peer ends it. */
 import type { Socket } from 'node:net';
-import type { RawData, WebSocket } from 'ws';
+import { Receiver } from 'ws';
+import { type Clock, systemClock, type Timer } from '../base/clock.ts';
 import { BaseLink } from './base-link.ts';
 import { MAX_RECORD_BYTES } from './link.ts';
 import { socketEnds } from './socket-ends.ts';
+import { closeFrame, frameHeader, OPCODE, type WebSocketEnd, wholeFrame } from './websocket-frames.ts';
 
-export const SUBPROTOCOL = 'shellstream.v1';
-
-/** What both ends ask of `ws`. */
-export const WEBSOCKET_LIMITS = {
-  // Compression of secrets beside chosen text, and a bomb.
-  perMessageDeflate: false,
+const PARSER_LIMITS = {
   maxPayload: MAX_RECORD_BYTES,
   // A record in thousands of slivers costs more to keep than to send.
   maxFragments: 64,
   maxBufferedChunks: 4_096,
-  // Answers to pings that a peer does not read; then it is cut.
-  maxPendingAutoPongs: 16,
-  // How long a peer that does not answer our close is waited for, milliseconds.
-  closeTimeout: 2_000,
+  // Texts are refused as such.
+  skipUTF8Validation: true,
 } as const;
 
-const KEEPALIVE_MS = 30_000;
-const UNSUPPORTED_DATA = 1003;
+/** Answers to pings that a peer does not read; then it is cut. */
+const MAX_UNSENT_PONGS = 16;
+/** How long a peer that does not answer our close is waited for. */
+const CLOSE_TIMEOUT_MS = 2_000;
+/** Above it a record is not copied behind its header, but handed over beside it. */
+const COPIED_BYTES = 4_096;
+
 const NORMAL = 1000;
+const UNSUPPORTED_DATA = 1003;
+/** What `ws` says of a close frame without a code. */
+const NO_CODE = 1005;
 
 export class WebSocketLink extends BaseLink {
-  readonly #webSocket: WebSocket;
-  #error: (Error & { code?: string }) | undefined;
+  readonly #socket: Socket;
+  readonly #end: WebSocketEnd;
+  readonly #clock: Clock;
+  readonly #receiver: Receiver;
+  #isWanted = false;
+  #unsentPongs = 0;
+  #closeSent = false;
+  /** The code of the peer's close frame. */
+  #closeReceived: number | undefined;
+  #closeTimer: Timer | undefined;
+  #error: (Error & { readonly code?: string }) | undefined;
 
-  constructor(webSocket: WebSocket, socket: Socket) {
+  /** @param head what came behind the upgrade. The socket was used by nobody else since. */
+  constructor(socket: Socket, head: Uint8Array, end: WebSocketEnd, clock: Clock = systemClock) {
     super(socketEnds(socket));
-    this.#webSocket = webSocket;
-    socket.setNoDelay(true);
-    socket.setKeepAlive(true, KEEPALIVE_MS);
-    webSocket.pause();
-    webSocket.on('message', (data, isBinary) => this.#take(data, isBinary));
-    webSocket.on('error', (error) => {
-      this.#error = error;
-      // `ws` would wait for the answer to its close frame, of a peer that has just broken the rules.
-      webSocket.terminate();
+    this.#socket = socket;
+    this.#end = end;
+    this.#clock = clock;
+    this.#receiver = new Receiver({ ...PARSER_LIMITS, isServer: end === 'server' });
+    this.#receiver.on('message', (data: Buffer, isBinary: boolean) => this.#take(data, isBinary));
+    this.#receiver.on('ping', (data: Buffer) => this.#answerPing(data));
+    this.#receiver.on('conclude', (code: number) => this.#concluded(code));
+    this.#receiver.on('error', (error) => this.cut('MALFORMED', error.message));
+    if (head.length > 0) socket.unshift(head);
+    socket.on('data', (chunk: Buffer) => this.#parse(chunk));
+    // Nobody sends what the other end has stopped reading.
+    socket.once('end', () => socket.destroy());
+    socket.on('error', (error) => {
+      this.#error ??= error;
+      socket.destroy();
     });
-    webSocket.once('close', (code) => this.#closed(code));
+    socket.on('drain', () => this.inbox.taken(this.bufferedBytes));
+    socket.once('close', () => this.#closed());
   }
 
   /** For the listener: at once and without a word. */
@@ -50,34 +70,48 @@ export class WebSocketLink extends BaseLink {
   }
 
   get bufferedBytes(): number {
-    return this.#webSocket.bufferedAmount;
+    return this.#socket.writableLength;
   }
 
   protected write(record: Uint8Array): void {
-    this.#webSocket.send(record, this.#sent);
+    if (record.length <= COPIED_BYTES) {
+      this.#socket.write(wholeFrame(OPCODE.binary, record, this.#end));
+      return;
+    }
+    this.#socket.cork();
+    this.#socket.write(frameHeader(OPCODE.binary, record.length, this.#end));
+    this.#socket.write(record);
+    this.#socket.uncork();
   }
 
+  /**
+   * Whoever takes records one by one stops and starts between them. The socket is stopped only when something comes that
+   * nobody waits for, and that chunk is the last: most of the time nothing comes, and nothing needs to be done.
+   */
   protected setReading(isReading: boolean): void {
-    if (isReading) this.#webSocket.resume();
-    else this.#webSocket.pause();
+    this.#isWanted = isReading;
+    if (isReading && this.#socket.isPaused()) this.#socket.resume();
   }
 
   protected shut(): void {
-    this.#webSocket.close(NORMAL);
+    this.#sendClose(NORMAL);
+    this.#closeTimer ??= this.#clock.after(CLOSE_TIMEOUT_MS, () => this.#socket.destroy());
   }
 
   protected destroy(): void {
-    this.#webSocket.terminate();
+    this.#socket.destroy();
   }
 
-  readonly #sent = (): void => {
-    this.inbox.taken(this.bufferedBytes);
-  };
+  #parse(chunk: Buffer): void {
+    if (!this.#isWanted) this.#socket.pause();
+    // It parses at once and keeps at most one record, so its advice when to go on is not needed.
+    if (this.#closeReceived === undefined && !this.#receiver.destroyed) this.#receiver.write(chunk);
+  }
 
-  #take(data: RawData, isBinary: boolean): void {
+  #take(data: Buffer, isBinary: boolean): void {
     if (this.isClosed) return;
-    if (!isBinary || !Buffer.isBuffer(data) || data.length === 0) {
-      this.#webSocket.close(UNSUPPORTED_DATA);
+    if (!isBinary || data.length === 0) {
+      this.#sendClose(UNSUPPORTED_DATA);
       this.cut('MALFORMED', isBinary ? 'an empty record' : 'a text frame');
       return;
     }
@@ -85,10 +119,41 @@ export class WebSocketLink extends BaseLink {
     this.inbox.deliver(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
   }
 
-  #closed(code: number): void {
-    if (this.#error?.code?.startsWith('WS_ERR_') === true) this.gone('MALFORMED', this.#error.message);
-    else if (this.#error !== undefined) this.gone('CONNECTION_LOST', this.#error.message);
-    else if (code === 1006) this.gone('CONNECTION_LOST', 'without a close frame');
-    else this.gone('CLOSED', `code ${code}`);
+  #answerPing(data: Buffer): void {
+    if (this.#closeSent || this.#socket.destroyed) return;
+    this.#unsentPongs += 1;
+    if (this.#unsentPongs > MAX_UNSENT_PONGS) {
+      this.#socket.destroy();
+      return;
+    }
+    this.#socket.write(wholeFrame(OPCODE.pong, data, this.#end), () => {
+      this.#unsentPongs -= 1;
+    });
+  }
+
+  #concluded(code: number): void {
+    this.#closeReceived = code;
+    this.#sendClose(code === NO_CODE ? NORMAL : code);
+    // §7.1.1: the server ends the connection first, so that the client's port is free at once.
+    if (this.#end === 'server') this.#destroyWhenSent();
+    else this.#closeTimer ??= this.#clock.after(CLOSE_TIMEOUT_MS, () => this.#socket.destroy());
+  }
+
+  #destroyWhenSent(): void {
+    if (this.#socket.writableLength === 0) this.#socket.destroy();
+    else this.#socket.destroySoon();
+  }
+
+  #sendClose(code: number): void {
+    if (this.#closeSent || !this.#socket.writable) return;
+    this.#closeSent = true;
+    this.#socket.write(closeFrame(code, this.#end));
+  }
+
+  #closed(): void {
+    this.#closeTimer?.cancel();
+    this.#receiver.destroy();
+    if (this.#closeReceived !== undefined) this.gone('CLOSED', `code ${this.#closeReceived}`);
+    else this.gone('CONNECTION_LOST', this.#error?.message ?? 'without a close frame');
   }
 }

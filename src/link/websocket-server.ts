@@ -2,12 +2,11 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
-import { type WebSocket, WebSocketServer } from 'ws';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import { plainAddress } from './base-link.ts';
 import type { Link } from './link.ts';
-import { SUBPROTOCOL, WEBSOCKET_LIMITS, WebSocketLink } from './websocket-link.ts';
+import { WebSocketLink } from './websocket-link.ts';
+import { MAX_HEADER_BYTES, requestedKey, SUBPROTOCOL, upgradeAnswer } from './websocket-upgrade.ts';
 
 export interface WebSocketListenOptions {
   readonly address: string;
@@ -36,17 +35,10 @@ export interface WebSocketListener extends AsyncDisposable {
 }
 
 const PATHS: ReadonlySet<string | undefined> = new Set(['/', '/shellstream']);
-const MAX_HEADER_BYTES = 8_192;
 
 /** @throws the system's error when the address cannot be bound */
 export async function listenWebSocket(options: WebSocketListenOptions): Promise<WebSocketListener> {
   const upgradeTimeoutMs = options.upgradeTimeoutMs ?? 5_000;
-  const upgrades = new WebSocketServer({
-    ...WEBSOCKET_LIMITS,
-    noServer: true,
-    clientTracking: false,
-    handleProtocols: () => SUBPROTOCOL,
-  });
   const server = createServer({
     maxHeaderSize: MAX_HEADER_BYTES,
     headersTimeout: upgradeTimeoutMs,
@@ -58,11 +50,11 @@ export async function listenWebSocket(options: WebSocketListenOptions): Promise<
   server.maxConnections = options.maxConnections ?? 10_000;
   server.maxRequestsPerSocket = 1;
 
-  const sockets = new Set<Socket>();
-  const links = new Set<WebSocketLink>();
+  /** Every connection, with its link once it has been upgraded. */
+  const connections = new Map<Socket, WebSocketLink | undefined>();
   server.on('connection', (socket) => {
-    sockets.add(socket);
-    socket.once('close', () => sockets.delete(socket));
+    connections.set(socket, undefined);
+    socket.once('close', () => connections.delete(socket));
     // Between two handlers a socket has none of its own, and an error without one ends the process.
     socket.on('error', () => socket.destroy());
   });
@@ -70,20 +62,18 @@ export async function listenWebSocket(options: WebSocketListenOptions): Promise<
   server.on('request', (_request, response) => {
     response.writeHead(426, { Connection: 'close', Upgrade: 'websocket' }).end();
   });
-  server.on('upgrade', (request, socket, head) => {
-    const refusal = refuse(request, options.admit);
-    if (refusal === 'silently') socket.destroy();
-    else if (refusal !== undefined) answer(socket, refusal);
-    else upgrades.handleUpgrade(request, socket, head, (webSocket) => welcome(webSocket, request.socket));
+  server.on('upgrade', (request: IncomingMessage, _socket, head: Buffer) => {
+    const { socket } = request;
+    const decision = decide(request, options.admit);
+    if (decision === 'silence') socket.destroy();
+    else if ('refusal' in decision) answer(socket, decision.refusal);
+    else if (socket.readable && socket.writable) {
+      socket.write(upgradeAnswer(decision.key), 'latin1');
+      const link = new WebSocketLink(socket, head, 'server');
+      connections.set(socket, link);
+      options.accept(link);
+    } else socket.destroy();
   });
-  upgrades.on('wsClientError', (_error, socket) => socket.destroy());
-
-  const welcome = (webSocket: WebSocket, socket: Socket): void => {
-    const link = new WebSocketLink(webSocket, socket);
-    links.add(link);
-    socket.once('close', () => links.delete(link));
-    options.accept(link);
-  };
 
   server.listen({ host: options.address, port: options.port, reusePort: options.reusePort ?? false });
   await once(server, 'listening');
@@ -94,31 +84,35 @@ export async function listenWebSocket(options: WebSocketListenOptions): Promise<
     address: bound.address,
     port: bound.port,
     get connections() {
-      return sockets.size;
+      return connections.size;
     },
     stop: () => {
       server.close();
     },
     async [Symbol.asyncDispose]() {
       server.close();
-      for (const link of links) link.abort();
-      for (const socket of sockets) socket.destroy();
+      for (const [socket, link] of connections) {
+        link?.abort();
+        socket.destroy();
+      }
       await stopped;
     },
   };
 }
 
-type Refusal = 'silently' | '404 Not Found' | '400 Bad Request';
+type Decision = 'silence' | { readonly refusal: '404 Not Found' | '400 Bad Request' } | { readonly key: string };
 
-/** Why an upgrade is refused; what `ws` checks itself (method, key, version) is not repeated. */
-function refuse(request: IncomingMessage, admit: (remoteAddress: string) => boolean): Refusal | undefined {
-  if (!admit(plainAddress(request.socket.remoteAddress))) return 'silently';
-  if (!PATHS.has(request.url)) return '404 Not Found';
-  const offered = request.headers['sec-websocket-protocol'] ?? '';
-  return offered.split(',').some((name) => name.trim() === SUBPROTOCOL) ? undefined : '400 Bad Request';
+function decide(request: IncomingMessage, admit: (remoteAddress: string) => boolean): Decision {
+  const { url, method, headers } = request;
+  if (!admit(plainAddress(request.socket.remoteAddress))) return 'silence';
+  if (!PATHS.has(url)) return { refusal: '404 Not Found' };
+  const offered = headers['sec-websocket-protocol'] ?? '';
+  if (!offered.split(',').some((name) => name.trim() === SUBPROTOCOL)) return { refusal: '400 Bad Request' };
+  const key = requestedKey(method, headers);
+  return key === undefined ? 'silence' : { key };
 }
 
-function answer(socket: Duplex, status: string): void {
+function answer(socket: Socket, status: string): void {
   socket.once('finish', () => socket.destroy());
   socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }

@@ -15,8 +15,7 @@ import { openIdentitySource } from '../identity/index.ts';
 import { startEnforcer } from './enforcer.ts';
 import { gatewayView } from './gateway-view.ts';
 import { serveMetrics } from './metrics.ts';
-import { terminatorProcesses } from './terminator-command.ts';
-import { hostTerminators } from './terminator-host.ts';
+import { openTerminators } from './terminators.ts';
 import { packageVersion } from './version.ts';
 
 /** How long the first SVID may take; SPIRE's agent needs about 5 s after its own start. */
@@ -53,7 +52,7 @@ export async function runGateway(configPath: string): Promise<void> {
   // They go after the node's end, which drains their sessions; and the node ends when they cannot start.
   const hosts = parts.use(new AsyncDisposableStack());
   parts.use(node);
-  hosts.use(await hostTerminators(node, { ...(await terminatorProcesses(config)) }));
+  hosts.use(await openTerminators(node));
   node.mesh.start();
   log.info('gateway started', {
     port: config.listen.port,

@@ -4,13 +4,13 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { Socket } from 'node:net';
+import { createServer, Socket } from 'node:net';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import { sleep } from '../base/clock.ts';
 import { LARGEST_TO_TERMINATOR } from '../enforcer/process/messages.ts';
 import type { StartOrder } from '../enforcer/process/remote-enforcer.ts';
 import { RemoteTerminator } from '../enforcer/process/remote-terminator.ts';
-import { FramedLink, type Link } from '../link/index.ts';
+import { FramedLink, type Link, listenAt } from '../link/index.ts';
 import type { EnforcerNode, Engagement } from './enforcer.ts';
 
 export interface Command {
@@ -42,6 +42,75 @@ export async function hostTerminators(node: EnforcerNode, options: HostOptions):
     await place.start();
   }
   return parts.move();
+}
+
+export interface DoorOptions {
+  /** Absolute path of the socket; its folder is made for the group alone. */
+  readonly path: string;
+  /** Whom terminators run as. Nobody else is let in. */
+  readonly uid: number;
+  readonly gid: number;
+  /** SO_PEERCRED; a throw counts as a stranger. */
+  readonly credentialsOf: (socket: Socket) => { readonly uid: number; readonly pid: number };
+}
+
+const MAX_TERMINATORS = 64;
+
+/** Lets in terminators that something else started, systemd for one. Disposing cuts all of them off. */
+export async function admitTerminators(node: EnforcerNode, options: DoorOptions): Promise<AsyncDisposable> {
+  const { log, clock } = node.world;
+  const inside = new Set<Promise<void>>();
+  const links = new Set<Link>();
+  const server = createServer((socket) => {
+    socket.on('error', () => socket.destroy());
+    const by = strangerTo(options, socket);
+    if (by !== undefined || links.size >= MAX_TERMINATORS) {
+      log.warn('a terminator was turned away', { by: by ?? 'too many' });
+      socket.destroy();
+      return;
+    }
+    const link = new FramedLink(socket, clock, LARGEST_TO_TERMINATOR);
+    links.add(link);
+    const served = serve(link).finally(() => {
+      links.delete(link);
+      inside.delete(served);
+    });
+    inside.add(served);
+  });
+  const place = await listenAt(server, { path: options.path, group: options.gid });
+  return {
+    async [Symbol.asyncDispose]() {
+      server.close();
+      for (const link of links) link.close();
+      await Promise.all(inside);
+      await place[Symbol.asyncDispose]();
+    },
+  };
+
+  async function serve(link: Link): Promise<void> {
+    const lost = Promise.withResolvers<string>();
+    try {
+      await using engagement = await engage(node, link, lost.resolve);
+      log.info('a terminator came', { terminators: node.terminators.count });
+      node.mesh.nudge();
+      const why = await lives(node, engagement.terminator, lost.promise);
+      log.warn('a terminator is gone', { why });
+    } catch (error) {
+      log.error('a terminator failed', { error });
+    } finally {
+      link.close();
+    }
+  }
+}
+
+/** Who it is, unless it is whom terminators run as. */
+function strangerTo({ uid, credentialsOf }: DoorOptions, socket: Socket): string | undefined {
+  try {
+    const peer = credentialsOf(socket);
+    return peer.uid === uid ? undefined : `uid ${peer.uid}`;
+  } catch {
+    return 'unknown';
+  }
 }
 
 /** Engages whoever is at the other end of a link. */
@@ -77,6 +146,28 @@ function startOrder({ world, posture }: EnforcerNode): StartOrder {
     accord: world.accord.document,
     posture: { level: posture.level, epoch: posture.epoch },
   };
+}
+
+/** Resolves when a terminator is lost, does not answer, or is to go; says why. */
+async function lives(
+  { world: { clock } }: EnforcerNode,
+  terminator: RemoteTerminator,
+  lost: Promise<string>,
+  stop?: AbortSignal,
+): Promise<string> {
+  const over = new AbortController();
+  const why = lost.then((detail) => {
+    over.abort();
+    return detail;
+  });
+  const until = stop === undefined ? over.signal : AbortSignal.any([stop, over.signal]);
+  while (!until.aborted) {
+    await sleep(clock, HEARTBEAT_MS, until);
+    if (until.aborted) break;
+    const answer = await terminator.load().catch(() => undefined);
+    if (answer === undefined && !until.aborted) return 'it does not answer';
+  }
+  return stop?.aborted === true ? 'it is to go' : await why;
 }
 
 /** One terminator's place: at most one process in it, and a new one after the former died. */
@@ -168,21 +259,8 @@ class Tenant implements AsyncDisposable {
   }
 
   /** Resolves when it is dead, cut off, hangs, or is to go; says why. */
-  async lives(stop: AbortSignal): Promise<string> {
-    const { clock } = this.#node.world;
-    const over = new AbortController();
-    const lost = this.#lost.then((why) => {
-      over.abort();
-      return why;
-    });
-    const until = AbortSignal.any([stop, over.signal]);
-    while (!until.aborted) {
-      await sleep(clock, HEARTBEAT_MS, until);
-      if (until.aborted) break;
-      const answers = await this.#engagement.terminator.load().catch(() => undefined);
-      if (answers === undefined && !until.aborted) return 'it does not answer';
-    }
-    return stop.aborted ? 'it is to go' : await lost;
+  lives(stop: AbortSignal): Promise<string> {
+    return lives(this.#node, this.#engagement.terminator, this.#lost, stop);
   }
 
   /** What it held is taken away first: nothing of it outlives the decision to let it go. */

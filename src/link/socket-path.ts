@@ -1,4 +1,4 @@
-/** Takes the path of the control socket: its folder, what lies there, and the socket's rights before anyone sees it. */
+/** Takes the path of a unix socket to listen at: its folder, what lies there, and the socket's rights before anyone sees it. */
 import { chmod, chown, lstat, mkdir, rename, rm } from 'node:fs/promises';
 import { connect, type Server } from 'node:net';
 import { basename, dirname, join } from 'node:path';
@@ -87,5 +87,5 @@ function codeOf(error: unknown): unknown {
 }
 
 function unusable(path: string, why: string, cause?: unknown): ShellstreamError {
-  return new ShellstreamError('INTERNAL', `the control socket cannot be at ${path}: ${why}`, { cause });
+  return new ShellstreamError('INTERNAL', `the socket cannot be at ${path}: ${why}`, { cause });
 }
