@@ -40,7 +40,10 @@ export interface FlowTable {
   /** Writes the level of one peer: one map write governs all its flows. */
   setPeerLevel(peerSlot: number, level: PostureLevel): Promise<void>;
 
-  /** Installs the flows of a session as inactive. All or nothing: a partial batch is rolled back, then DATAPLANE_FULL. */
+  /**
+   * Installs the flows of a session as inactive; what its slot held before is removed. All or nothing: a partial batch is
+   * rolled back, then DATAPLANE_FULL.
+   */
   install(session: FlowSession, rules: readonly FlowRule[]): Promise<void>;
   /** One write: from now on the session's packets pass. */
   activate(session: FlowSession): Promise<void>;

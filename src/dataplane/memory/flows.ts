@@ -142,13 +142,13 @@ class FlowsInMemory implements MemoryFlows {
     this.#checkSlot(session.sessionSlot);
     this.#checkPeer(session.peerSlot);
     const policies = rules.map((rule) => policyRule(rule, session.peerSlot));
+    await this.remove(session.sessionSlot, []);
     this.#apply(this.#claims.open(session));
     this.#apply(this.#claims.claim(session.sessionSlot, policies));
     if (this.#state.policies.size > this.#limits.rules) {
       this.#apply(this.#claims.remove(session.sessionSlot));
       throw new ShellstreamError('DATAPLANE_FULL');
     }
-    this.#forget(session.sessionSlot);
     this.#state.sessions.set(session.sessionSlot, { ...session, active: false });
   }
 
