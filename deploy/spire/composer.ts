@@ -38,12 +38,15 @@ export interface Configuration {
  */
 export class TierComposer {
   readonly #log: Log;
+  readonly #load: typeof loadMapping;
   #configured: { readonly trustDomain: string; readonly mapping: Mapping } | undefined;
   #configuring: Promise<void> = Promise.resolve();
   #hasWarned = false;
 
-  constructor(log: Log) {
+  /** @param load reads what `plugin_data` names. */
+  constructor(log: Log, load: typeof loadMapping = loadMapping) {
     this.#log = log;
+    this.#load = load;
   }
 
   /**
@@ -59,7 +62,7 @@ export class TierComposer {
 
   /** As `configure`, but nothing is taken over. */
   async validate(configuration: Configuration): Promise<void> {
-    await load(configuration);
+    await this.#read(configuration);
   }
 
   /** Throws MALFORMED for a request that SPIRE does not make, INTERNAL before the first configuration. */
@@ -88,10 +91,16 @@ export class TierComposer {
   }
 
   async #take(configuration: Configuration): Promise<void> {
-    const { mapping, sha256, file } = await load(configuration);
+    const { mapping, sha256, file } = await this.#read(configuration);
     const { trustDomain } = configuration;
     this.#configured = { trustDomain, mapping };
     this.#log.info('mapping taken over', { file, sha256, entries: mapping.size, trust_domain: trustDomain });
+  }
+
+  async #read({ trustDomain, pluginData }: Configuration) {
+    if (!isTrustDomain(trustDomain)) throw new ShellstreamError('MALFORMED', 'the configuration names no trust domain');
+    const options = parsePluginData(pluginData);
+    return { ...(await this.#load(options, trustDomain)), file: options.mappingFile };
   }
 
   #rightsOf(text: string): { readonly id: SpiffeId; readonly rights: Rights } {
@@ -111,12 +120,6 @@ export class TierComposer {
     this.#hasWarned = true;
     this.#log.warn('took out what another composer wrote under our names', { first_seen_for: id });
   }
-}
-
-async function load({ trustDomain, pluginData }: Configuration) {
-  if (!isTrustDomain(trustDomain)) throw new ShellstreamError('MALFORMED', 'the configuration names no trust domain');
-  const options = parsePluginData(pluginData);
-  return { ...(await loadMapping(options, trustDomain)), file: options.mappingFile };
 }
 
 function claimsOf({ tier, scopes, networkPolicy }: Rights): JsonObject {

@@ -240,6 +240,8 @@ describeWith(['go'], 'the credential composer under a go-plugin host', () => {
         await host.ask('ping');
         process.kill(plugin.pid, 'SIGTERM');
         await isGone(plugin.pid);
+        const ended = (await host.ask<HostLine[]>('logs')).filter((line) => line['@message'] === 'ended');
+        expect(ended).toMatchObject([{ why: 'SIGTERM' }]);
         expect(world.socketFolders()).toEqual([]);
       });
 
@@ -250,7 +252,7 @@ describeWith(['go'], 'the credential composer under a go-plugin host', () => {
         await world.host().start();
         expect(world.socketFolders()).toContain(left);
         const before = new Date(Date.now() - 3600_000);
-        await utimes(join(world.temporary, left), before, before);
+        for (const folder of world.socketFolders()) await utimes(join(world.temporary, folder), before, before);
         await world.host().start();
         expect(world.socketFolders()).not.toContain(left);
         expect(world.socketFolders()).toHaveLength(2);
