@@ -189,6 +189,8 @@ export interface TunnelDevice extends AsyncDisposable {
   addPeer(peer: TunnelPeer): Promise<void>;
   /** Whether it was there. */
   removePeer(publicKey: Uint8Array): Promise<boolean>;
+  /** How many were there. One batch: a thousand cost little more than one. */
+  removePeers(publicKeys: readonly Uint8Array[]): Promise<number>;
   removeAllPeers(): Promise<void>;
   peers(): Promise<readonly TunnelPeerState[]>;
 }

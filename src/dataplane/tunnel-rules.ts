@@ -68,6 +68,10 @@ export class TunnelPeers {
   }
 }
 
+export function checkPublicKeys(publicKeys: readonly Uint8Array[]): void {
+  if (publicKeys.some(({ length }) => length !== KEY_LENGTH)) throw tunnelFailed('a public key has 32 bytes');
+}
+
 /** As `wg` prints it. */
 export function keyText(publicKey: Uint8Array): string {
   return Buffer.from(publicKey).toString('base64');
@@ -84,7 +88,7 @@ export function publicKeyOf(privateKey: Uint8Array): Uint8Array {
 const PKCS8_X25519 = Buffer.from('302e020100300506032b656e04220420', 'hex');
 
 function checkPeer(peer: TunnelPeer): void {
-  if (peer.publicKey.length !== KEY_LENGTH) throw tunnelFailed('a public key has 32 bytes');
+  checkPublicKeys([peer.publicKey]);
   if (peer.presharedKey.length !== KEY_LENGTH) throw tunnelFailed('a pre-shared key has 32 bytes');
   if (!isWithin(peer.keepalive, 0, 65_535)) throw tunnelFailed(`not a keepalive in seconds: ${peer.keepalive}`);
   const { endpoint, allowedIps } = peer;

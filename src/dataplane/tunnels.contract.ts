@@ -165,6 +165,20 @@ export function tunnelContract(makeWorld: () => Promise<TunnelWorld>): void {
       expect(await device.peers()).toEqual([]);
     });
 
+    test('is removed together with many others, and no other one is', async () => {
+      await using world = await makeWorld();
+      await using device = await open(world);
+      const peers = Array.from({ length: 600 }, (_, n) => somePeer(`10.${n >> 8}.${n & 255}.0/24`));
+      const [stays = somePeer(), ...gone] = peers;
+      for (const peer of peers) await device.addPeer(peer);
+      const keys = [...gone, somePeer()].map(({ publicKey }) => publicKey);
+      expect(await device.removePeers(keys)).toBe(gone.length);
+      expect(await device.removePeers(keys)).toBe(0);
+      expect((await device.peers()).map(({ publicKey }) => plain(publicKey))).toEqual([plain(stays.publicKey)]);
+      await device.addPeer({ ...somePeer(), allowedIps: gone[0]?.allowedIps ?? [] });
+      await expect(device.removePeers([randomBytes(31)])).rejects.toMatchObject({ reason: 'TUNNEL_FAILED' });
+    });
+
     test('and a thousand others are added, and cleared in one call that leaves the device usable', async () => {
       await using world = await makeWorld();
       await using device = await open(world);

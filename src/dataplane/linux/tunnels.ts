@@ -2,7 +2,7 @@
 import type * as Addon from '../../../native/kernel/kernel.d.ts';
 import { assertNever, ShellstreamError } from '../../../protocol/errors.ts';
 import type { TunnelDevice, TunnelDriver, TunnelPeer, TunnelPeerState, TunnelSpec } from '../ports.ts';
-import { checkLeftoverPrefix, checkTunnelSpec, TunnelPeers, tunnelFailed } from '../tunnel-rules.ts';
+import { checkLeftoverPrefix, checkPublicKeys, checkTunnelSpec, TunnelPeers, tunnelFailed } from '../tunnel-rules.ts';
 import { kernelAddon } from './native.ts';
 
 export type LinuxTunnelKind = 'kernel' | 'embedded';
@@ -107,11 +107,16 @@ class LinuxTunnel implements TunnelDevice {
     });
   }
 
-  removePeer(publicKey: Uint8Array): Promise<boolean> {
-    return this.#inTurn('remove a peer from', async () => {
-      const wasThere = await this.#native.removePeer(publicKey);
-      this.#peers.release(publicKey);
-      return wasThere;
+  async removePeer(publicKey: Uint8Array): Promise<boolean> {
+    return (await this.removePeers([publicKey])) === 1;
+  }
+
+  removePeers(publicKeys: readonly Uint8Array[]): Promise<number> {
+    return this.#inTurn('remove peers from', async () => {
+      checkPublicKeys(publicKeys);
+      const removed = await this.#native.removePeers(Buffer.concat(publicKeys));
+      for (const publicKey of publicKeys) this.#peers.release(publicKey);
+      return removed;
     });
   }
 

@@ -1,7 +1,7 @@
 import { prefixContainsAddress } from '../../../protocol/net/prefix.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { TunnelDevice, TunnelPeer, TunnelPeerState } from '../ports.ts';
-import { keyText, publicKeyOf, TunnelPeers, tunnelFailed } from '../tunnel-rules.ts';
+import { checkPublicKeys, keyText, publicKeyOf, TunnelPeers, tunnelFailed } from '../tunnel-rules.ts';
 import type { MemoryNetwork } from './network.ts';
 import type { MemoryWire, Neighbour, WireEnd } from './wire.ts';
 
@@ -55,10 +55,15 @@ export class MemoryTunnel implements TunnelDevice, WireEnd {
   }
 
   async removePeer(publicKey: Uint8Array): Promise<boolean> {
+    return (await this.removePeers([publicKey])) === 1;
+  }
+
+  async removePeers(publicKeys: readonly Uint8Array[]): Promise<number> {
     this.#mustBeOpen();
-    const wasThere = this.#forget(keyText(publicKey));
-    this.#peers.release(publicKey);
-    return wasThere;
+    checkPublicKeys(publicKeys);
+    const removed = publicKeys.filter((publicKey) => this.#forget(keyText(publicKey)));
+    for (const publicKey of publicKeys) this.#peers.release(publicKey);
+    return removed.length;
   }
 
   async removeAllPeers(): Promise<void> {

@@ -3,7 +3,7 @@
 //! gotatun's own device moves packets one by one through three queues a direction. Here a burst is one piece of work: what
 //! the kernel hands over in one call is encrypted, or decrypted, and handed on in one call.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -107,13 +107,16 @@ impl Device {
         true
     }
 
-    /// Whether it was there. No packet of it moves after this.
-    pub fn remove_peer(&self, public_key: &[u8; 32]) -> bool {
+    /// How many of them were there. No packet of theirs moves after this.
+    pub fn remove_peers(&self, public_keys: &[[u8; 32]]) -> usize {
         let mut peers = self.shared.peers_for_change();
-        let Some(removed) = peers.by_key.remove(public_key) else { return false };
-        peers.by_address.retain(|peer| !Arc::ptr_eq(peer, &removed));
-        self.shared.sessions().retain(|_, peer| !Arc::ptr_eq(peer, &removed));
-        true
+        let removed: HashSet<_> =
+            public_keys.iter().filter_map(|key| peers.by_key.remove(key)).map(|peer| Arc::as_ptr(&peer)).collect();
+        if !removed.is_empty() {
+            peers.by_address.retain(|peer| !removed.contains(&Arc::as_ptr(peer)));
+            self.shared.sessions().retain(|_, peer| !removed.contains(&Arc::as_ptr(peer)));
+        }
+        removed.len()
     }
 
     pub fn remove_all_peers(&self) {

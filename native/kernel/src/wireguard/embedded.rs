@@ -11,7 +11,7 @@ use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use tokio::sync::RwLock;
 
 use super::device::Device;
-use super::peers::{Peer, PeerRow, PeerStateRow, key};
+use super::peers::{Peer, PeerRow, PeerStateRow, key, keys};
 use super::tun;
 use super::uapi::{self, ControlSocket, Status};
 use super::udp::{self, Socket};
@@ -113,14 +113,14 @@ impl EmbeddedTunnel {
         })
     }
 
-    /// Whether it was there. Its key pairs are gone when the promise is kept.
-    #[napi(catch_unwind, ts_return_type = "Promise<boolean>")]
-    pub fn remove_peer<'env>(&self, env: &'env Env, public_key: &[u8]) -> napi::Result<Object<'env>> {
-        let public_key = key("public key", public_key)?;
+    /// `public_keys`: one behind the other. How many were there; their key pairs are gone when the promise is kept.
+    #[napi(catch_unwind, ts_return_type = "Promise<number>")]
+    pub fn remove_peers<'env>(&self, env: &'env Env, public_keys: &[u8]) -> napi::Result<Object<'env>> {
+        let public_keys = keys("public keys", public_keys)?;
         let device = Arc::clone(&self.device);
         promise(env, async move {
             let device = device.read().await;
-            Ok(open_device(&device)?.remove_peer(&public_key))
+            Ok(open_device(&device)?.remove_peers(&public_keys) as u32)
         })
     }
 

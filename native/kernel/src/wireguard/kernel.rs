@@ -15,7 +15,7 @@ use netlink_packet_wireguard::WireguardMessage;
 use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
 
 use super::kernel_messages::{self as messages, DeviceState};
-use super::peers::{Peer, PeerRow, PeerStateRow, key};
+use super::peers::{Peer, PeerRow, PeerStateRow, key, keys};
 use super::tun;
 use crate::background::promise_blocking;
 use crate::ebpf::inside::Inside;
@@ -121,13 +121,17 @@ impl KernelTunnel {
         })
     }
 
-    /// Whether it was there. Its key pairs are gone when the promise is kept.
-    #[napi(catch_unwind, ts_return_type = "Promise<boolean>")]
-    pub fn remove_peer<'env>(&self, env: &'env Env, public_key: &[u8]) -> napi::Result<Object<'env>> {
-        let public_key = key("public key", public_key)?;
+    /// `public_keys`: one behind the other. How many were there; their key pairs are gone when the promise is kept.
+    #[napi(catch_unwind, ts_return_type = "Promise<number>")]
+    pub fn remove_peers<'env>(&self, env: &'env Env, public_keys: &[u8]) -> napi::Result<Object<'env>> {
+        let public_keys = keys("public keys", public_keys)?;
         self.run(env, move |device| {
-            device.set("remove a peer", messages::remove_peer(device.ifindex, public_key))?;
-            Ok(device.keys.remove(&public_key))
+            let mut removed = 0;
+            for some in public_keys.chunks(messages::MOST_REMOVED) {
+                device.set("remove peers", messages::remove_peers(device.ifindex, some))?;
+                removed += some.iter().filter(|key| device.keys.remove(*key)).count() as u32;
+            }
+            Ok(removed)
         })
     }
 

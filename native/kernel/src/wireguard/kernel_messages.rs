@@ -15,6 +15,8 @@ use netlink_packet_wireguard::{
 use super::peers::{Peer, PeerState};
 
 const GENL_HEADER_BYTES: usize = 4;
+/// Their attribute's length field has 16 bits, and each takes 48 bytes.
+pub const MOST_REMOVED: usize = 512;
 
 pub fn configure(ifindex: u32, private_key: [u8; 32], listen_port: u16) -> WireguardMessage {
     set(vec![
@@ -39,12 +41,16 @@ pub fn add_peer(ifindex: u32, peer: &Peer) -> WireguardMessage {
     set(vec![WireguardAttribute::IfIndex(ifindex), WireguardAttribute::Peers(vec![WireguardPeer(attributes)])])
 }
 
-pub fn remove_peer(ifindex: u32, public_key: [u8; 32]) -> WireguardMessage {
-    let peer = WireguardPeer(vec![
-        WireguardPeerAttribute::PublicKey(public_key),
-        WireguardPeerAttribute::Flags(WireguardPeerFlags::RemoveMe),
-    ]);
-    set(vec![WireguardAttribute::IfIndex(ifindex), WireguardAttribute::Peers(vec![peer])])
+/// At most `MOST_REMOVED`.
+pub fn remove_peers(ifindex: u32, public_keys: &[[u8; 32]]) -> WireguardMessage {
+    let removed = |key: &[u8; 32]| {
+        WireguardPeer(vec![
+            WireguardPeerAttribute::PublicKey(*key),
+            WireguardPeerAttribute::Flags(WireguardPeerFlags::RemoveMe),
+        ])
+    };
+    let peers = public_keys.iter().map(removed).collect();
+    set(vec![WireguardAttribute::IfIndex(ifindex), WireguardAttribute::Peers(peers)])
 }
 
 pub fn remove_all_peers(ifindex: u32) -> WireguardMessage {
@@ -227,7 +233,8 @@ mod tests {
     fn removing_a_peer_flags_it_and_clearing_replaces_by_none() {
         let fields = [attribute(1, &[1; 32]), attribute(3, &1u32.to_ne_bytes())].concat();
         let expected = [attribute(1, &7u32.to_ne_bytes()), attribute(8 | NESTED, &attribute(NESTED, &fields))].concat();
-        assert_eq!(bytes_of(&remove_peer(7, [1; 32])), expected);
+        assert_eq!(bytes_of(&remove_peers(7, &[[1; 32]])), expected);
+        assert_eq!(bytes_of(&remove_peers(7, &[[1; 32]; MOST_REMOVED])).len(), 8 + 4 + MOST_REMOVED * 48);
         let expected = [attribute(1, &7u32.to_ne_bytes()), attribute(5, &1u32.to_ne_bytes())].concat();
         assert_eq!(bytes_of(&remove_all_peers(7)), expected);
     }

@@ -110,6 +110,12 @@ pub fn key(what: &str, bytes: &[u8]) -> Result<[u8; 32]> {
     bytes.try_into().map_err(|_| malformed(what))
 }
 
+/// Keys one behind the other.
+pub fn keys(what: &str, bytes: &[u8]) -> Result<Vec<[u8; 32]>> {
+    let (keys, rest) = bytes.as_chunks();
+    if rest.is_empty() { Ok(keys.to_vec()) } else { Err(malformed(what)) }
+}
+
 fn network(row: &AllowedIpRow) -> Result<IpNetwork> {
     let network = IpNetwork::new(address_of(&row.address)?, row.length).map_err(|_| malformed("allowed IP"))?;
     if network.network() != network.ip() {
