@@ -2,7 +2,7 @@
  * A folder of our own for the socket, since whoever can connect can configure the composer: 0700, and its name is not
  * foreseeable. SPIRE may kill its plugins, so each start takes away what killed ones left.
  */
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, lstatSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { ShellstreamError } from '../../protocol/errors.ts';
@@ -49,7 +49,7 @@ export async function sweep(parent: string, now: number): Promise<void> {
 }
 
 function isOwnAndOld(folder: string, now: number): boolean {
-  const stat = statSync(folder, { throwIfNoEntry: false });
+  const stat = lstatSync(folder, { throwIfNoEntry: false });
   return stat?.isDirectory() === true && stat.uid === process.geteuid?.() && now - stat.mtimeMs > YOUNG_MS;
 }
 
