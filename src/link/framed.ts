@@ -73,10 +73,11 @@ const LINGER_MS = 2_000;
 export class FramedLink extends BaseLink {
   readonly #socket: Socket;
   readonly #clock: Clock;
-  readonly #parts: Uint8Array[] = [];
-  #partBytes = 0;
-  /** Bytes of the record that is coming; undefined while its header is. */
-  #expected: number | undefined;
+  readonly #reader: RecordReader;
+  /** Framed records of this turn of the event loop; they leave together when it ends. */
+  #unsent: Buffer[] = [];
+  #unsentBytes = 0;
+  #isWanted = false;
   #error: Error | undefined;
   #linger: Timer | undefined;
 
@@ -85,8 +86,9 @@ export class FramedLink extends BaseLink {
     super(socketEnds(socket), maxRecordBytes);
     this.#socket = socket;
     this.#clock = clock;
-    socket.pause();
+    this.#reader = new RecordReader(this.maxRecordBytes);
     socket.on('data', (chunk: Buffer) => this.#take(chunk));
+    socket.on('drain', () => this.inbox.taken(this.bufferedBytes));
     socket.on('error', (error) => {
       this.#error = error;
     });
@@ -99,72 +101,112 @@ export class FramedLink extends BaseLink {
   }
 
   get bufferedBytes(): number {
-    return this.#socket.writableLength;
+    return this.#socket.writableLength + this.#unsentBytes;
   }
 
+  /** Between processes a write costs more than what is written: records of many sessions share one. */
   protected write(record: Uint8Array): void {
-    const header = new Uint8Array(HEADER_BYTES);
-    new DataView(header.buffer).setUint32(0, record.length);
-    this.#socket.cork();
-    this.#socket.write(header);
-    this.#socket.write(record, () => this.inbox.taken(this.bufferedBytes));
-    this.#socket.uncork();
+    const framed = Buffer.allocUnsafe(HEADER_BYTES + record.length);
+    framed.writeUInt32BE(record.length);
+    framed.set(record, HEADER_BYTES);
+    this.#unsent.push(framed);
+    this.#unsentBytes += framed.length;
+    if (this.#unsent.length === 1) setImmediate(() => this.#flush());
   }
 
+  /** As in `WebSocketLink`: the socket is stopped only when something comes that nobody waits for. */
   protected setReading(isReading: boolean): void {
-    if (isReading) this.#socket.resume();
-    else this.#socket.pause();
+    this.#isWanted = isReading;
+    if (isReading && this.#socket.isPaused()) this.#socket.resume();
   }
 
   protected shut(): void {
+    this.#flush();
     this.#socket.end();
     this.#linger = this.#clock.after(LINGER_MS, () => this.#socket.destroy());
   }
 
   protected destroy(): void {
+    this.#unsent = [];
+    this.#unsentBytes = 0;
     this.#socket.destroy();
+  }
+
+  #flush(): void {
+    const [first] = this.#unsent;
+    if (first === undefined) return;
+    const whole = this.#unsent.length === 1 ? first : Buffer.concat(this.#unsent, this.#unsentBytes);
+    this.#unsent = [];
+    this.#unsentBytes = 0;
+    if (!this.#socket.destroyed) this.#socket.write(whole);
   }
 
   #closed(): void {
     this.#linger?.cancel();
     if (this.#error !== undefined) this.gone('CONNECTION_LOST', this.#error.message);
-    else if (this.#partBytes > 0 || this.#expected !== undefined) this.gone('CONNECTION_LOST', 'inside a record');
+    else if (this.#reader.isInside) this.gone('CONNECTION_LOST', 'inside a record');
     else this.gone('CLOSED');
   }
 
   #take(chunk: Uint8Array): void {
+    if (!this.#isWanted) this.#socket.pause();
     let rest = chunk;
     while (rest.length > 0 && !this.isClosed) {
-      const missing = (this.#expected ?? HEADER_BYTES) - this.#partBytes;
-      const part = rest.subarray(0, missing);
-      rest = rest.subarray(part.length);
-      this.#parts.push(part);
-      this.#partBytes += part.length;
-      if (part.length === missing) this.#complete();
+      const read = this.#reader.read(rest);
+      rest = read.rest;
+      if (read.record !== undefined) this.inbox.deliver(read.record);
+      if (read.badLength !== undefined) this.cut('MALFORMED', `a record of ${read.badLength} bytes`);
     }
   }
+}
 
-  #complete(): void {
-    const whole = this.#join();
-    if (this.#expected !== undefined) {
-      this.#expected = undefined;
-      this.inbox.deliver(whole);
-      return;
-    }
-    const length = new DataView(whole.buffer).getUint32(0);
-    if (length === 0 || length > this.maxRecordBytes) this.cut('MALFORMED', `a record of ${length} bytes`);
-    else this.#expected = length;
+interface Read {
+  readonly rest: Uint8Array;
+  readonly record?: Uint8Array;
+  /** What a header announced; nothing can be read any more. */
+  readonly badLength?: number;
+}
+
+/** Cuts a stream of bytes into records, each a copy that holds nothing else. */
+class RecordReader {
+  readonly #maxRecordBytes: number;
+  readonly #header = new Uint8Array(HEADER_BYTES);
+  #headerBytes = 0;
+  /** The record that is coming, once its header is here. */
+  #record: Uint8Array | undefined;
+  #recordBytes = 0;
+
+  constructor(maxRecordBytes: number) {
+    this.#maxRecordBytes = maxRecordBytes;
   }
 
-  #join(): Uint8Array {
-    const whole = new Uint8Array(this.#partBytes);
-    let offset = 0;
-    for (const part of this.#parts) {
-      whole.set(part, offset);
-      offset += part.length;
-    }
-    this.#parts.length = 0;
-    this.#partBytes = 0;
-    return whole;
+  get isInside(): boolean {
+    return this.#headerBytes > 0;
+  }
+
+  read(chunk: Uint8Array): Read {
+    if (this.#record === undefined) return this.#readHeader(chunk);
+    const part = chunk.subarray(0, this.#record.length - this.#recordBytes);
+    this.#record.set(part, this.#recordBytes);
+    this.#recordBytes += part.length;
+    const rest = chunk.subarray(part.length);
+    if (this.#recordBytes < this.#record.length) return { rest };
+    const record = this.#record;
+    this.#record = undefined;
+    this.#headerBytes = 0;
+    return { rest, record };
+  }
+
+  #readHeader(chunk: Uint8Array): Read {
+    const part = chunk.subarray(0, HEADER_BYTES - this.#headerBytes);
+    this.#header.set(part, this.#headerBytes);
+    this.#headerBytes += part.length;
+    const rest = chunk.subarray(part.length);
+    if (this.#headerBytes < HEADER_BYTES) return { rest };
+    const length = new DataView(this.#header.buffer).getUint32(0);
+    if (length === 0 || length > this.#maxRecordBytes) return { rest, badLength: length };
+    this.#record = new Uint8Array(length);
+    this.#recordBytes = 0;
+    return { rest };
   }
 }
