@@ -1,4 +1,5 @@
 import { Code, ConnectError } from '@connectrpc/connect';
+import { SAT_CLAIMS } from '../protocol/identity/claims.ts';
 import type { Clock } from '../src/base/clock.ts';
 import type { Authority, IssuedSvid } from './authority.ts';
 
@@ -85,8 +86,8 @@ export class EntryIdentity {
       exp: Math.floor((now + ttl) / 1000),
       iat: Math.floor(now / 1000),
       sub: this.spiffeId,
-      ...(tier === undefined ? {} : { tier }),
-      ...(scopes === undefined ? {} : { scopes }),
+      ...(tier === undefined ? {} : { [SAT_CLAIMS.tier]: tier }),
+      ...(scopes === undefined ? {} : { [SAT_CLAIMS.scopes]: scopes }),
       ...claims,
     });
     this.#jwts.set(key, { token, renewAt: now + ttl / 2, expiresAt: now + ttl });

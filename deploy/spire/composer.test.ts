@@ -2,7 +2,9 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { create, fromBinary, type JsonObject, toBinary } from '@bufbuild/protobuf';
+import { decodeJwt } from 'jose';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { TemporaryDomains } from '../../certs-dev/testing.ts';
 import {
   ComposeWorkloadJWTSVIDRequestSchema,
   ComposeWorkloadX509SVIDRequestSchema,
@@ -10,6 +12,7 @@ import {
   X509SVIDAttributesSchema,
 } from '../../protocol/gen/spire/credential-composer_pb.ts';
 import { NETWORK_POLICY_EXTENSION } from '../../protocol/identity/claims.ts';
+import { systemClock } from '../../src/base/clock.ts';
 import { TierComposer } from './composer.ts';
 import type { Log, LogFields } from './log.ts';
 import { parseMapping } from './mapping.ts';
@@ -112,6 +115,15 @@ test('claims that others wrote under our names are told of once', async () => {
   await composer.configure(await mapping([]));
   for (let time = 0; time < 3; time += 1) expect(composedClaims(ANN, { tier: 'site_owner' })).toEqual({ sub: ANN });
   expect(said.slice(1)).toEqual([{ message: expect.stringContaining('took out'), fields: { first_seen_for: ANN } }]);
+});
+
+test('development trust domains write the same claims for the same rights', async () => {
+  await using domains = await TemporaryDomains.create(systemClock);
+  const entry = await (await domains.start('a.test')).register({ path: '/ann', tier: 'master', scopes: ['a', 'b'] });
+  await composer.configure(await mapping([{ identity: ANN, tier: 'master', scopes: ['a', 'b'] }]));
+  const { aud, exp, iat, ...claims } = decodeJwt(entry.identity.jwt(['x']));
+  expect([aud, exp, iat]).not.toContain(undefined);
+  expect(composedClaims(ANN)).toEqual(claims);
 });
 
 function composedClaims(spiffeId: string, claims: JsonObject = {}): JsonObject | undefined {

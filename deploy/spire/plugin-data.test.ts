@@ -1,4 +1,6 @@
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { reasonOf } from '../../protocol/errors.ts';
 import { parsePluginData } from './plugin-data.ts';
 
 const SUM = 'a'.repeat(64);
@@ -55,3 +57,52 @@ test('a text made to be slow to read is refused as fast as any', () => {
   expect(() => parsePluginData(`/*${'*'.repeat(60_000)}`)).toThrow('only lines');
   expect(() => parsePluginData(`"${'\\"'.repeat(30_000)}`)).toThrow('only lines');
 });
+
+test('whatever the text, it is read or refused as malformed', () => {
+  const piece = fc.constantFrom(
+    'mapping_file',
+    'mapping_sha256',
+    '=',
+    '"',
+    '\\',
+    '/a',
+    '\n',
+    '#',
+    '/*',
+    '*/',
+    ' ',
+    '\0',
+    'ä',
+  );
+  const text = fc.oneof(
+    fc.string({ unit: 'binary' }),
+    fc.array(piece).map((pieces) => pieces.join('')),
+  );
+  fc.assert(
+    fc.property(text, (given) => {
+      try {
+        expect(parsePluginData(given).mappingFile).toMatch(/^\//);
+      } catch (error) {
+        expect(reasonOf(error)).toBe('MALFORMED');
+      }
+    }),
+    { numRuns: 2000 },
+  );
+});
+
+test('any absolute path comes back as it was written in quotes', () => {
+  fc.assert(
+    fc.property(fc.string({ unit: 'grapheme' }), (rest) => {
+      fc.pre(!/[$\0]/.test(rest));
+      const quoted = JSON.stringify(`/${rest}`).replaceAll(/\\./g, (spelled) =>
+        /[bfr]/.test(spelled) ? `\\u${code(spelled)}` : spelled,
+      );
+      expect(parsePluginData(`mapping_file = ${quoted}`).mappingFile).toBe(`/${rest}`);
+    }),
+  );
+});
+
+/** HCL has no \b, \f and \r, which JSON does. */
+function code(spelled: string): string {
+  return JSON.parse(`"${spelled}"`).charCodeAt(0).toString(16).padStart(4, '0');
+}

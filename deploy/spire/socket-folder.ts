@@ -2,7 +2,7 @@
  * A folder of our own for the socket, since whoever can connect can configure the composer: 0700, and its name is not
  * foreseeable. SPIRE may kill its plugins, so each start takes away what killed ones left.
  */
-import { mkdtempSync, readdirSync, rmSync, lstatSync } from 'node:fs';
+import { lstatSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { ShellstreamError } from '../../protocol/errors.ts';

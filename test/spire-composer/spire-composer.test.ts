@@ -221,12 +221,21 @@ describeWith(['go'], 'the credential composer under a go-plugin host', () => {
       expect(verdict).toEqual({ valid: false, notes: [expect.stringContaining(why)] });
     });
 
+    const messages = async (levels?: readonly string[]): Promise<string[]> =>
+      (await host.ask<HostLine[]>('logs'))
+        .filter((line) => levels === undefined || levels.includes(line['@level']))
+        .map((line) => line['@message']);
+
     describe('its end', () => {
       test('comes in order when the host shuts it down, and nothing is left', async () => {
+        await configure(await world.mapping(MAPPING));
         await host.ask('deinit');
+        // The streams of the broker and of standard output stay open as long as the plugin runs.
+        expect(await messages()).not.toContain('received EOF, stopping recv loop');
         expect(await host.ask('kill')).toEqual({ exited: true, killed: false });
         await isGone(plugin.pid);
         expect(world.socketFolders()).toEqual([]);
+        expect(await messages(['warn', 'error'])).toEqual([]);
       });
 
       test('comes when the host is killed, and nothing is left', async () => {
