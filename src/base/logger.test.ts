@@ -40,6 +40,12 @@ describe('a log line', () => {
     expect(lines()[0]).toMatchObject({ severity: 'warn', msg: 'real', severity_: 'debug', msg_: 'forged', time_: 0 });
   });
 
+  it('has a field of any name, `__proto__` too', () => {
+    const { log, text } = capture();
+    log.info('x', JSON.parse('{"__proto__":{"polluted":1},"constructor":2}'));
+    expect(text()).toContain('"__proto__":{"polluted":1},"constructor":2');
+  });
+
   it('says what an error is, with its reason and cause', () => {
     const { log, lines } = capture();
     const error = new ShellstreamError('NO_BUNDLE', 'none for example.org', { cause: new Error('gone') });

@@ -2,7 +2,7 @@
  * The daemon's log: one JSON object a line, on standard error. What a peer or a caller hands in is untrusted and perhaps
  * secret, so fields pass `redact` first: secrets by their name, tokens by their shape, bytes always, all of it bounded.
  */
-import { type DestinationStream, destination, type Logger as PinoLogger, pino, stdTimeFunctions } from 'pino';
+import { type DestinationStream, destination } from 'pino';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { LineBuffer } from './line-buffer.ts';
@@ -29,18 +29,12 @@ export interface LoggerOptions {
 }
 
 export function createLogger(options: LoggerOptions = {}): Logger {
-  const settings = {
-    level: options.level ?? 'info',
-    base: null,
-    timestamp: stdTimeFunctions.isoTime,
-    // Not `level`: that is the posture's word here.
-    formatters: { level: (label: string) => ({ severity: label }) },
-  };
+  const clock = options.clock ?? systemClock;
   const target = options.destination ?? destination({ dest: 2, sync: true });
-  const buffer = new LineBuffer(options.clock ?? systemClock, (lines) => target.write(lines));
+  const buffer = new LineBuffer(clock, (lines) => target.write(lines));
   // The lines before an end are the ones that matter; an uncaught error ends here as well.
   process.once('exit', () => buffer.flush());
-  return wrap(pino(settings, buffer), () => buffer.flush());
+  return loggerInto({ buffer, clock, least: LOG_LEVELS.indexOf(options.level ?? 'info') }, '');
 }
 
 /** A file to append to; its folder is made. Written to synchronously, as standard error is. */
@@ -57,26 +51,50 @@ export const silentLogger: Logger = {
   child: () => silentLogger,
 };
 
-/** Warnings and errors leave at once, and what was said before them; the rest within 20 ms. */
-function wrap(pinoLogger: PinoLogger, flush: () => void): Logger {
-  const write = (level: LogLevel) => (message: string, fields?: LogFields) => {
-    if (!pinoLogger.isLevelEnabled(level)) return;
-    pinoLogger[level](fields === undefined ? {} : redact(fields), clean(message));
-    if (level === 'warn' || level === 'error') flush();
+interface Output {
+  readonly buffer: LineBuffer;
+  readonly clock: Clock;
+  /** Index of the lowest level that is written. */
+  readonly least: number;
+}
+
+/**
+ * Warnings and errors leave at once, and what was said before them; the rest within 20 ms.
+ * @param context members of the JSON object that every line has
+ */
+function loggerInto(output: Output, context: string): Logger {
+  const { buffer, clock, least } = output;
+  const write = (level: LogLevel): Logger[LogLevel] => {
+    if (LOG_LEVELS.indexOf(level) < least) return () => undefined;
+    // Not `level`: that is the posture's word here.
+    const start = `{"severity":"${level}","time":"`;
+    return (message, fields) => {
+      const members = fields === undefined ? '' : membersOf(redact(fields));
+      const text = JSON.stringify(clean(message));
+      buffer.write(`${start}${new Date(clock.now()).toISOString()}"${context}${members},"msg":${text}}\n`);
+      if (level === 'warn' || level === 'error') buffer.flush();
+    };
   };
   return {
     debug: write('debug'),
     info: write('info'),
     warn: write('warn'),
     error: write('error'),
-    child: (fields) => wrap(pinoLogger.child(redact(fields)), flush),
+    child: (fields) => loggerInto(output, context + membersOf(redact(fields))),
   };
+}
+
+/** Each with a comma before it. */
+function membersOf(fields: Record<string, unknown>): string {
+  const text = JSON.stringify(fields);
+  return text === '{}' ? '' : `,${text.slice(1, -1)}`;
 }
 
 /** A token's id is the hash by which revocations name it: no secret, and wanted in the log. */
 const SECRET_NAME =
   /secret|token(?!_?id$)|password|passphrase|authorization|cookie|private|preshared|psk|^sat$|^jwt$|^key$/i;
 /** A compact JWS or JWE anywhere in a text, a word run up against it included: whoever reads the log could present it. */
+const TOKEN_START = 'eyJ';
 const TOKEN = /eyJ[\w-]{8,}\.[\w-]+\.[\w.-]*/g;
 /** A peer that puts a megabyte into a field must not put it into every log line. */
 const MAX_TEXT = 2_048;
@@ -99,16 +117,22 @@ export function redact(fields: LogFields): Record<string, unknown> {
 const RESERVED = ['severity', 'time', 'msg'];
 
 function redactRecord(fields: LogFields, depth: number): Record<string, unknown> {
-  const entries = Object.entries(fields).slice(0, MAX_ITEMS);
-  return Object.fromEntries(
+  // Without a prototype: a field that is called `__proto__` must not become one.
+  const redacted: Record<string, unknown> = Object.create(null);
+  let left = MAX_ITEMS;
+  for (const name of Object.keys(fields)) {
+    if (left === 0) break;
+    left -= 1;
+    const value = fields[name];
     // Names too: those of maps and of claims come from a peer.
-    entries.map(([name, value]) => [clean(name), isSecret(name, value) ? '[redacted]' : redactValue(value, depth)]),
-  );
+    redacted[clean(name)] = isSecret(name, value) ? '[redacted]' : redactValue(value, depth);
+  }
+  return redacted;
 }
 
 /** Flags and counts about a secret are none. */
 function isSecret(name: string, value: unknown): boolean {
-  return SECRET_NAME.test(name) && typeof value !== 'boolean' && typeof value !== 'number' && value !== undefined;
+  return typeof value !== 'boolean' && typeof value !== 'number' && value !== undefined && SECRET_NAME.test(name);
 }
 
 function redactValue(value: unknown, depth: number): unknown {
@@ -136,5 +160,5 @@ function redactError(error: Error, depth: number): Record<string, unknown> {
 
 function clean(text: string): string {
   const bounded = text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}… (${text.length} characters)` : text;
-  return bounded.replace(TOKEN, '[token]');
+  return bounded.includes(TOKEN_START) ? bounded.replace(TOKEN, '[token]') : bounded;
 }
