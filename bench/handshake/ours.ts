@@ -47,7 +47,10 @@ export function gateway(identities: Identities): Contender {
       // One client stands for many: it must not run into what bounds a single one.
       await site.start({
         listen: { address: '127.0.0.1', port: PORT },
-        limits: { perPrefixRate: { perSecond: MANY, burst: MANY } },
+        limits: {
+          perPrefixRate: { perSecond: MANY, burst: MANY },
+          handshakeBudget: { millisecondsPerSecond: MANY, meshPercent: 0 },
+        },
       });
       const script = fileURLToPath(new URL('ours.client.ts', import.meta.url));
       const args = [operator.socketPath, own.spiffeId, `ws://127.0.0.1:${PORT}`, String(CONCURRENCY)];

@@ -86,6 +86,14 @@ export const limits = z.strictObject({
   perPrefixRate: z
     .strictObject({ perSecond: z.int().min(1).max(10_000).default(20), burst: z.int().min(1).max(10_000).default(40) })
     .prefault({}),
+  /** Of each terminator: milliseconds of its thread in each second. */
+  handshakeBudget: z
+    .strictObject({
+      millisecondsPerSecond: z.int().min(10).max(10_000).default(500),
+      meshPercent: z.int().min(0).max(90).default(25),
+      meshSources: z.array(z.string().refine(isPrefix, 'not an IP prefix')).max(256).default([]),
+    })
+    .prefault({}),
   sessions: z.int().min(1).max(65_535).default(10_000),
   sessionsPerIdentity: z.int().min(1).max(65_535).default(1_000),
   streamsPerSession: z.int().min(1).max(4_096).default(64),
@@ -181,6 +189,10 @@ function parseEndpoint(text: string): Endpoint {
     );
   }
   return { host, port: number };
+}
+
+function isPrefix(text: string): boolean {
+  return prefixField.safeParse(text).success;
 }
 
 function isLoopback(host: string): boolean {

@@ -9,6 +9,8 @@ import type { Link } from '../link/index.ts';
 import { AttestationRefused, attestAsResponder, writeAnswer } from '../session/attest.ts';
 import { LinkExchange } from '../session/link-exchange.ts';
 import type { SessionRegistry } from '../session/registry.ts';
+import type { AdmissionControl } from './admission.ts';
+import { MeteredEnforcer, meteredExchange } from './metered.ts';
 
 export interface AcceptParts {
   readonly clock: Clock;
@@ -16,6 +18,7 @@ export interface AcceptParts {
   readonly enforcer: Enforcer;
   readonly handshake: HandshakeOptions;
   readonly registry: SessionRegistry;
+  readonly admission: AdmissionControl;
   readonly handshakeTimeoutMs: number;
   /** Told how every attempt ended, and how long it took. */
   readonly onOutcome: (outcome: 'granted' | Reason, seconds: number) => void;
@@ -23,21 +26,29 @@ export interface AcceptParts {
 
 /** Never throws: whatever goes wrong ends this link and nothing else. */
 export async function acceptLink(parts: AcceptParts, link: Link): Promise<void> {
-  const { clock, log, enforcer, handshake, registry } = parts;
+  const { clock, log, enforcer, handshake, registry, admission: admissions } = parts;
+  using pending = admissions.begin(link.remoteAddress);
+  const { work } = pending;
   const started = clock.monotonic();
   const tell = (outcome: 'granted' | Reason): void => parts.onOutcome(outcome, (clock.monotonic() - started) / 1000);
   using exchange = new LinkExchange(link, clock, parts.handshakeTimeoutMs);
   try {
-    const attested = await attestAsResponder(exchange, { enforcer, handshake, connection: link });
+    const attested = await attestAsResponder(meteredExchange(exchange, work), {
+      enforcer: new MeteredEnforcer(enforcer, work),
+      handshake,
+      connection: link,
+    });
     const { admission, established } = attested;
     if (admission.answer === undefined) throw new Error('an admission without an answer');
     // It may have gone while the admission was made; its end was told to the handshake and is told once.
     if (link.isClosed) {
+      work.rest();
       await enforcer.release(admission.id, 'CONNECTION_LOST');
       throw new ShellstreamError('CONNECTION_LOST');
     }
     link.send(writeAnswer(established, { type: 'GRANT', grant: admission.answer }));
     registry.open(link, attested);
+    if (admission.offer.sessionType === 'mesh') admissions.learn(link.remoteAddress);
     tell('granted');
   } catch (error) {
     const reason = reasonOf(error);

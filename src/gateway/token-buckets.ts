@@ -21,7 +21,15 @@ export class TokenBuckets {
 
   /** Whether the network of this address has a token left; takes it. */
   take(address: string): boolean {
-    const key = networkOf(address);
+    return this.#takeBy(networkOf(address));
+  }
+
+  /** As `take`, for the address by itself. */
+  takeFor(address: string): boolean {
+    return this.#takeBy(`only ${address}`);
+  }
+
+  #takeBy(key: string): boolean {
     const now = this.#clock.monotonic();
     const { perSecond, burst } = this.#rate;
     const bucket = this.#buckets.get(key) ?? { tokens: burst, at: now };

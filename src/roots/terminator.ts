@@ -71,14 +71,24 @@ export async function startTerminator(world: TerminatorWorld): Promise<LocalTerm
     windowBytes: limits.streamWindowBytes,
   });
   parts.use(registry.onEvent((event) => tell(event)));
-  const admission = new AdmissionControl(posture, accord, clock, limits);
+  const gatewayLog = log.child({ part: 'gateway' });
+  const admission = parts.use(
+    new AdmissionControl({
+      posture,
+      accord,
+      clock,
+      limits,
+      onRefused: (reason, count) => gatewayLog.warn('connections turned away', { reason, count }),
+    }),
+  );
 
   const acceptParts = {
     clock,
-    log: log.child({ part: 'gateway' }),
+    log: gatewayLog,
     enforcer,
     handshake,
     registry,
+    admission,
     handshakeTimeoutMs: timeoutMs,
     onOutcome: (outcome: HandshakeOutcome['outcome'], seconds: number) =>
       events.tell({ kind: 'handshake', role: 'responder', outcome, seconds }),
@@ -87,12 +97,7 @@ export async function startTerminator(world: TerminatorWorld): Promise<LocalTerm
     await carrier.listen({
       ...settings.listen,
       admit: (remoteAddress) => admission.refuses(remoteAddress) === undefined,
-      accept: (link) => {
-        using pending = new DisposableStack();
-        const counted = pending.use(admission.begin());
-        pending.move();
-        void acceptLink(acceptParts, link).finally(() => counted[Symbol.dispose]());
-      },
+      accept: (link) => void acceptLink(acceptParts, link),
     }),
   );
 
@@ -144,6 +149,8 @@ export async function startTerminator(world: TerminatorWorld): Promise<LocalTerm
         outcome: what,
         seconds: (clock.monotonic() - started) / 1000,
       });
+    // One that we reach may soon reach for us.
+    admission.learn(address);
     try {
       const link = await carrier.dial({ host: address, port }, { signal, timeoutMs });
       const session = await openOver(link, { clock, enforcer, handshake, timeoutMs, registry }, approach);
