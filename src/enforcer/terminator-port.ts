@@ -74,6 +74,8 @@ export interface HandshakeOutcome {
 /** Words for console and metrics. */
 export type TerminatorEvent =
   | ({ readonly kind: 'handshake' } & HandshakeOutcome)
+  /** So many connections were refused before any cryptography since this was told last. */
+  | { readonly kind: 'turned-away'; readonly reason: Reason; readonly count: number }
   | { readonly kind: 'draining'; readonly session: SessionId }
   | {
       readonly kind: 'drain-received';

@@ -98,7 +98,7 @@ export class Terminators {
 
   /** What one says of sessions that are not its own is not passed on. */
   #tell(enforcer: LocalEnforcer, event: TerminatorEvent): void {
-    if (event.kind !== 'handshake' && !enforcer.holds(event.session)) return;
+    if ('session' in event && !enforcer.holds(event.session)) return;
     if (event.kind === 'draining') this.#draining.add(event.session);
     this.#listeners.tell(event);
   }

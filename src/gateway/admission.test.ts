@@ -137,6 +137,10 @@ describe('attack: 10,000 half-open handshakes', () => {
       limits: { pendingHandshakes: 64, handshakeBudget: { meshPercent: 25, meshSources: ['192.0.2.1'] } },
     });
     await sites.b.start();
+    let turnedAway = 0;
+    sites.b.gateway.terminators.onEvent((event) => {
+      if (event.kind === 'turned-away') turnedAway += event.count;
+    });
     const { signal } = new AbortController();
     const attempts = Array.from({ length: 10_000 }, (_, i) =>
       sites.internet
@@ -160,6 +164,7 @@ describe('attack: 10,000 half-open handshakes', () => {
       reason: 'OVERLOADED',
       count: 9_952,
     });
+    expect(turnedAway).toBe(9_952);
     expect(sites.internet.connections).toBe(1);
   });
 });

@@ -14,9 +14,15 @@ export async function serveMetrics(
   await using parts = new AsyncDisposableStack();
   const registry = new Registry();
   const metrics = parts.use(gatewayMetrics(registry, view));
+  const turnedAway = registry.counter({
+    name: 'shellstream_connections_refused_total',
+    help: 'Connections turned away before any cryptography.',
+    labels: ['reason'],
+  });
   parts.use(
     node.terminators.onEvent((event) => {
       if (event.kind === 'handshake') metrics.handshake(event.role, event.outcome, event.seconds);
+      if (event.kind === 'turned-away') turnedAway.add(event.count, { reason: event.reason });
     }),
   );
   parts.use(

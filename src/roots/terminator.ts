@@ -78,7 +78,10 @@ export async function startTerminator(world: TerminatorWorld): Promise<LocalTerm
       accord,
       clock,
       limits,
-      onRefused: (reason, count) => gatewayLog.warn('connections turned away', { reason, count }),
+      onRefused: (reason, count) => {
+        gatewayLog.warn('connections turned away', { reason, count });
+        events.tell({ kind: 'turned-away', reason, count });
+      },
     }),
   );
 

@@ -239,6 +239,8 @@ function eventTo(event: TerminatorEvent): ToEnforcerInit {
         },
       };
     }
+    case 'turned-away':
+      return { case: 'turnedAway', value: { reason: reasonCode(event.reason), count: event.count } };
     case 'draining':
       return { case: 'draining', value: { session: event.session } };
     case 'drain-received':

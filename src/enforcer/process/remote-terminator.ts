@@ -166,6 +166,12 @@ export class RemoteTerminator implements Terminator {
         return this.#listening.resolve(port(news.value.port));
       case 'handshakeEnded':
         return this.#events.tell({ kind: 'handshake', ...outcomeFrom(news.value) });
+      case 'turnedAway':
+        return this.#events.tell({
+          kind: 'turned-away',
+          reason: reason(news.value.reason),
+          count: news.value.count,
+        });
       case 'draining':
         return this.#events.tell({ kind: 'draining', session: sessionId(news.value.session) });
       case 'drainReceived':
@@ -226,6 +232,7 @@ const DIALECT: Dialect<ToTerminatorInit, ToEnforcerBody> = {
         return 'answer';
       case 'listening':
       case 'handshakeEnded':
+      case 'turnedAway':
       case 'draining':
       case 'drainReceived':
         return 'news';
