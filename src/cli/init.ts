@@ -22,6 +22,11 @@ export function addInit(program: Command, world: CliWorld): void {
     .option('--tunnel-address <prefix>', 'an address of ours inside the tunnel; repeatable', collected(network))
     .option('--isolate <what>', 'what level 1 cuts off: all-but-loopback, none', ISOLATE, 'all-but-loopback')
     .option('--metrics <host:port>', 'serve metrics and health there, on loopback', metrics)
+    .option(
+      '--terminators <user>',
+      'terminators that systemd or Kubernetes starts come in by a socket, as this user',
+      user,
+    )
     .option('--instance <name>', 'name of the gateway on this host, and of its file', instanceName, DEFAULT_INSTANCE)
     .option('--out <dir>', 'where the files go', '/etc/shellstream')
     .option('--accord-file <path>', 'where the gateway will find the accord, if not in --out')
@@ -35,6 +40,7 @@ interface InitOptions {
   readonly tunnelAddress?: readonly string[];
   readonly isolate: Answers['isolate'];
   readonly metrics?: string;
+  readonly terminators?: Answers['terminators'];
   readonly instance: string;
   readonly out: string;
   readonly accordFile?: string;
@@ -70,7 +76,7 @@ async function answersOf(world: CliWorld, options: InitOptions): Promise<Answers
     ...(options.advertise === undefined ? {} : { advertise: options.advertise }),
     ...(options.tunnelAddress === undefined ? {} : { tunnelAddresses: options.tunnelAddress }),
   };
-  const common = { instance, isolate, metrics: metricsAddress };
+  const common = { instance, isolate, metrics: metricsAddress, terminators: options.terminators };
   const { trustDomain: domain } = given;
   if (domain !== undefined) {
     return { peers: [], advertise: [], tunnelAddresses: [], ...given, trustDomain: domain, ...common };
@@ -93,6 +99,12 @@ async function writeNew(path: string, text: string): Promise<void> {
     const isThere = cause instanceof Error && 'code' in cause && cause.code === 'EEXIST';
     throw new ShellstreamError('INTERNAL', isThere ? `${path} is there already, and stays as it is` : why, { cause });
   }
+}
+
+function user(text: string): string | number {
+  if (/^[a-z_][a-z0-9_-]{0,31}$/.test(text)) return text;
+  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError('A user name, or a uid above 0.');
 }
 
 const ISOLATE = oneOf(['all-but-loopback', 'none']);

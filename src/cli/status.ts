@@ -48,7 +48,7 @@ function report(status: GatewayStatus, peers: readonly PeerView[], health: Healt
     [
       'now',
       `${counts.sessions} sessions, ${counts.streams} streams, ${counts.tunnelPeers} tunnel peers, ` +
-        `${counts.flows} flows, ${counts.pendingHandshakes} handshakes under way`,
+        `${counts.flows} flows, ${counts.pendingHandshakes} handshakes under way, ${counts.terminators} terminators`,
     ],
   ]);
   const sections = [facts, postureReport(status.posture, nowMs)];

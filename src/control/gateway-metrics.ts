@@ -102,6 +102,7 @@ function statusGauges(registry: Registry): (status: GatewayStatus, sessions: rea
   const peers = gauge('tunnel_peers', 'WireGuard peers in place.');
   const flows = gauge('flows', 'Flow entries in place.');
   const held = gauge('held_peers', 'Sites that are held.');
+  const terminators = gauge('terminators', 'Terminators that listen.');
   const connected = gauge('workload_api_connected', '1 while the Workload API answers.');
   const svid = gauge('svid_expires_at_seconds', 'When our SVID expires, seconds since the epoch; 0 without one.');
   const refreshed = registry.gauge({
@@ -129,6 +130,7 @@ function statusGauges(registry: Registry): (status: GatewayStatus, sessions: rea
     peers.set(counts.tunnelPeers, {});
     flows.set(counts.flows, {});
     held.set(counts.heldPeers, {});
+    terminators.set(counts.terminators, {});
     connected.set(identity.workloadApiConnected ? 1 : 0, {});
     svid.set((identity.svidExpiresAtMs ?? 0) / 1_000, {});
     refreshed.replace(

@@ -32,6 +32,7 @@ const CHECKS: readonly ((status: GatewayStatus) => readonly Problem[])[] = [
   svid,
   workloadApi,
   tunnel,
+  terminators,
   bundles,
 ];
 
@@ -65,6 +66,10 @@ function workloadApi({ identity }: GatewayStatus): readonly Problem[] {
 
 function tunnel({ tunnel }: GatewayStatus): readonly Problem[] {
   return tunnel.driver === 'none' ? [{ ends: 'readiness', text: `no tunnel driver: ${tunnel.why}` }] : [];
+}
+
+function terminators({ counts }: GatewayStatus): readonly Problem[] {
+  return counts.terminators > 0 ? [] : [{ ends: 'readiness', text: 'no terminator listens: nobody can come in' }];
 }
 
 function bundles({ identity, nowMs }: GatewayStatus): readonly Problem[] {

@@ -108,8 +108,10 @@ describe('health', () => {
       true,
       'does not answer: no such socket',
     ],
-  ])('%s', async (_, change, isLive, isReady, said) => {
+    ['no terminator', {}, true, false, 'no terminator listens'],
+  ])('%s', async (what, change, isLive, isReady, said) => {
     view.facts = { ...FACTS, ...change };
+    view.terminators = what === 'no terminator' ? 0 : 1;
     const health = healthOf(await view.status());
     expect(health).toMatchObject({ isLive, isReady });
     expect(health.problems.join('\n')).toContain(said);

@@ -29,6 +29,7 @@ export class MemoryGateway implements GatewayView {
   facts: StatusFacts;
   peerList: readonly PeerView[] = [];
   findings: readonly Finding[] = [];
+  terminators = 1;
   /** The orders that were carried out, with who gave them. */
   readonly orders: Order[] = [];
   readonly #clock: Clock;
@@ -82,6 +83,7 @@ export class MemoryGateway implements GatewayView {
         tunnelPeers: sessions.filter(({ tunnel }) => tunnel !== undefined).length,
         flows: sessions.reduce((sum, { targets }) => sum + targets.length, 0),
         heldPeers: this.peerList.filter(({ hold }) => hold !== undefined).length,
+        terminators: this.terminators,
       },
     };
   }

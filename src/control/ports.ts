@@ -122,6 +122,8 @@ export interface Counts {
   readonly tunnelPeers: number;
   readonly flows: number;
   readonly heldPeers: number;
+  /** Processes that listen for sessions. */
+  readonly terminators: number;
 }
 
 // ── sessions ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,4 +1,5 @@
 /** Takes the path of a unix socket to listen at: its folder, what lies there, and the socket's rights before anyone sees it. */
+import { mkdirSync } from 'node:fs';
 import { chmod, chown, lstat, mkdir, rename, rm } from 'node:fs/promises';
 import { connect, type Server } from 'node:net';
 import { basename, dirname, join } from 'node:path';
@@ -30,7 +31,7 @@ export async function listenAt(server: Server, place: SocketPlace): Promise<Asyn
     });
   });
   await chmod(hidden, group === undefined ? 0o600 : 0o660);
-  if (group !== undefined) await chown(hidden, -1, group);
+  if (group !== undefined) await giveTo(hidden, group);
   const { ino } = await lstat(hidden);
   await rename(hidden, path);
 
@@ -45,8 +46,8 @@ export async function listenAt(server: Server, place: SocketPlace): Promise<Asyn
 async function prepareFolder(folder: string, group: number | undefined): Promise<void> {
   await mkdir(dirname(folder), { recursive: true, mode: 0o755 });
   try {
-    await mkdir(folder, { mode: group === undefined ? 0o700 : 0o750 });
-    if (group !== undefined) await chown(folder, -1, group);
+    makeFolder(folder, group === undefined ? 0o700 : 0o750);
+    if (group !== undefined) await giveTo(folder, group);
   } catch (error) {
     if (codeOf(error) !== 'EEXIST') throw unusable(folder, 'the folder cannot be made', error);
   }
@@ -56,6 +57,21 @@ async function prepareFolder(folder: string, group: number | undefined): Promise
   if (found.uid !== 0 && found.uid !== process.geteuid?.())
     throw unusable(folder, 'the folder belongs to another user');
   if ((found.mode & 0o022) !== 0) throw unusable(folder, 'others may write in the folder');
+}
+
+/** With exactly these rights, whatever the umask; by no chmod(2), which would take the set-group-ID bit away. */
+function makeFolder(folder: string, mode: number): void {
+  const mask = process.umask(0o777 & ~mode);
+  try {
+    mkdirSync(folder, { mode });
+  } finally {
+    process.umask(mask);
+  }
+}
+
+/** In a folder with the set-group-ID bit it is that group's already, and chown(2) may be refused to us altogether. */
+async function giveTo(path: string, group: number): Promise<void> {
+  if ((await lstat(path)).gid !== group) await chown(path, -1, group);
 }
 
 async function refuseUnlessStale(path: string): Promise<void> {

@@ -147,6 +147,7 @@ async function status(node: EnforcerNode, { version, tunnelWhy }: ViewOptions): 
       tunnelPeers: members.length,
       flows: members.reduce((sum, { spec }) => sum + spec.targets.length, 0),
       heldPeers: 0,
+      terminators: terminators.count,
     },
     accord: { id: accord.accord.id, serial: accord.accord.serial, hash: Buffer.from(accord.hash).toString('hex') },
   };

@@ -40,6 +40,28 @@ describeWith(['go'], 'the Kustomize base', () => {
     });
   });
 
+  test('a terminator has no capability and no file but the way to the gateway, which lets in its user alone', async () => {
+    const { terminators } = await loadConfig(join(BASE, 'main.yaml'));
+    const { args, securityContext, volumeMounts } = container('terminator');
+    expect(args).toEqual(['terminator', '--socket', terminators.socket]);
+    expect(securityContext).toMatchObject({
+      runAsUser: terminators.user,
+      runAsNonRoot: true,
+      capabilities: { drop: ['ALL'] },
+      privileged: false,
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+    });
+    expect(securityContext.capabilities).not.toHaveProperty('add');
+    const [mount, ...others] = volumeMounts;
+    expect(others).toEqual([]);
+    expect(`${terminators.socket}`.startsWith(`${mount?.mountPath}/`)).toBe(true);
+    expect(gateway().volumeMounts).toContainEqual(mount);
+    expect(pod().volumes).toContainEqual({ name: mount?.name, emptyDir: { medium: 'Memory' } });
+    // Without chown(2) the gateway may give its socket to a group that it is in.
+    expect(pod().securityContext).toEqual({ supplementalGroups: [terminators.user] });
+  });
+
   test('its configuration and its accord load, and are the ones that it is started with', async () => {
     const config = await loadConfig(join(BASE, 'main.yaml'));
     expect(gateway().args).toEqual(['gateway', '--config', '/etc/shellstream/main.yaml']);
@@ -79,11 +101,13 @@ describeWith(['go'], 'the Kustomize base', () => {
     return found;
   };
 
-  const gateway = (): Container => {
-    const [container] = pod().containers;
-    if (container === undefined || pod().containers.length > 1) throw new Error('not one container');
-    return container;
+  const container = (called: string): Container => {
+    const found = pod().containers.find(({ name }) => name === called);
+    if (found === undefined) throw new Error(`no container ${called}`);
+    return found;
   };
+
+  const gateway = (): Container => container('gateway');
 });
 
 interface Manifest {
@@ -94,12 +118,14 @@ interface Manifest {
 }
 
 interface Pod {
+  readonly securityContext: Readonly<Record<string, unknown>>;
   readonly hostNetwork: boolean;
   readonly volumes: readonly { readonly name: string; readonly configMap?: { readonly name: string } }[];
   readonly containers: readonly Container[];
 }
 
 interface Container {
+  readonly name: string;
   readonly args: readonly string[];
   readonly securityContext: Readonly<Record<string, unknown>>;
   readonly livenessProbe: { readonly httpGet: Readonly<Record<string, unknown>> };

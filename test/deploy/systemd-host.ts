@@ -12,6 +12,7 @@ const REPOSITORY = fileURLToPath(new URL('../../', import.meta.url));
 const BOOT = fileURLToPath(new URL('children/boot-systemd.sh', import.meta.url));
 
 export const UNIT = join(REPOSITORY, 'deploy/systemd/shellstream@.service');
+export const TERMINATOR_UNIT = join(REPOSITORY, 'deploy/systemd/shellstream-terminator@.service');
 
 /** Where SPIRE's agent has its socket unless told. */
 const AGENT = '/run/spire/agent/public';
@@ -64,9 +65,9 @@ export class SystemdHost implements AsyncDisposable {
     return await attempt('nsenter', [`--target=${systemd}`, '--all', '--', 'env', `PATH=${PATH}`, ...command]);
   }
 
-  /** One property of the gateway's unit. */
-  async property(name: string): Promise<string> {
-    return (await this.inside('systemctl', 'show', '-P', name, 'shellstream@main')).stdout.trim();
+  /** One property of a unit; the gateway's unless named. */
+  async property(name: string, unit = 'shellstream@main'): Promise<string> {
+    return (await this.inside('systemctl', 'show', '-P', name, unit)).stdout.trim();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -87,6 +88,7 @@ const configuration = (socket: string): string => `apiVersion: shellstream/v1
 site: { trustDomain: alpha.test }
 wireguard: { addresses: [10.9.0.1/24] }
 workloadApi: { socket: ${AGENT}/${socket} }
+terminators: { socket: /run/shellstream-terminators/main/gateway.sock }
 `;
 
 const ACCORD = `apiVersion: shellstream.accord/v1
@@ -101,13 +103,15 @@ minimumVersion: 1
 const installation = (directory: string, agent: string, log: string): string => `
 cd /opt/shellstream/deploy/systemd
 install -D -m 0644 shellstream.sysusers /usr/lib/sysusers.d/shellstream.conf
-install -D -m 0644 shellstream@.service /etc/systemd/system/shellstream@.service
+install -D -m 0644 -t /etc/systemd/system shellstream@.service shellstream-terminator@.service
 systemd-sysusers shellstream.conf
 install -D -m 0644 -t /etc/shellstream ${directory}/main.yaml ${directory}/accord.yaml
-systemctl --root=/ --quiet enable shellstream@main
+systemctl --root=/ --quiet enable shellstream@main shellstream-terminator@1 shellstream-terminator@2
 
 mkdir -p ${AGENT}
 mount --bind ${agent} ${AGENT}
-mkdir /etc/systemd/system/shellstream@.service.d
-printf '[Service]\nStandardError=append:${log}\n' >/etc/systemd/system/shellstream@.service.d/log.conf
+for unit in shellstream shellstream-terminator; do
+  mkdir /etc/systemd/system/$unit@.service.d
+  printf '[Service]\nStandardError=append:${log}\n' >/etc/systemd/system/$unit@.service.d/log.conf
+done
 `;

@@ -15,6 +15,8 @@ export interface Answers {
   readonly isolate: 'all-but-loopback' | 'none';
   /** HOST:PORT of metrics and health; loopback. */
   readonly metrics: string | undefined;
+  /** Whom terminators run as that something else starts; undefined: the gateway starts them. */
+  readonly terminators: string | number | undefined;
 }
 
 export interface PeerAnswer {

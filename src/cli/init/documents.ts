@@ -31,6 +31,14 @@ export function configurationText(answers: Answers, accordFile: string): string 
           },
         }),
     ...(answers.advertise.length === 0 ? {} : { advertise: answers.advertise }),
+    ...(answers.terminators === undefined
+      ? {}
+      : {
+          terminators: {
+            socket: `/run/shellstream-terminators/${answers.instance}/gateway.sock`,
+            user: answers.terminators,
+          },
+        }),
     ...(answers.metrics === undefined ? {} : { metrics: { address: answers.metrics } }),
   });
   document.commentBefore = HEADING;
@@ -101,7 +109,7 @@ function accordId(trustDomain: string): string {
 }
 
 interface Kept {
-  readonly [key: string]: string | Kept | readonly string[] | readonly Kept[];
+  readonly [key: string]: string | number | Kept | readonly string[] | readonly Kept[];
 }
 
 /** Leaves of a map what is wanted, with its comments. */

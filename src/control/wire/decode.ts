@@ -78,6 +78,7 @@ export function decodeStatus(status: Status): GatewayStatus {
       tunnelPeers: counts.tunnelPeers,
       flows: counts.flows,
       heldPeers: counts.heldPeers,
+      terminators: counts.terminators,
     },
     accord: { id: accord.id, serial: Number(accord.serial), hash: accord.hash },
   };

@@ -57,6 +57,8 @@ mount -t tmpfs run run -o mode=0755
 mount -t tmpfs tmp tmp -o mode=1777
 mount -t tmpfs dev dev -o mode=0755
 mkdir -p dev/net dev/pts dev/shm
+# PrivateDevices= looks for it.
+ln -s pts/ptmx dev/ptmx
 for device in 'null 1 3' 'zero 1 5' 'full 1 7' 'random 1 8' 'urandom 1 9' 'tty 5 0' 'net/tun 10 200'; do
   # shellcheck disable=SC2086
   set -- $device
