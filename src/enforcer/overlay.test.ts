@@ -35,6 +35,7 @@ type Step =
   | 'flows.unpinSources'
   | 'device.addPeer'
   | 'device.removePeer'
+  | 'device.removePeers'
   | 'network.addRoutes'
   | 'network.removeRoutes';
 
@@ -115,7 +116,7 @@ describe('renewing', () => {
 describe('leaving', () => {
   it.each<[Step, object]>([
     ['flows.deactivate', {}],
-    ['device.removePeer', { peers: 1 }],
+    ['device.removePeers', { peers: 1 }],
     ['flows.remove', { sessions: 1, policies: 1 }],
     ['flows.unpinSources', { sources: 1 }],
     ['network.removeRoutes', { routes: 1 }],
@@ -124,6 +125,25 @@ describe('leaving', () => {
     using _fault = fail(b, step, 'before');
     await expect(b.enforcer.release(hosted.id, 'CLOSED')).rejects.toThrow();
     expect(await footprint(b.dataplane, b.overlay)).toEqual({ ...NOTHING, ...left });
+  });
+
+  it('is one batch for all who ask in one moment; what fails in it is told to each, and the rest is taken', async () => {
+    const c = await world.node('c');
+    await establish(a, b);
+    await establish(c, b);
+    const batches: number[] = [];
+    const removePeers = b.overlay.device.removePeers.bind(b.overlay.device);
+    b.overlay.device.removePeers = (keys) => {
+      batches.push(keys.length);
+      return removePeers(keys);
+    };
+    using _fault = fail(b, 'flows.unpinSources', 'before');
+    const [one, other, again] = await Promise.allSettled(
+      [...b.overlay.members, ...b.overlay.members.slice(0, 1)].map((member) => b.overlay.leave(member)),
+    );
+    expect(batches).toEqual([2]);
+    for (const left of [one, other, again]) expect(left?.status).toBe('rejected');
+    expect(await footprint(b.dataplane, b.overlay)).toEqual({ ...NOTHING, sources: 2 });
   });
 
   it('is idempotent and leaves the tunnels of others alone', async () => {

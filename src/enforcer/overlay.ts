@@ -60,6 +60,9 @@ export class Overlay implements AsyncDisposable {
   readonly #members = new Map<number, Member>();
   /** What the kernel has of each member's peer, by number. */
   readonly #levels = new Map<number, PostureLevel>();
+  /** Numbers of members that leave in the next turn, and its end. */
+  readonly #leaving = new Set<number>();
+  #departure: Promise<void> | undefined;
   #lastNumber = 0;
   #isClosed = false;
   #queue: Promise<unknown> = Promise.resolve();
@@ -187,7 +190,7 @@ export class Overlay implements AsyncDisposable {
       } catch (error) {
         // Also what a half-done renewal may have written beside what the former spec names. What cannot be taken away now
         // is tried again, and told, when the membership is left.
-        for (const member of [former, { ...former, spec }]) await this.#remove(member).catch(() => undefined);
+        for (const member of [former, { ...former, spec }]) await this.#remove([member]).catch(() => undefined);
         throw error;
       }
     });
@@ -199,19 +202,33 @@ export class Overlay implements AsyncDisposable {
     await this.#dataplane.flows.setPeerLevel(member.session.peerSlot, level);
   }
 
-  /** Idempotent. Packets stop with the first write. */
+  /**
+   * Idempotent. Packets stop with the first write. Whoever asks while others wait for their turn leaves together with
+   * them: at lockdown a thousand members are one batch. What of a batch fails is told to all in it.
+   */
   leave(member: Member): Promise<void> {
-    return this.#exclusively(async () => {
-      // What stands now may be a renewal of what the caller knows.
-      const current = this.#members.get(member.number);
-      if (current === undefined) return;
-      this.#members.delete(member.number);
-      this.#levels.delete(member.number);
-      await this.#remove(current);
-      const { sessionSlot, peerSlot } = current.session;
-      this.#sessionSlots.giveBack(sessionSlot);
-      this.#peerSlots.giveBack(peerSlot);
+    this.#leaving.add(member.number);
+    this.#departure ??= this.#exclusively(() => {
+      const numbers = [...this.#leaving];
+      this.#leaving.clear();
+      this.#departure = undefined;
+      return this.#leaveTogether(numbers);
     });
+    return this.#departure;
+  }
+
+  async #leaveTogether(numbers: readonly number[]): Promise<void> {
+    // What stands now may be a renewal of what the caller knows.
+    const current = numbers.flatMap((number) => this.#members.get(number) ?? []);
+    for (const { number } of current) {
+      this.#members.delete(number);
+      this.#levels.delete(number);
+    }
+    await this.#remove(current);
+    for (const { session } of current) {
+      this.#sessionSlots.giveBack(session.sessionSlot);
+      this.#peerSlots.giveBack(session.peerSlot);
+    }
   }
 
   /** Lockdown: the device carries nothing, whatever the bookkeeping says. */
@@ -235,20 +252,27 @@ export class Overlay implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const member of this.members) await this.leave(member);
+    await Promise.all(this.members.map((member) => this.leave(member)));
     await this.#dataplane.flows.detach(this.device.ifindex);
     await this.device[Symbol.asyncDispose]();
   }
 
   /** Packets stop with the first step. Each is taken whatever became of the others; then it throws what failed. */
-  async #remove({ session, spec }: Member): Promise<void> {
+  async #remove(members: readonly Member[]): Promise<void> {
+    if (members.length === 0) return;
     const { flows, network } = this.#dataplane;
     await using steps = new Undo();
-    steps.add(() => network.removeRoutes(this.#routes(spec)));
-    steps.add(() => flows.unpinSources(this.device.ifindex, spec.prefixes));
-    steps.add(() => flows.remove(session.sessionSlot, this.#rules(spec)));
-    steps.add(() => this.device.removePeer(spec.publicKey));
-    steps.add(() => flows.deactivate(session.sessionSlot));
+    const specs = members.map(({ spec }) => spec);
+    const routes = specs.flatMap((spec) => this.#routes(spec));
+    const sources = specs.flatMap(({ prefixes }) => prefixes);
+    const keys = specs.map(({ publicKey }) => publicKey);
+    steps.add(() => network.removeRoutes(routes));
+    steps.add(() => flows.unpinSources(this.device.ifindex, sources));
+    for (const { session, spec } of members) {
+      steps.add(() => flows.remove(session.sessionSlot, this.#rules(spec)));
+    }
+    steps.add(() => this.device.removePeers(keys));
+    for (const { session } of members) steps.add(() => flows.deactivate(session.sessionSlot));
   }
 
   /** A WireGuard peer under somebody else's key would take that one's tunnel: refused, never moved. */
