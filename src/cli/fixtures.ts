@@ -2,10 +2,9 @@
 import { PassThrough } from 'node:stream';
 import { ManualClock } from '../control/fixtures.ts';
 import type { Host } from './doctor/host.ts';
-import type { TerminatorOptions } from './gateway.ts';
 import { main } from './main.ts';
 import type { ConnectedSession, ConnectRequest } from './session-port.ts';
-import type { CliWorld, ExitCode } from './world.ts';
+import type { CliWorld, ExitCode, TerminatorOptions } from './world.ts';
 
 export interface Ran {
   readonly code: ExitCode;

@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander';
-import { LOG_LEVELS, type LogLevel } from '../base/logger.ts';
-import type { CliWorld } from './world.ts';
+import { LOG_LEVELS } from '../base/logger.ts';
+import type { CliWorld, TerminatorOptions } from './world.ts';
 
 /** `shellstream gateway`: runs a gateway in the foreground. */
 export function addGateway(program: Command, world: CliWorld): void {
@@ -23,12 +23,6 @@ export function addTerminator(program: Command, world: CliWorld): void {
     .option('--instance <name>', 'for the log', 'main')
     .addOption(new Option('--log-level <level>', 'least severity that is logged').choices(LOG_LEVELS).default('info'))
     .action((options: TerminatorOptions) => world.runTerminator(options));
-}
-
-export interface TerminatorOptions {
-  readonly socket?: string;
-  readonly instance: string;
-  readonly logLevel: LogLevel;
 }
 
 export const DEFAULT_CONFIG = '/etc/shellstream/main.yaml';

@@ -1,7 +1,7 @@
 /** Everything of the world that the command line needs; `src/roots/shellstream.ts` gives the real one. */
 import type { Clock } from '../base/clock.ts';
+import type { LogLevel } from '../base/logger.ts';
 import type { Host } from './doctor/host.ts';
-import type { TerminatorOptions } from './gateway.ts';
 import type { Questions } from './init/answers.ts';
 import type { ConnectedSession, ConnectRequest } from './session-port.ts';
 
@@ -24,6 +24,13 @@ export interface CliWorld {
   questions(): (Questions & Disposable) | undefined;
   /** For the doctor only. */
   host(): Promise<Host>;
+}
+
+export interface TerminatorOptions {
+  /** Of the gateway; undefined: file descriptor 3. */
+  readonly socket?: string;
+  readonly instance: string;
+  readonly logLevel: LogLevel;
 }
 
 export interface Terminal {

@@ -7,7 +7,7 @@ import { type Clock, systemClock } from '../base/clock.ts';
 import { parseLimits } from '../base/config.ts';
 import { loadCryptoProvider } from '../base/crypto.ts';
 import { createLogger, type Logger } from '../base/logger.ts';
-import type { TerminatorOptions } from '../cli/gateway.ts';
+import type { TerminatorOptions } from '../cli/world.ts';
 import { LARGEST_TO_TERMINATOR } from '../enforcer/process/messages.ts';
 import { RemoteEnforcer } from '../enforcer/process/remote-enforcer.ts';
 import { type Carrier, dialFramed, FramedLink, type Link, webSocketCarrier } from '../link/index.ts';
