@@ -11,6 +11,8 @@ export interface Contender {
 
 /** A started contender. */
 export interface Subject extends AsyncDisposable {
+  /** What comes before its first sample; one sample that does not count, unless told. */
+  warmUp?(): Promise<void>;
   /** One sample, in the figure's unit. */
   sample(): Promise<number>;
 }
@@ -49,7 +51,7 @@ export async function measure(
   for (const contender of [figure.ours, ...figure.peers]) {
     entries.push({ name: contender.name, subject: stack.use(await contender.start()), samples: [] });
   }
-  for (const { subject } of entries) await subject.sample();
+  for (const { subject } of entries) await (subject.warmUp?.() ?? subject.sample());
   for (let run = 1; run <= runs; run += 1) {
     for (const { name, subject, samples } of entries) {
       const value = await subject.sample();

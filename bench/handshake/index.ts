@@ -6,8 +6,13 @@ import { handshakePeers } from './peers.ts';
 /** CPU of the server, user and system, for one mutually authenticated session: opened, one echo, closed. */
 export async function openHandshake(): Promise<Bench> {
   const identities = await makeIdentities();
+  const peers = handshakePeers(identities);
+  const second = gateway(identities, 'warm', { terminators: 2 });
   return {
-    figures: [{ bench: 'handshake', unit: 'us', ours: gateway(identities), peers: handshakePeers(identities) }],
+    figures: [
+      { bench: 'handshake-cold', unit: 'us', ours: gateway(identities, 'cold'), peers },
+      { bench: 'handshake', unit: 'us', ours: gateway(identities, 'warm'), peers: [...peers, second] },
+    ],
     [Symbol.asyncDispose]: () => identities[Symbol.asyncDispose](),
   };
 }

@@ -1,32 +1,46 @@
 import { kernelAddon } from '../../src/dataplane/linux/native.ts';
+import type { ControlFlow, FlowRule, FlowSession } from '../../src/dataplane/ports.ts';
 import type { Bench } from '../harness.ts';
 import { governedFlows, ifindexOf } from '../host/flows.ts';
 import { cutOff, RECEIVER } from './cut-off.ts';
+import { lockdown, MEMBERS, SESSIONS } from './lockdown.ts';
 
 const HOUR_NS = 3_600_000_000_000n;
-const UDP = 17;
+const [TCP, UDP] = [6, 17];
 
-/** A flow of floor 3, cut off by the posture's map: the last forbidden packet after one write. */
+const TARGETS_EACH = 10;
+
+/** A flow of floor 3 among those of a thousand peers, cut off by the posture's map: the last forbidden packet after one write. */
 const postureMap = cutOff('ours', async (namespace) => {
   await using stack = new AsyncDisposableStack();
   const ifindex = await ifindexOf(namespace, 'gov0');
   const flows = await governedFlows(stack, namespace, ifindex);
   const { address, port } = RECEIVER;
   const expiresAtBootNs = kernelAddon().bootTimeNs() + HOUR_NS;
-  const session = { sessionSlot: 0, generation: 1, peerSlot: 0, expiresAtBootNs };
+  const floor3 = (to: Uint8Array): FlowRule => {
+    return { ifindex, direction: 'out', destination: { address: to, length: 32 }, protocol: UDP, port, floor: 3 };
+  };
   await flows.renewLease(expiresAtBootNs);
-  await flows.setPeerLevel(0, 5);
-  await flows.install(session, [
-    { ifindex, direction: 'out', destination: { address, length: 32 }, protocol: UDP, port, floor: 3 },
-  ]);
-  await flows.activate(session);
+  await flows.setControl(Array.from({ length: SESSIONS }, (_, n) => control(n)));
+  for (let slot = 0; slot < MEMBERS; slot += 1) {
+    const session: FlowSession = { sessionSlot: slot, generation: 1, peerSlot: slot, expiresAtBootNs };
+    const others = Array.from({ length: TARGETS_EACH }, (_, n) => Uint8Array.of(10, slot >> 8, slot & 0xff, n));
+    await flows.setPeerLevel(slot, 5);
+    await flows.install(session, (slot === MEMBERS >> 1 ? [address, ...others] : others).map(floor3));
+    await flows.activate(session);
+  }
   const owned = stack.move();
   return {
     open: () => flows.setPosture(5),
-    close: () => flows.setPosture(2),
+    close: () => flows.setPosture(1),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 });
+
+function control(n: number): ControlFlow {
+  const [localAddress, remoteAddress] = [Uint8Array.of(192, 0, 2, 1), Uint8Array.of(198, 51, n >> 8, n & 0xff)];
+  return { protocol: TCP, localAddress, localPort: 7843, remoteAddress, remotePort: 40_000 };
+}
 
 /** A peer: the same cut by an nftables rule, put in by the `nft` program as its users do. */
 const nftRule = cutOff('nft-rule', async (namespace) => {
@@ -41,7 +55,10 @@ const nftRule = cutOff('nft-rule', async (namespace) => {
 
 export async function openPosture(): Promise<Bench> {
   return {
-    figures: [{ bench: 'posture', unit: 'us', ours: postureMap, peers: [nftRule] }],
+    figures: [
+      { bench: 'posture/settled', unit: 'ms', ours: lockdown, peers: [] },
+      { bench: 'posture', unit: 'us', ours: postureMap, peers: [nftRule] },
+    ],
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
 }

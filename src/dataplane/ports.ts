@@ -28,7 +28,7 @@ export interface DataPlane extends AsyncDisposable {
 export interface FlowTable {
   /**
    * Puts the filter on an interface, before it is up. `tunnel`: only granted flows pass, both ways.
-   * `outer`: everything passes above level 1; at level 1 only `allowAtLockdown` and, for 500 ms, control flows.
+   * `outer`: everything passes above level 1; at level 1 only `allowAtLockdown` and, for 500 ms, what `setControl` named.
    */
   attach(attachment: FlowAttachment): Promise<void>;
   detach(ifindex: number): Promise<void>;
@@ -54,12 +54,10 @@ export interface FlowTable {
   /** Moves the deadline of an active session. */
   extend(sessionSlot: number, generation: number, expiresAtBootNs: bigint): Promise<void>;
 
-  /** An exact 5-tuple that may pass for the control window at level 1 (DRAIN must get out). */
-  allowControl(flow: ControlFlow): Promise<void>;
-  revokeControl(flow: ControlFlow): Promise<void>;
   /**
-   * From now on exactly these may pass; what stays allowed is allowed all the while. One batch, 10,000 in milliseconds.
-   * DATAPLANE_FULL when there is no room for all: then those before it stay.
+   * The exact 5-tuples that may pass for the control window at level 1 (DRAIN must get out): from now on these and no
+   * others; what stays allowed is allowed all the while. One batch, 10,000 in milliseconds. DATAPLANE_FULL when there is
+   * no room for all: then those before it stay.
    */
   setControl(flows: readonly ControlFlow[]): Promise<void>;
 

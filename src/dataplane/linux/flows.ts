@@ -201,18 +201,6 @@ class KernelFlows implements LinuxFlows {
     );
   }
 
-  async allowControl(flow: ControlFlow): Promise<void> {
-    const key = pack.packControlKeys([flow]);
-    kernelCall('allow a control flow', () => {
-      const { error } = this.plane.putBatch('control_flows', key, pack.packNumber(1));
-      if (error !== undefined) throw new ShellstreamError('DATAPLANE_FULL', error);
-    });
-  }
-
-  async revokeControl(flow: ControlFlow): Promise<void> {
-    kernelCall('revoke a control flow', () => this.plane.deleteBatch('control_flows', pack.packControlKeys([flow])));
-  }
-
   async setControl(flows: readonly ControlFlow[]): Promise<void> {
     const keys = pack.packControlKeys(flows);
     kernelCall('set the control flows', () => {

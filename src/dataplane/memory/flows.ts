@@ -179,14 +179,6 @@ class FlowsInMemory implements MemoryFlows {
     this.#state.sessions.set(sessionSlot, { ...session, expiresAtBootNs });
   }
 
-  async allowControl(flow: ControlFlow): Promise<void> {
-    this.#state.controls.add(keyOfControl(flow));
-  }
-
-  async revokeControl(flow: ControlFlow): Promise<void> {
-    this.#state.controls.delete(keyOfControl(flow));
-  }
-
   async setControl(flows: readonly ControlFlow[]): Promise<void> {
     const wanted = new Set(flows.map(keyOfControl));
     if (wanted.size > this.#limits.controls) throw new ShellstreamError('DATAPLANE_FULL');
