@@ -87,7 +87,13 @@ export function parsePublicKey(spki: Uint8Array): PublicKey {
   }
   const type = keyTypeOf(object);
   if (type === undefined) throw refused('key-allowed', 'a key type, curve or size that is not allowed');
+  if ((type === 'P-256' || type === 'P-384') && !startsWith(spki, PLAIN_POINT[type]))
+    throw refused('key-allowed', 'an elliptic curve without its name, or a point that is not uncompressed');
   return { type, object };
+}
+
+function startsWith(bytes: Uint8Array, head: Uint8Array): boolean {
+  return sameBytes(bytes.subarray(0, head.length), head);
 }
 
 /** P-256, P-384, RSA of 2048 to 8192 bits with an exponent of at most 32 bits, Ed25519; undefined for anything else. */
@@ -122,6 +128,15 @@ const CURVES: ReadonlyMap<string, KeyType> = new Map([
   ['prime256v1', 'P-256'],
   ['secp384r1', 'P-384'],
 ]);
+
+/**
+ * How a key begins that names its curve and gives both coordinates. OpenSSL also takes the point at infinity, for which
+ * anybody can sign; points in the hybrid form that RFC 5480 forbids; and parameters written out in place of a name.
+ */
+const PLAIN_POINT = {
+  'P-256': Buffer.from('3059301306072a8648ce3d020106082a8648ce3d03010703420004', 'hex'),
+  'P-384': Buffer.from('3076301006072a8648ce3d020106052b8104002203620004', 'hex'),
+} as const;
 
 interface SignatureScheme {
   readonly keys: readonly KeyType[];
