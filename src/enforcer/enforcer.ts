@@ -58,6 +58,8 @@ export class LocalEnforcer implements Enforcer, Holder {
   readonly #parts: EnforcerParts;
   readonly #approaches: Approaches;
   readonly #own = new Set<SessionId>();
+  /** Why the terminator is gone, once it is. */
+  #gone: Reason | undefined;
 
   constructor(parts: EnforcerParts) {
     this.#parts = parts;
@@ -105,11 +107,7 @@ export class LocalEnforcer implements Enforcer, Holder {
       input.connection,
       renewed,
     );
-    // A grant commits only under the posture it was decided in.
-    if (Math.min(posture.level, body.postureLevel) < negotiated.effective) {
-      await this.release(admission.id, 'POSTURE_CHANGED');
-      throw new ShellstreamError('POSTURE_CHANGED');
-    }
+    await this.#commit(admission, Math.min(posture.level, body.postureLevel));
     return admission;
   }
 
@@ -138,7 +136,7 @@ export class LocalEnforcer implements Enforcer, Holder {
     const lifetimeEnd = clock.now() + answer.lifetimeMs;
     const expiresAt = Math.min(approached.credentialsExpireAt, peer.expiresAt, lifetimeEnd);
 
-    return await this.#stand(
+    const admission = await this.#stand(
       {
         id: input.renews ?? hex(secrets.sessionId),
         peer: { spiffeId: peer.spiffeId, trustDomain: peer.trustDomain },
@@ -157,6 +155,8 @@ export class LocalEnforcer implements Enforcer, Holder {
       input.connection,
       renewed,
     );
+    await this.#commit(admission, Math.min(posture.level, answer.postureLevel));
+    return admission;
   }
 
   async setPeerLevel(session: SessionId, level: PostureLevel): Promise<void> {
@@ -175,8 +175,12 @@ export class LocalEnforcer implements Enforcer, Holder {
     if (standing.member !== undefined) await this.#parts.overlay?.leave(standing.member);
   }
 
-  /** The terminator is gone: so is everything that it held. Throws when something could not be taken away. */
+  /**
+   * The terminator is gone: so is everything that it held, and what it asked for last does not come to stand.
+   * Throws when something could not be taken away.
+   */
   async releaseAll(reason: Reason): Promise<void> {
+    this.#gone ??= reason;
     await using steps = new Undo();
     for (const session of this.#own) steps.add(() => this.release(session, reason));
   }
@@ -280,6 +284,13 @@ export class LocalEnforcer implements Enforcer, Holder {
     return standing.admission;
   }
 
+  /** A grant commits only under the posture it was decided in. */
+  async #commit({ id, effectiveLevel }: Admission, level: number): Promise<void> {
+    if (level >= effectiveLevel) return;
+    await this.release(id, 'POSTURE_CHANGED');
+    throw new ShellstreamError('POSTURE_CHANGED');
+  }
+
   async #install(
     admission: Admission,
     role: Role,
@@ -290,6 +301,7 @@ export class LocalEnforcer implements Enforcer, Holder {
     const { overlay, clock } = this.#parts;
     const { id, peerLevel, effectiveLevel } = admission;
     await using undo = new Undo();
+    if (this.#gone !== undefined) throw new ShellstreamError(this.#gone, 'its terminator is gone');
     const control = renewed === undefined ? controlFlow(connection) : renewed.control;
     let member: Member | undefined;
     if (spec !== undefined && overlay !== undefined) {
@@ -297,6 +309,7 @@ export class LocalEnforcer implements Enforcer, Holder {
       member = await joined;
       undo.add(() => (member === undefined ? undefined : overlay.leave(member)));
     }
+    if (this.#gone !== undefined) throw new ShellstreamError(this.#gone, 'its terminator is gone');
     // It may have ended while it was being renewed; then nobody is left to release what was just made.
     if (renewed !== undefined && !this.#own.has(id)) throw new ShellstreamError('CLOSED', 'ended meanwhile');
     undo.keep();
