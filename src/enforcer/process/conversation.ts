@@ -25,15 +25,17 @@ export interface ConversationParts<Out, In extends { readonly case: string }> {
   readonly link: Link;
   readonly clock: Clock;
   readonly dialect: Dialect<Out, In>;
+  /**
+   * Questions of the other end that are worked on at once; more of them wait unread, and so do its answers. So it is for
+   * an end that is not trusted, and whose questions are answered without asking it back.
+   */
+  readonly mostAsked?: number;
   /** Rejects to answer with the failure. */
   readonly answer: (question: In, id: number) => Promise<Out>;
   readonly hear: (news: In) => void;
   /** Once: the link is gone, and every question with it. */
   readonly onClose: (reason: Reason, detail: string | undefined) => void;
 }
-
-/** Questions of the other end that are worked on at once; more of them wait unread. */
-const MAX_ASKED = 1_024;
 
 export class Conversation<Out, In extends { readonly case: string }> {
   readonly #parts: ConversationParts<Out, In>;
@@ -56,6 +58,7 @@ export class Conversation<Out, In extends { readonly case: string }> {
     if (this.#isOver) return Promise.reject(new ShellstreamError('CONNECTION_LOST', 'the other process is gone'));
     const id = this.#nextId();
     return new Promise((resolve, reject) => {
+      const record = this.#parts.dialect.encode(id, question);
       const { timeoutMs } = options;
       const timer =
         timeoutMs === undefined
@@ -66,7 +69,7 @@ export class Conversation<Out, In extends { readonly case: string }> {
               ),
             };
       this.#waiting.set(id, { resolve, reject, ...timer });
-      this.#parts.link.send(this.#parts.dialect.encode(id, question));
+      this.#parts.link.send(record);
       options.onSent?.(id);
     });
   }
@@ -107,15 +110,15 @@ export class Conversation<Out, In extends { readonly case: string }> {
   }
 
   #answer(id: number, question: In): void {
-    const { dialect, answer, link } = this.#parts;
+    const { dialect, answer, link, mostAsked = Number.POSITIVE_INFINITY } = this.#parts;
     this.#asked += 1;
-    if (this.#asked === MAX_ASKED) link.pause();
+    if (this.#asked === mostAsked) link.pause();
     answer(question, id)
       .catch((error: unknown) => dialect.failed(error))
       .then((body) => {
         if (!this.#isOver) link.send(dialect.encode(id, body));
         this.#asked -= 1;
-        if (this.#asked === MAX_ASKED - 1) link.resume();
+        if (this.#asked === mostAsked - 1) link.resume();
       })
       // An answer that cannot be said: the other end would wait for ever.
       .catch((error: unknown) => {

@@ -58,6 +58,8 @@ export interface RemoteTerminatorParts {
 const ORDER_MS = 5_000;
 /** A dial has the handshake's own limits; this is for a terminator that does not keep them. */
 const DIAL_MS = 90_000;
+/** What a terminator may make us hold and work on at once. */
+const MAX_QUESTIONS = 1_024;
 /** Over the deadline of a drain. */
 const DRAIN_GRACE_MS = 2_000;
 
@@ -74,6 +76,7 @@ export class RemoteTerminator implements Terminator {
       link,
       clock,
       dialect: DIALECT,
+      mostAsked: MAX_QUESTIONS,
       answer: (question) => this.#answer(question),
       hear: (news) => this.#hear(news),
       onClose: (why, detail) => {
@@ -117,6 +120,7 @@ export class RemoteTerminator implements Terminator {
   }
 
   async dial({ approach, address, port: to }: DialOrder, signal: AbortSignal): Promise<SessionId> {
+    if (signal.aborted) throw new ShellstreamError('CLOSED', 'nobody wants it any more');
     const { offer, expectedId, request } = approach;
     const value = { offer: encodeOffer(offer), expectedId, request: requestTo(request), address, port: to };
     let cancel = (): void => undefined;
