@@ -4,7 +4,7 @@ export { NONCE_BYTES, RECORD, SECRET_BYTES, VERSION } from './constants.ts';
 export { type Established, type HandshakeOptions, reattestPrologue } from './established.ts';
 export { boundAudience, concat, type Evidence, equalBytes, type Role, signedMessage } from './evidence.ts';
 export { type AwaitingVerify, type ConfirmSent, initiate, type VerifyReceived } from './initiator.ts';
-export { decodeRecord, encodeRecord, encodeRefused } from './records.ts';
+export { decodeAnswer, decodeRecord, encodeRecord, encodeRefused } from './records.ts';
 export {
   type AwaitingConfirm,
   type AwaitingInit,

@@ -12,7 +12,7 @@ import { encodeEvidence, encodeOffer, type Offer, parseEvidence } from './bodies
 import { PROLOGUE, RECORD } from './constants.ts';
 import { type Established, type HandshakeOptions, known } from './established.ts';
 import type { Evidence } from './evidence.ts';
-import { decodeRecord, encodeRecord } from './records.ts';
+import { decodeAnswer, encodeRecord } from './records.ts';
 
 export interface AwaitingVerify {
   /** @throws ShellstreamError DECRYPT_FAILED, MALFORMED, UNEXPECTED_RECORD, or the reason of a REFUSED */
@@ -46,7 +46,7 @@ export function initiate(
   const first = noise.writeMessage(encodeOffer(offer));
   const next: AwaitingVerify = {
     readVerify(record) {
-      const read = first.next.readMessage(decodeRecord(record, RECORD.VERIFY));
+      const read = first.next.readMessage(decodeAnswer(record, RECORD.VERIFY));
       if (read === undefined) throw new ShellstreamError('DECRYPT_FAILED', 'ATTEST-VERIFY');
       return {
         evidence: parseEvidence(read.payload),

@@ -14,19 +14,28 @@ export function encodeRecord(type: RecordType, content: Uint8Array): Uint8Array 
 
 /**
  * The content of a record that must be of this type, as a view.
- * @throws ShellstreamError MALFORMED; UNEXPECTED_RECORD; or the peer's own reason when the record is REFUSED. REFUSED is
- * not authenticated: it ends this attempt and must lead to nothing else (no hold, no fallback to another version).
+ * @throws ShellstreamError MALFORMED; UNEXPECTED_RECORD
  */
 export function decodeRecord(record: Uint8Array, expected: RecordType): Uint8Array {
   const [type] = record;
   if (type === undefined || record.length > LIMITS.recordBytes)
     throw new ShellstreamError('MALFORMED', 'record length');
   if (type === expected) return record.subarray(1);
-  if (type === RECORD.REFUSED) {
+  throw new ShellstreamError('UNEXPECTED_RECORD', `record ${type} where ${expected} was due`);
+}
+
+/**
+ * As `decodeRecord`, for an initiator that waits for its responder's answer: the one place where REFUSED may come. Anywhere
+ * else a stranger would choose the reason that our log, metrics and console name.
+ * @throws ShellstreamError also the peer's own reason when the record is REFUSED. That is not authenticated: it ends this
+ * attempt and must lead to nothing else (no hold, no fallback to another version).
+ */
+export function decodeAnswer(record: Uint8Array, expected: RecordType): Uint8Array {
+  if (record[0] === RECORD.REFUSED) {
     const reason = parseRefused(record);
     throw new ShellstreamError(reason, `refused by the peer: ${reason}`, { fields: { byPeer: true } });
   }
-  throw new ShellstreamError('UNEXPECTED_RECORD', `record ${type} where ${expected} was due`);
+  return decodeRecord(record, expected);
 }
 
 /** The coarse answer to a record before keys exist: type byte and the reason's wire code, big-endian. */

@@ -8,7 +8,7 @@ import type { GrantBody } from '../../protocol/channel/grant.ts';
 import { decodeFrame, encodeFrame } from '../../protocol/channel/index.ts';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import {
-  decodeRecord,
+  decodeAnswer,
   type Established,
   encodeRecord,
   type HandshakeOptions,
@@ -118,7 +118,7 @@ export async function attestAsInitiator(
 
 /** The first record after a first attestation: GRANT, or DENY as an error with its reason. */
 export function readAnswer(established: Established, record: Uint8Array): GrantBody {
-  const plaintext = established.receive.open(decodeRecord(record, RECORD.TRANSPORT));
+  const plaintext = established.receive.open(decodeAnswer(record, RECORD.TRANSPORT));
   if (plaintext === undefined) throw new ShellstreamError('DECRYPT_FAILED', 'the answer to ATTEST-CONFIRM');
   const frame = decodeFrame(plaintext);
   switch (frame.type) {
