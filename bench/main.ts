@@ -7,6 +7,10 @@ const BENCHES: Readonly<Record<string, { readonly about: string; readonly open: 
     about: 'CPU of the server for one mutually authenticated session, one echo included',
     open: async () => (await import('./handshake/index.ts')).openHandshake(),
   },
+  streams: {
+    about: 'CPU of the server for a mebibyte through a stream of a session, each way',
+    open: async () => (await import('./streams/index.ts')).openStreams(),
+  },
   noise: {
     about: 'the responder’s half of Noise XX with each crypto provider',
     open: async () => (await import('./noise/index.ts')).openNoise(),
