@@ -71,6 +71,11 @@ export class LocalEnforcer implements Enforcer, Holder {
     return this.#own.has(session);
   }
 
+  /** Whom a session of this terminator is with; undefined when it holds no such session. */
+  peerOf(session: SessionId): string | undefined {
+    return this.#standing(session)?.admission.peer.spiffeId;
+  }
+
   challenge(input: ChallengeInput): Promise<Evidence> {
     return settle(() => {
       this.#parts.directory.refuseWhenFull();

@@ -61,7 +61,12 @@ export class Terminators {
     const hired = this.#hired[this.#turn % Math.max(1, this.#hired.length)];
     this.#turn += 1;
     if (hired === undefined) throw new ShellstreamError('OVERLOADED', 'no terminator runs just now');
-    return await hired.terminator.dial(order, signal);
+    const session = await hired.terminator.dial(order, signal);
+    // One that names another's session, or none, must not pass for a connection to the peer.
+    if (hired.enforcer.peerOf(session) !== order.approach.expectedId) {
+      throw new ShellstreamError('CONNECTION_LOST', 'the session that was opened does not stand');
+    }
+    return session;
   }
 
   async streams(session: SessionId): Promise<readonly StreamState[]> {
