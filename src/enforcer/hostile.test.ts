@@ -178,8 +178,7 @@ describe('attack: full flow tables', () => {
     const before = await footprint(b.dataplane, b.overlay);
     const { install } = b.dataplane.flows;
     b.dataplane.flows.install = () => Promise.reject(new ShellstreamError('DATAPLANE_FULL'));
-    const request = { ...REQUEST, targets: REQUEST.targets };
-    expect(await reason(establish(c, b, { request }))).toBe('DATAPLANE_FULL');
+    expect(await reason(establish(c, b))).toBe('DATAPLANE_FULL');
     expect(await footprint(b.dataplane, b.overlay)).toEqual(before);
     b.dataplane.flows.install = install.bind(b.dataplane.flows);
     expect(b.directory.get(hosted.id)).toBeDefined();
