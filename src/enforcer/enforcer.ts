@@ -303,7 +303,7 @@ export class LocalEnforcer implements Enforcer, Holder {
     connection: Connection,
     renewed?: Standing,
   ): Promise<Standing> {
-    const { overlay, clock } = this.#parts;
+    const { overlay, clock, directory } = this.#parts;
     const { id, peerLevel, effectiveLevel } = admission;
     await using undo = new Undo();
     if (this.#gone !== undefined) throw new ShellstreamError(this.#gone, 'its terminator is gone');
@@ -318,13 +318,15 @@ export class LocalEnforcer implements Enforcer, Holder {
     // It may have ended while it was being renewed; then nobody is left to release what was just made.
     if (renewed !== undefined && !this.#own.has(id)) throw new ShellstreamError('CLOSED', 'ended meanwhile');
     undo.keep();
+    // What was decided about it while it was being renewed holds.
+    const endsAtMs = renewed === undefined ? undefined : directory.get(id)?.endsAtMs;
     return {
       admission: { ...admission, ...(member === undefined ? {} : { tunnelGeneration: member.generation }) },
       role,
       peerLevel,
       judgedLevel: effectiveLevel,
       openedAtMs: renewed?.openedAtMs ?? clock.now(),
-      ...(renewed?.endsAtMs === undefined ? {} : { endsAtMs: renewed.endsAtMs }),
+      ...(endsAtMs === undefined ? {} : { endsAtMs }),
       ...(member === undefined ? {} : { member }),
       ...(control === undefined ? {} : { control }),
     };

@@ -4,7 +4,7 @@
  */
 import { tierPolicyOf } from '../../protocol/capability/index.ts';
 import { reasonFromWire } from '../../protocol/reasons.ts';
-import { LocalEnforcer } from '../../src/enforcer/enforcer.ts';
+import { type EnforcerParts, LocalEnforcer } from '../../src/enforcer/enforcer.ts';
 import { Nonces } from '../../src/enforcer/nonces.ts';
 import type { SessionId } from '../../src/enforcer/ports.ts';
 import { acceptTo, admitTo, approachTo, challengeTo } from '../../src/enforcer/process/convert.ts';
@@ -15,7 +15,6 @@ import {
   type ToTerminatorBody,
 } from '../../src/enforcer/process/messages.ts';
 import { RemoteTerminator } from '../../src/enforcer/process/remote-terminator.ts';
-import type { Approach } from '../../src/enforcer/terminator-port.ts';
 import { type Link, memoryLinkPair } from '../../src/link/index.ts';
 import { ACCORD, type MemoryNode } from './memory-nodes.ts';
 
@@ -98,7 +97,10 @@ export interface Door {
 }
 
 /** Another terminator of a node. */
-export function openDoor(node: MemoryNode, options: { readonly intends?: (approach: Approach) => boolean } = {}): Door {
+export function openDoor(
+  node: MemoryNode,
+  options: Partial<Pick<EnforcerParts, 'intends' | 'onPeerLevel'>> = {},
+): Door {
   const { clock, posture, accord } = node;
   const nonces = new Nonces(clock, { lifetimeMs: 30_000, limit: 16 });
   const revoked: SessionId[] = [];
@@ -107,7 +109,8 @@ export function openDoor(node: MemoryNode, options: { readonly intends?: (approa
     nonces,
     tiers: tierPolicyOf(accord, node.spiffeId.slice('spiffe://'.length).split('/')[0] ?? ''),
     keepaliveOf: () => 25,
-    intends: options.intends ?? (() => true),
+    intends: () => true,
+    ...options,
     onRevoked: (session, reason) => {
       revoked.push(session);
       void terminator.end(session, reason).catch(() => undefined);
