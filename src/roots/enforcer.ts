@@ -153,7 +153,13 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
           log.warn('a terminator did not end a session', { session, reason, error });
         }),
     });
-    terminator = await start(enforcer);
+    try {
+      terminator = await start(enforcer);
+    } catch (error) {
+      // What it asked for before it was ready stands for nobody.
+      await enforcer.releaseAll('CONNECTION_LOST');
+      throw error;
+    }
     const listed = terminators.add(enforcer, terminator);
     // It may have changed since it was started.
     terminator.setPosture(posture.level, posture.epoch);
