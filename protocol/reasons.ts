@@ -179,6 +179,13 @@ const TABLE = {
   WINDOW_EXCEEDED: { code: 404, fault: 'PEER_MISBEHAVED', text: 'more bytes than the window allows' },
   SHUTTING_DOWN: { code: 405, fault: 'UNAVAILABLE', text: 'the gateway is going down' },
 
+  EVIDENCE_FULL: {
+    code: 406,
+    fault: 'UNAVAILABLE',
+    as: 'OVERLOADED',
+    text: 'no room to keep the evidence of this',
+  },
+
   // 5xx: tunnel and data plane
   WIREGUARD_PROOF: {
     code: 500,
@@ -209,6 +216,12 @@ const TABLE = {
 
   // 9xx: ours
   INTERNAL: { code: 900, fault: 'INTERNAL', text: 'a fault of this side' },
+  EVIDENCE_FAILED: {
+    code: 901,
+    fault: 'INTERNAL',
+    as: 'INTERNAL',
+    text: 'the evidence store is damaged or cannot be written',
+  },
 } as const satisfies Record<string, ReasonEntry>;
 
 export type Reason = keyof typeof TABLE;
