@@ -2,10 +2,10 @@
  * The daemon's log: one JSON object a line, on standard error. What a peer or a caller hands in is untrusted and perhaps
  * secret, so fields pass `redact` first: secrets by their name, tokens by their shape, bytes always, all of it bounded.
  */
-import { type DestinationStream, destination } from 'pino';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { LineBuffer } from './line-buffer.ts';
+import { descriptorSink, fileSink, type LogSink } from './log-sink.ts';
 
 export type LogFields = Readonly<Record<string, unknown>>;
 
@@ -24,22 +24,24 @@ export type LogLevel = (typeof LOG_LEVELS)[number];
 export interface LoggerOptions {
   readonly level?: LogLevel;
   /** Takes whole lines; standard error unless told. */
-  readonly destination?: DestinationStream;
+  readonly destination?: LogSink;
   readonly clock?: Clock;
 }
 
 export function createLogger(options: LoggerOptions = {}): Logger {
   const clock = options.clock ?? systemClock;
-  const target = options.destination ?? destination({ dest: 2, sync: true });
+  const target = options.destination ?? descriptorSink(STANDARD_ERROR, clock);
   const buffer = new LineBuffer(clock, (lines) => target.write(lines));
   // The lines before an end are the ones that matter; an uncaught error ends here as well.
   process.once('exit', () => buffer.flush());
   return loggerInto({ buffer, clock, least: LOG_LEVELS.indexOf(options.level ?? 'info') }, '');
 }
 
+const STANDARD_ERROR = 2;
+
 /** A file to append to; its folder is made. Written to synchronously, as standard error is. */
-export function logFile(path: string): DestinationStream {
-  return destination({ dest: path, mkdir: true, append: true, sync: true });
+export function logFile(path: string): LogSink {
+  return fileSink(path, systemClock);
 }
 
 /** For tests, and where nobody listens. */
