@@ -81,7 +81,7 @@ async function openWorld(stack: AsyncDisposableStack) {
   const clock = systemClock;
   const log = silentLogger;
   const directory = new SessionDirectory({ sessions: SESSIONS, sessionsPerIdentity: 1 });
-  const posture = new PostureEngine({ clock, log, initial: 5, firstEpoch: 1n });
+  const posture = new PostureEngine({ clock, log, initial: 5, firstEpoch: 1n, store: { save: async () => {} } });
   const overseer = stack.use(new Overseer({ clock, log, posture, accord, directory }));
   const isolation = new Isolation(dataplane, { isolate: 'none', allowAtLockdown: [], initial: 5, leaseSeconds: 10 });
   const mesh = stack.use(

@@ -143,6 +143,17 @@ describe('posture', () => {
     });
   });
 
+  it('set-aside silences what a source has said so far, and not what it says next', async () => {
+    view.state('map', 2, 'slot 0 says 2');
+    const aside = await shellstream('posture', 'set-aside', 'map', '--reason', 'its writer is broken');
+    expect(aside.out).toMatch(/^posture level 5 for .*\n.*\n +map +2 .*set aside: slot 0 says 2$/m);
+    view.state('map', 3, 'slot 0 says 3');
+    const { out } = await shellstream('posture', 'get', '--json');
+    expect(JSON.parse(out)).toMatchObject({ effective: 3 });
+    const unknown = await shellstream('posture', 'set-aside', 'bascule', '--reason', 'it never was there');
+    expect(unknown).toMatchObject({ code: 1, err: 'shellstream: MALFORMED: no source bascule says anything\n' });
+  });
+
   it('set that the gateway refuses is exit code 1 with its reason', async () => {
     const ran = await shellstream('posture', 'set', '3', '--reason', 'two\nlines', '--json');
     expect(ran).toMatchObject({ code: 1, out: '' });

@@ -38,6 +38,11 @@ export class FakeWorld implements CliWorld {
     await this.gateway();
   }
 
+  async restorePosture(configPath: string): Promise<void> {
+    this.asked.push(configPath);
+    await this.gateway();
+  }
+
   async runTerminator(options: TerminatorOptions): Promise<void> {
     this.asked.push(options);
     await this.gateway();

@@ -1,8 +1,9 @@
-/** `shellstream posture get|set`: the console as one source of posture. The most restrictive source governs. */
+/** `shellstream posture`: the console as one source of posture, and its word over others. The most restrictive governs. */
 import type { Command } from 'commander';
 import type { PostureLevel } from '../../protocol/posture/level.ts';
 import { milliseconds, postureLevel } from './arguments.ts';
 import { asksGateway, type ConsoleOptions, withGateway } from './console.ts';
+import { DEFAULT_CONFIG } from './gateway.ts';
 import { json } from './output.ts';
 import { postureReport } from './status.ts';
 import type { CliWorld } from './world.ts';
@@ -35,4 +36,21 @@ export function addPosture(program: Command, world: CliWorld): void {
         world.out.write(options.json ? json(posture) : postureReport(posture, world.clock.now()));
       }),
     );
+
+  asksGateway(posture.command('set-aside'))
+    .description('what a source has said so far does not count any more; its next statement does')
+    .argument('<source>', 'as `posture get` names it: map, bascule, record')
+    .requiredOption('--reason <words>', 'why; goes to log and evidence')
+    .action((source: string, options: SetOptions) =>
+      withGateway(world, options, async (gateway) => {
+        const posture = await gateway.setAside(source, options.reason);
+        world.out.write(options.json ? json(posture) : postureReport(posture, world.clock.now()));
+      }),
+    );
+
+  posture
+    .command('restore')
+    .description('apply the kept level to this host before a gateway runs: for the boot, before the network is up')
+    .option('--config <file>', 'configuration', DEFAULT_CONFIG)
+    .action(({ config }: { readonly config: string }) => world.restorePosture(config));
 }

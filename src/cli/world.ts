@@ -16,6 +16,8 @@ export interface CliWorld {
   readonly version: string;
   /** Runs until the gateway has shut down; it minds the signals itself. Rejects when it cannot start. */
   runGateway(configPath: string): Promise<void>;
+  /** Puts the kept level into the kernel, and resolves. Rejects when it cannot. */
+  restorePosture(configPath: string): Promise<void>;
   /** Runs until its gateway lets it go; rejects when it cannot start. */
   runTerminator(options: TerminatorOptions): Promise<void>;
   /** Resolves at GRANT; rejects with the reason of the refusal, or when `interrupted` aborts. */

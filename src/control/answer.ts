@@ -59,6 +59,12 @@ export async function answer(ask: Ask, view: GatewayView, by: Actor, standing: S
       const posture = await view.setPosture(statement(ask.value), by);
       return respond({ case: 'posture', value: encodePosture(posture) });
     }
+    case 'setAside': {
+      requireOwner(standing, 'setting a source aside');
+      const { source, reason } = ask.value;
+      const posture = await view.setAside(sourceName(source), words(reason, 1), by);
+      return respond({ case: 'posture', value: encodePosture(posture) });
+    }
     case 'peers':
       return respond({ case: 'peers', value: { peers: (await view.peers()).map(encodePeer) } });
     case 'diagnose':
@@ -110,6 +116,11 @@ function requireOwner(standing: Standing, what: string): void {
 function identifier(id: string): string {
   if (!/^[\x21-\x7e]{1,128}$/.test(id)) throw malformed('a session identifier is 1 to 128 printable characters');
   return id;
+}
+
+function sourceName(source: string): string {
+  if (!/^[a-z0-9-]{1,64}$/.test(source)) throw malformed('a source is 1 to 64 of a-z, 0-9 and dash');
+  return source;
 }
 
 // The words go to logs and to other consoles' terminals: a line break or an escape sequence would forge their lines.

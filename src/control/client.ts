@@ -40,6 +40,7 @@ export interface ControlClient extends Disposable {
   end(id: string, why: string): Promise<boolean>;
   posture(): Promise<PostureView>;
   setPosture(statement: ConsoleStatement): Promise<PostureView>;
+  setAside(source: string, why: string): Promise<PostureView>;
   peers(): Promise<readonly PeerView[]>;
   diagnose(): Promise<readonly Finding[]>;
   /** From here on the client gives events and nothing else; ends when it is disposed, throws when the gateway goes. */
@@ -97,6 +98,9 @@ export async function connectControl({ path, clock, timeoutMs = 10_000 }: Client
     async setPosture({ level, reason, forMs }) {
       const value = { level, reason, forMs: forMs === undefined ? undefined : BigInt(forMs) };
       return decodePosture((await ask({ case: 'setPosture', value }, 'posture')).value);
+    },
+    async setAside(source, reason) {
+      return decodePosture((await ask({ case: 'setAside', value: { source, reason } }, 'posture')).value);
     },
     async peers() {
       return (await ask({ case: 'peers', value: {} }, 'peers')).value.peers.map(decodePeer);

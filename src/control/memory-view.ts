@@ -1,4 +1,6 @@
 /** A gateway without a gateway: keeps its sessions and posture in memory and behaves as `ports.ts` says. For tests. */
+
+import { ShellstreamError } from '../../protocol/errors.ts';
 import { mostRestrictive, NORMAL, type PostureLevel } from '../../protocol/posture/level.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import type { Clock } from '../base/clock.ts';
@@ -21,7 +23,7 @@ import type {
 export type StatusFacts = Omit<GatewayStatus, 'posture' | 'counts' | 'nowMs'>;
 
 export interface Order {
-  readonly verb: 'drain' | 'end' | 'setPosture';
+  readonly verb: 'drain' | 'end' | 'setPosture' | 'setAside';
   readonly by: Actor;
 }
 
@@ -132,6 +134,14 @@ export class MemoryGateway implements GatewayView {
     return this.posture();
   }
 
+  async setAside(source: string, _why: string, by: Actor): Promise<PostureView> {
+    const statement = this.#statements.get(source);
+    if (statement === undefined) throw new ShellstreamError('MALFORMED', `no source ${source} says anything`);
+    this.orders.push({ verb: 'setAside', by });
+    this.#statements.set(source, { ...statement, setAside: true });
+    return this.posture();
+  }
+
   async peers(): Promise<readonly PeerView[]> {
     return this.peerList;
   }
@@ -146,7 +156,8 @@ export class MemoryGateway implements GatewayView {
   }
 
   #effective(): PostureLevel {
-    return mostRestrictive(NORMAL, ...[...this.#statements.values()].map(({ level }) => level));
+    const counting = [...this.#statements.values()].filter(({ setAside }) => !setAside);
+    return mostRestrictive(NORMAL, ...counting.map(({ level }) => level));
   }
 
   #remove(id: string, reason: Reason): boolean {

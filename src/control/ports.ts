@@ -27,6 +27,12 @@ export interface GatewayView {
   /** The console's own statement. It can only restrict: the most restrictive source governs. Answers the posture after it. */
   setPosture(statement: ConsoleStatement, by: Actor): Promise<PostureView>;
 
+  /**
+   * What a source has said so far does not count any more; its next statement does. Answers the posture after it.
+   * MALFORMED for a source that never said anything.
+   */
+  setAside(source: string, why: string, by: Actor): Promise<PostureView>;
+
   /** Mesh peers of the config, in its order. */
   peers(): Promise<readonly PeerView[]>;
   /** What only the running gateway can say of its health; the offline half is the command line's. */

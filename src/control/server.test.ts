@@ -257,6 +257,7 @@ describe('who may ask', () => {
     expect(await reason(client.end('s-1', ''))).toBe('CAPABILITY_NOT_GRANTED');
     expect(await reason(client.drain('s-1', 1))).toBe('CAPABILITY_NOT_GRANTED');
     expect(await reason(client.setPosture({ level: 5, reason: 'all is well' }))).toBe('CAPABILITY_NOT_GRANTED');
+    expect(await reason(client.setAside('map', 'it lies'))).toBe('CAPABILITY_NOT_GRANTED');
     expect(world.view.orders).toEqual([]);
   });
 

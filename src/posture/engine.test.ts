@@ -5,13 +5,14 @@ import { SimulatedClock } from '../base/simulated-clock.ts';
 import { PostureEngine, type PostureStep, type PostureSteps } from './engine.ts';
 
 const FIRST_EPOCH = 100n;
+const FORGETFUL = { save: async () => {} };
 let clock: SimulatedClock;
 let engine: PostureEngine;
 let taken: string[];
 
 beforeEach(async () => {
   clock = new SimulatedClock();
-  engine = new PostureEngine({ clock, log: silentLogger, initial: 5, firstEpoch: FIRST_EPOCH });
+  engine = new PostureEngine({ clock, log: silentLogger, store: FORGETFUL, initial: 5, firstEpoch: FIRST_EPOCH });
   taken = [];
   await engine.start(stepsOf([step('page'), step('map')], [step('sessions'), step('tunnels')]));
   taken = [];
@@ -42,7 +43,7 @@ describe('a change of posture', () => {
   it.each(['page', 'map', 'sessions', 'tunnels'])(
     'goes on to the stricter steps when %s fails, and says that it failed',
     async (failing) => {
-      const own = new PostureEngine({ clock, log: silentLogger, initial: 5, firstEpoch: 1n });
+      const own = new PostureEngine({ clock, log: silentLogger, store: FORGETFUL, initial: 5, firstEpoch: 1n });
       const steps = ['page', 'map', 'sessions', 'tunnels'].map((name) => step(name, own, failing));
       await own.start(stepsOf(steps.slice(0, 2), steps.slice(2)));
       taken = [];
@@ -127,14 +128,14 @@ describe('a statement', () => {
 
 describe('the start', () => {
   it('applies the configured level in full before it resolves', async () => {
-    const own = new PostureEngine({ clock, log: silentLogger, initial: 3, firstEpoch: 1n });
+    const own = new PostureEngine({ clock, log: silentLogger, store: FORGETFUL, initial: 3, firstEpoch: 1n });
     await own.start(stepsOf([step('page', own)], [step('sessions', own)]));
     expect(taken).toEqual(['page 3, read 3', 'sessions 3, read 3']);
     expect(own.sources).toMatchObject([{ source: 'initial', level: 3, governs: true }]);
   });
 
   it('attack: a lockdown said while it runs is not undone by the rest of it', async () => {
-    const own = new PostureEngine({ clock, log: silentLogger, initial: 5, firstEpoch: 1n });
+    const own = new PostureEngine({ clock, log: silentLogger, store: FORGETFUL, initial: 5, firstEpoch: 1n });
     const starting = own.start(stepsOf([step('page', own), step('map', own)], [step('sessions', own)]));
     await Promise.all([starting, own.state('map', 1, 'test')]);
     const last = new Map(taken.map((line) => [line.split(' ')[0], line.split(' ')[1]]));

@@ -7,15 +7,16 @@ import { ShellstreamError } from '../../protocol/errors.ts';
 import {
   counts,
   effectiveLevel,
-  NO_STATEMENTS,
   type PostureLevel,
   type Statements,
+  setAside,
   state,
 } from '../../protocol/posture/index.ts';
 import type { Clock, Timer } from '../base/clock.ts';
 import { Listeners } from '../base/listeners.ts';
 import type { Logger } from '../base/logger.ts';
 import type { PostureReader } from '../enforcer/ports.ts';
+import type { KeptPosture, PostureStore } from './store.ts';
 
 /** One thing that follows the level. Idempotent; told the level that holds when it runs. */
 export interface PostureStep {
@@ -66,6 +67,17 @@ export interface EngineParts {
   readonly initial: PostureLevel;
   /** Wall time; makes epochs of a restarted node higher than those its peers know. */
   readonly firstEpoch: bigint;
+  /** What was said before this run. */
+  readonly kept?: KeptPosture | undefined;
+  readonly store: PostureStore;
+}
+
+const CONFIGURED = 'initial';
+/** More than there can be between two writes of the record: a statement that runs out changes the level, and writes none. */
+const UNWRITTEN_EPOCHS = 65_536n;
+
+function later(one: bigint, other: bigint): bigint {
+  return one > other ? one : other;
 }
 
 export class PostureEngine implements PostureReader {
@@ -73,7 +85,7 @@ export class PostureEngine implements PostureReader {
   readonly #listeners = new Listeners<PostureSettled>();
   readonly #since = new Map<string, number>();
   #steps: PostureSteps = { dataPlane: [], admission: { name: 'admission', apply: () => undefined }, sessionLayer: [] };
-  #statements: Statements = NO_STATEMENTS;
+  #statements: Statements;
   #level: PostureLevel;
   #epoch: bigint;
   #changedAt: number;
@@ -83,11 +95,15 @@ export class PostureEngine implements PostureReader {
   #expiry: Timer | undefined;
 
   constructor(parts: EngineParts) {
+    const now = parts.clock.now();
     this.#parts = parts;
-    this.#level = parts.initial;
-    this.#epoch = parts.firstEpoch;
-    this.#changedAt = parts.clock.now();
-    if (parts.initial !== 5) this.#state('initial', parts.initial, 'configured');
+    this.#statements = new Map(parts.kept?.statements);
+    this.#epoch =
+      parts.kept === undefined ? parts.firstEpoch : later(parts.firstEpoch, parts.kept.epoch + UNWRITTEN_EPOCHS);
+    for (const source of this.#statements.keys()) this.#since.set(source, now);
+    if (parts.initial !== 5) this.#state(CONFIGURED, parts.initial, 'configured');
+    this.#level = effectiveLevel(this.#statements, now).level;
+    this.#changedAt = now;
   }
 
   /** The level that admission and sessions go by. On tightening the data plane has it first. */
@@ -131,10 +147,25 @@ export class PostureEngine implements PostureReader {
     await this.#follow({ startsWithAll: true });
   }
 
-  /** A source says its level. Resolves when everything follows it. */
+  /**
+   * A source says its level. Resolves when everything follows it, and it is on disk. A disk that fails holds nothing
+   * up: what was said acts all the same, and the log says that a restart will not know it.
+   */
   async state(source: string, level: PostureLevel, reason: string, forMs?: number): Promise<void> {
     this.#state(source, level, reason, forMs);
-    await this.#follow();
+    await Promise.all([this.#follow(), this.#save()]);
+  }
+
+  /**
+   * What a source has said so far does not count any more; its next statement does. Resolves as `state` does.
+   * @throws ShellstreamError MALFORMED for a source that never said anything
+   */
+  async setAside(source: string): Promise<void> {
+    const held = this.#statements.get(source);
+    const aside = setAside(this.#statements, source, held?.statement.epoch ?? 0n);
+    if (aside.kind !== 'set-aside') throw new ShellstreamError('MALFORMED', `no source ${source} says anything`);
+    this.#statements = aside.statements;
+    await Promise.all([this.#follow(), this.#save()]);
   }
 
   onChange(listener: (change: PostureSettled) => void): Disposable {
@@ -143,12 +174,23 @@ export class PostureEngine implements PostureReader {
 
   #state(source: string, level: PostureLevel, reason: string, forMs?: number): void {
     const now = this.#parts.clock.now();
-    const epoch = (this.#statements.get(source)?.statement.epoch ?? this.#parts.firstEpoch) + 1n;
+    const epoch = later(this.#parts.firstEpoch, this.#statements.get(source)?.statement.epoch ?? 0n) + 1n;
     const statement = { source, level, epoch, reason, ...(forMs === undefined ? {} : { expiresAt: now + forMs }) };
     const stated = state(this.#statements, statement);
     if (stated.kind === 'stale') throw new ShellstreamError('INTERNAL', `a stale statement of ${source}`);
     this.#statements = stated.statements;
     this.#since.set(source, now);
+  }
+
+  async #save(): Promise<void> {
+    const { store, log } = this.#parts;
+    // The configuration says its own again at each start.
+    const statements = new Map([...this.#statements].filter(([source]) => source !== CONFIGURED));
+    try {
+      await store.save({ statements, epoch: this.#epoch });
+    } catch (error) {
+      log.error('the posture could not be kept: a restart will not know it', { error });
+    }
   }
 
   /** One transition at a time; whatever is said meanwhile is looked at when it is done. */

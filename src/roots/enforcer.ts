@@ -28,6 +28,7 @@ import { SpiffeAttestor } from '../identity/attestor.ts';
 import { type IdentitySource, SpireSatVerifier, SvidVerifier } from '../identity/index.ts';
 import { Mesh } from '../mesh/mesh.ts';
 import { PostureEngine } from '../posture/engine.ts';
+import type { OpenedPosture } from '../posture/store.ts';
 import { intentions, meshApproach } from './approach.ts';
 import { Isolation } from './isolation.ts';
 import { Lease } from './lease.ts';
@@ -43,6 +44,8 @@ export interface EnforcerWorld {
   readonly log: Logger;
   /** Uniform in [0, 1): jitter only. */
   readonly random: () => number;
+  /** Where posture is kept, and what a former run kept there. */
+  readonly posture: OpenedPosture;
 }
 
 /** A shell attestation token that was looked at. */
@@ -98,7 +101,11 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
     log: log.child({ part: 'posture' }),
     initial: config.posture.initial,
     firstEpoch: BigInt(clock.now()),
+    ...world.posture,
   });
+  if (world.posture.problem !== undefined) {
+    log.error('the kept posture cannot be read: level 2 until it is set aside', { problem: world.posture.problem });
+  }
   const isolation = new Isolation(dataplane, config.posture);
   const lease = parts.use(await Lease.start(dataplane, clock, config.posture.leaseSeconds, log));
   const overlay = await openOverlay(world);
@@ -123,7 +130,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
     }),
   );
   const steps = postureSteps({ dataplane, directory, isolation, terminators, overseer, overlay, mesh });
-  await followExternalPosture(parts, dataplane, posture, log);
+  await followExternalPosture(parts, dataplane, posture, world.posture, log);
   await posture.start(steps);
   parts.use(identity.onChange((change) => change === 'identity' && terminators.identityRotated()));
 

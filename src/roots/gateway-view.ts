@@ -62,6 +62,11 @@ export function gatewayView(node: EnforcerNode, options: ViewOptions): GatewayVi
       await posture.state('console', statement.level, statement.reason, statement.forMs);
       return postureView(node);
     },
+    setAside: async (source, why, by) => {
+      log.warn('a source of posture was set aside by the console', { source, why, by });
+      await posture.setAside(source);
+      return postureView(node);
+    },
     peers: async () => mesh.peers.map((peer) => peerView(node, peer)),
     diagnose: async () => diagnose(await status(node, options)),
     watch: (listener) => watch(listener),

@@ -1,16 +1,18 @@
 import type { Config } from '../base/config.ts';
 import type { DataPlane, Link } from '../dataplane/ports.ts';
 
+type Filter = Pick<DataPlane, 'flows' | 'network'>;
+
 /**
  * The interfaces that level 1 cuts off from the outside. The filter is on them at every level, passing everything above
  * level 1, so that isolation is one map write and needs nothing to be attached in that moment.
  */
 export class Isolation {
-  readonly #dataplane: DataPlane;
+  readonly #dataplane: Filter;
   readonly #posture: Config['posture'];
   readonly #attached = new Map<number, Link>();
 
-  constructor(dataplane: DataPlane, posture: Config['posture']) {
+  constructor(dataplane: Filter, posture: Config['posture']) {
     this.#dataplane = dataplane;
     this.#posture = posture;
   }

@@ -1,5 +1,5 @@
 /** What follows a change of posture, in the order of DESIGN-level rule P8: data plane first, then sessions, then tunnels. */
-import { levelFromTrustedSource } from '../../protocol/posture/index.ts';
+import { levelFromTrustedSource, NORMAL } from '../../protocol/posture/index.ts';
 import type { Logger } from '../base/logger.ts';
 import type { DataPlane } from '../dataplane/ports.ts';
 import type { SessionDirectory } from '../enforcer/directory.ts';
@@ -8,6 +8,7 @@ import type { Overseer } from '../enforcer/overseer.ts';
 import type { Terminators } from '../enforcer/terminators.ts';
 import type { Mesh } from '../mesh/mesh.ts';
 import type { PostureEngine, PostureSteps } from '../posture/engine.ts';
+import type { OpenedPosture } from '../posture/store.ts';
 import type { Isolation } from './isolation.ts';
 
 export interface FollowerParts {
@@ -53,26 +54,29 @@ export function postureSteps({
 const NODE_STATEMENT = 'held over the restart of the gateway';
 
 /**
- * Slot 0 of the posture map is another program's word; the data plane obeys it at once, and our steps follow here.
- * A level that our own slot kept over a crash is taken up again as the console's statement: towards the stricter.
+ * Slot 0 of the posture map is another program's word; the data plane obeys it at once, and our steps follow here. What
+ * it said before a reboot holds until it says something again: the map itself is new then.
+ * Without a record, a level that our own slot kept over a crash is taken up as the console's: towards the stricter.
  */
 export async function followExternalPosture(
   owner: AsyncDisposableStack,
   dataplane: DataPlane,
   posture: PostureEngine,
+  { kept, isSameBoot }: OpenedPosture,
   log: Logger,
 ): Promise<void> {
-  const say = (raw: number): void => {
-    posture
-      .state('map', levelFromTrustedSource(raw), `posture map slot 0 says ${raw}`)
-      .catch((error: unknown) => log.error('posture did not follow the map', { error }));
+  const say = async (raw: number): Promise<void> => {
+    await posture.state('map', levelFromTrustedSource(raw), `posture map slot 0 says ${raw}`);
   };
   const { external, own } = await dataplane.flows.posture();
-  owner.use(dataplane.flows.onExternalPosture(say));
-  const kept = levelFromTrustedSource(own);
-  if (external !== 5)
-    await posture.state('map', levelFromTrustedSource(external), `posture map slot 0 says ${external}`);
-  if (kept < posture.level && kept < levelFromTrustedSource(external)) {
-    await posture.state('console', kept, NODE_STATEMENT);
+  owner.use(
+    dataplane.flows.onExternalPosture((raw) => {
+      say(raw).catch((error: unknown) => log.error('posture did not follow the map', { error }));
+    }),
+  );
+  if (external !== NORMAL || (isSameBoot && kept?.statements.has('map') === true)) await say(external);
+  const ours = levelFromTrustedSource(own);
+  if (kept === undefined && ours < posture.level && ours < levelFromTrustedSource(external)) {
+    await posture.state('console', ours, NODE_STATEMENT);
   }
 }

@@ -2,7 +2,6 @@
  * `shellstream gateway`: a gateway on this host's kernel, until a signal ends it. This process is the enforcer; whatever
  * listens and parses runs in terminators, processes of their own without privileges.
  */
-import { chmod, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { loadAccord } from '../base/accord-file.ts';
 import { systemClock } from '../base/clock.ts';
@@ -12,9 +11,12 @@ import { createLogger, type Logger, logFile } from '../base/logger.ts';
 import { startControl } from '../control/server.ts';
 import { openLinuxDataPlane, peerCredentialsOf, probeTunnelDriver } from '../dataplane/linux/index.ts';
 import { openIdentitySource } from '../identity/index.ts';
+import { openPostureStore } from '../posture/store.ts';
+import { bootId } from './boot-id.ts';
 import { startEnforcer } from './enforcer.ts';
 import { gatewayView } from './gateway-view.ts';
 import { serveMetrics } from './metrics.ts';
+import { privateDirectory } from './private-directory.ts';
 import { openTerminators } from './terminators.ts';
 import { packageVersion } from './version.ts';
 
@@ -48,7 +50,10 @@ export async function runGateway(configPath: string): Promise<void> {
     }),
   );
 
-  const node = await startEnforcer({ config, accord, identity, dataplane, crypto, clock, log, random: Math.random });
+  const place = { folder: config.stateDirectory, bootId: await bootId(config.runtimeDirectory), sha256: crypto.sha256 };
+  const posture = await openPostureStore(place, clock.now());
+  const world = { config, accord, identity, dataplane, crypto, clock, log, random: Math.random, posture };
+  const node = await startEnforcer(world);
   // They go after the node's end, which drains their sessions; and the node ends when they cannot start.
   const hosts = parts.use(new AsyncDisposableStack());
   parts.use(node);
@@ -85,12 +90,6 @@ function openLog({ level, file }: Config['log']): Logger {
 function chooseTunnelDriver({ wireguard }: Config): ReturnType<typeof probeTunnelDriver> {
   if (wireguard.driver === 'auto') return probeTunnelDriver();
   return { kind: wireguard.driver, why: 'the configuration says so' };
-}
-
-/** For the daemon's user only. */
-async function privateDirectory(path: string): Promise<void> {
-  await mkdir(path, { recursive: true, mode: 0o700 });
-  await chmod(path, 0o700);
 }
 
 function interruption(): AbortSignal {

@@ -21,6 +21,7 @@ process.exitCode = await main(process.argv.slice(2), {
   environment: process.env,
   version: packageVersion(),
   runGateway: async (configPath) => (await import('./run-gateway.ts')).runGateway(configPath),
+  restorePosture: async (configPath) => (await import('./restore-posture.ts')).restorePosture(configPath),
   runTerminator: async (options) =>
     (await import('./terminator-process.ts')).runTerminator(options, interruption.signal),
   connectSession: async (request, interrupted) => (await import('./connect.ts')).connectSession(request, interrupted),

@@ -12,6 +12,7 @@ const REPOSITORY = fileURLToPath(new URL('../../', import.meta.url));
 const BOOT = fileURLToPath(new URL('children/boot-systemd.sh', import.meta.url));
 
 export const UNIT = join(REPOSITORY, 'deploy/systemd/shellstream@.service');
+export const BOOT_UNIT = join(REPOSITORY, 'deploy/systemd/shellstream-boot@.service');
 export const TERMINATOR_UNIT = join(REPOSITORY, 'deploy/systemd/shellstream-terminator@.service');
 
 /** Where SPIRE's agent has its socket unless told. */
@@ -103,14 +104,14 @@ minimumVersion: 1
 const installation = (directory: string, agent: string, log: string): string => `
 cd /opt/shellstream/deploy/systemd
 install -D -m 0644 shellstream.sysusers /usr/lib/sysusers.d/shellstream.conf
-install -D -m 0644 -t /etc/systemd/system shellstream@.service shellstream-terminator@.service
+install -D -m 0644 -t /etc/systemd/system shellstream@.service shellstream-terminator@.service shellstream-boot@.service
 systemd-sysusers shellstream.conf
 install -D -m 0644 -t /etc/shellstream ${directory}/main.yaml ${directory}/accord.yaml
-systemctl --root=/ --quiet enable shellstream@main shellstream-terminator@1 shellstream-terminator@2
+systemctl --root=/ --quiet enable shellstream-boot@main shellstream@main shellstream-terminator@1 shellstream-terminator@2
 
 mkdir -p ${AGENT}
 mount --bind ${agent} ${AGENT}
-for unit in shellstream shellstream-terminator; do
+for unit in shellstream shellstream-terminator shellstream-boot; do
   mkdir /etc/systemd/system/$unit@.service.d
   printf '[Service]\nStandardError=append:${log}\n' >/etc/systemd/system/$unit@.service.d/log.conf
 done

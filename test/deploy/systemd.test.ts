@@ -5,13 +5,13 @@ import { basename, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { attempt, run } from '../support/processes.ts';
 import { describeWith } from '../support/requirements.ts';
-import { SystemdHost, TERMINATOR_UNIT, UNIT } from './systemd-host.ts';
+import { BOOT_UNIT, SystemdHost, TERMINATOR_UNIT, UNIT } from './systemd-host.ts';
 
 /** CAP_NET_ADMIN (12), CAP_PERFMON (38), CAP_BPF (39). */
 const CAPABILITIES = '000000c000001000';
 
 describeWith(['systemd'], 'the unit file', () => {
-  test.each([UNIT, TERMINATOR_UNIT])('%s has nothing that systemd does not know', async (unit) => {
+  test.each([UNIT, TERMINATOR_UNIT, BOOT_UNIT])('%s has nothing that systemd does not know', async (unit) => {
     const folder = await mkdtemp(join(tmpdir(), 'shs-unit-'));
     try {
       // Verify looks for the program on the path; here it is not installed.
@@ -27,7 +27,7 @@ describeWith(['systemd'], 'the unit file', () => {
     }
   });
 
-  test.each([UNIT, TERMINATOR_UNIT])('%s is exposed no more than its comment says', async (unit) => {
+  test.each([UNIT, TERMINATOR_UNIT, BOOT_UNIT])('%s is exposed no more than its comment says', async (unit) => {
     const { stdout } = await run('systemd-analyze', ['security', '--offline=yes', '--no-pager', unit]);
     const score = /Overall exposure level for \S+: ([\d.]+)/.exec(stdout)?.[1];
     const said = /`systemd-analyze\s+(?:# )?security` gives it ([\d.]+)/.exec(await readFile(unit, 'utf8'))?.[1];
@@ -53,6 +53,13 @@ describeWith(
       const { code, stdout } = await host.inside('shellstream', 'status', '--json');
       expect(code).toBe(0);
       expect(JSON.parse(stdout)).toMatchObject({ tunnel: { device: 'shsmain-0' } });
+    });
+
+    test('the kept level was applied before the network and before the gateway', async () => {
+      await host.logged('posture restored');
+      const order = await host.property('Before', 'shellstream-boot@main');
+      expect(order.split(' ')).toEqual(expect.arrayContaining(['network-pre.target', 'shellstream@main.service']));
+      expect(await host.property('Result', 'shellstream-boot@main')).toBe('success');
     });
 
     test('its terminators came in at the socket, and the gateway started none itself', async () => {

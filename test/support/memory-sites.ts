@@ -17,6 +17,7 @@ import { SpiffeAttestor } from '../../src/identity/attestor.ts';
 import { SpireSatVerifier, SvidVerifier } from '../../src/identity/index.ts';
 import { MemoryInternet } from '../../src/link/index.ts';
 import { attestOver } from '../../src/mesh/dial.ts';
+import type { OpenedPosture } from '../../src/posture/store.ts';
 import { Session } from '../../src/session/session.ts';
 import { eventually } from './eventually.ts';
 import { type MemoryGateway as Gateway, startMemoryGateway } from './memory-gateway.ts';
@@ -160,6 +161,7 @@ export class MemorySites implements AsyncDisposable {
         crypto,
         clock,
         carrier: internet.host(host),
+        posture: forgetfulPosture(),
       };
       const random = options.random ?? (() => 0.5);
       const start = (log: Logger): Promise<Gateway> => startMemoryGateway({ ...world, log, random });
@@ -273,4 +275,9 @@ export class MemorySites implements AsyncDisposable {
     }
     await this.#domains[Symbol.asyncDispose]();
   }
+}
+
+/** Nothing was kept, and nothing is. */
+function forgetfulPosture(): OpenedPosture {
+  return { store: { save: async () => {} }, kept: undefined, isSameBoot: false };
 }

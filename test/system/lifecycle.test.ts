@@ -62,6 +62,37 @@ labSuite('the life of a gateway', { start: false, leaseSeconds: 3 }, (lab) => {
     expect(await a.sessions('mesh')).toHaveLength(1);
   });
 
+  test('a level outlives a crash: the console said it, and the next start knows', async () => {
+    const { b } = lab();
+    await b.start();
+    await b.shellstream('posture', 'set', '2', '--reason', 'incident');
+    await b.kill();
+    await b.start();
+    const { stdout } = await b.shellstream('posture', 'get', '--json');
+    expect(JSON.parse(stdout)).toMatchObject({ effective: 2, sources: [{ source: 'console', reason: 'incident' }] });
+    await b.shellstream('posture', 'set', '5', '--reason', 'over');
+  });
+
+  test('a host that reboots at level 1 comes up at level 1, before there is a gateway', async () => {
+    const { a, b } = lab();
+    await b.start();
+    const isReached = async (): Promise<boolean> => (await a.run('ping', '-c1', '-W1', '10.77.0.2')).code === 0;
+    expect(await isReached()).toBe(true);
+    await b.shellstream('posture', 'set', '1', '--reason', 'intrusion');
+    await b.kill();
+    // What a reboot takes: programs, maps, pins.
+    await b.run('rm', '-r', b.pins);
+    await eventually('the filter is gone', isReached);
+    const restored = await b.run(process.execPath, b.program, 'posture', 'restore', '--config', b.configPath);
+    expect(restored).toMatchObject({ code: 0 });
+    expect(await isReached()).toBe(false);
+    await b.start();
+    expect(await isReached()).toBe(false);
+    const { stdout } = await b.shellstream('posture', 'set', '5', '--reason', 'over', '--json');
+    expect(JSON.parse(stdout)).toMatchObject({ effective: 5 });
+    await eventually('the host is reached again', isReached);
+  });
+
   test('routes of others stand through start, sessions and end', async () => {
     const { b } = lab();
     const foreign = ['203.0.113.0/24', 'fd42::/64'];

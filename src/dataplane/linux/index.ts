@@ -21,6 +21,14 @@ export interface LinuxDataPlaneOptions {
   readonly namespace?: string;
 }
 
+/** Packet filter and links alone, of an instance that no process owns. Throws DATAPLANE_FAILED with the kernel's words. */
+export async function openLinuxFilter(
+  instance: string,
+): Promise<Pick<DataPlane, 'flows' | 'network'> & AsyncDisposable> {
+  const flows = await createLinuxFlows({ instance });
+  return { flows, network: createLinuxNetwork(), [Symbol.asyncDispose]: () => flows[Symbol.asyncDispose]() };
+}
+
 /** Throws DATAPLANE_FAILED with the kernel's words. */
 export async function openLinuxDataPlane(options: LinuxDataPlaneOptions): Promise<DataPlane> {
   const place = options.namespace === undefined ? {} : { namespace: options.namespace };

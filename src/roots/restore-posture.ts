@@ -1,0 +1,34 @@
+/**
+ * `shellstream posture restore`: after a reboot the kernel knows nothing of the level that the node was at. This applies
+ * the kept one before the network comes up, and leaves it there for the gateway, which starts later.
+ */
+import { effectiveLevel, LOCKDOWN } from '../../protocol/posture/index.ts';
+import { systemClock as clock } from '../base/clock.ts';
+import { loadConfig } from '../base/config.ts';
+import { loadCryptoProvider } from '../base/crypto.ts';
+import { createLogger } from '../base/logger.ts';
+import { openLinuxFilter } from '../dataplane/linux/index.ts';
+import { openPostureStore } from '../posture/store.ts';
+import { bootId } from './boot-id.ts';
+import { Isolation } from './isolation.ts';
+import { privateDirectory } from './private-directory.ts';
+
+export async function restorePosture(configPath: string): Promise<void> {
+  const config = await loadConfig(configPath);
+  const log = createLogger({ level: config.log.level }).child({ instance: config.instance });
+  await privateDirectory(config.runtimeDirectory);
+  await privateDirectory(config.stateDirectory);
+  const place = {
+    folder: config.stateDirectory,
+    bootId: await bootId(config.runtimeDirectory),
+    sha256: loadCryptoProvider().sha256,
+  };
+  const { kept, problem } = await openPostureStore(place, clock.now());
+  if (problem !== undefined) log.error('the kept posture cannot be read', { problem });
+  const level = kept === undefined ? config.posture.initial : effectiveLevel(kept.statements, clock.now()).level;
+  await using dataplane = await openLinuxFilter(config.instance);
+  await dataplane.flows.setPosture(level);
+  // Above lockdown the filter on outer interfaces passes everything; the gateway attaches it.
+  if (level === LOCKDOWN) await new Isolation(dataplane, config.posture).cover();
+  log.warn('posture restored', { level });
+}
