@@ -1,4 +1,5 @@
 import { sleep, systemClock } from '../../src/base/clock.ts';
+import { patient } from './patience.ts';
 
 export interface EventuallyOptions {
   /** Default 15 s; never a measure of anything, only the end of patience. */
@@ -15,7 +16,7 @@ export async function eventually<T>(
   check: () => T | Promise<T>,
   { withinMs = 15_000, everyMs = 50 }: EventuallyOptions = {},
 ): Promise<Exclude<T, undefined | false>> {
-  const end = systemClock.monotonic() + withinMs;
+  const end = systemClock.monotonic() + patient(withinMs);
   for (;;) {
     const asked = await Promise.resolve()
       .then(check)
@@ -24,7 +25,8 @@ export async function eventually<T>(
         (error: unknown) => ({ answer: undefined, why: error instanceof Error ? error.message : String(error) }),
       );
     if (isMet(asked.answer)) return asked.answer;
-    if (systemClock.monotonic() > end) throw new Error(`not within ${withinMs} ms: ${what} (last: ${asked.why})`);
+    if (systemClock.monotonic() > end)
+      throw new Error(`not within ${patient(withinMs)} ms: ${what} (last: ${asked.why})`);
     await sleep(systemClock, everyMs);
   }
 }

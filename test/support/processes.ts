@@ -1,5 +1,6 @@
 /** Child processes for tests: bounded output, waits by line instead of by time, nothing left behind. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { patient } from './patience.ts';
 
 export interface Finished {
   /** `null` when a signal ended it. */
@@ -33,7 +34,7 @@ export async function attempt(
   options: ProcessOptions = {},
 ): Promise<Finished> {
   await using child = start(command, args, options);
-  const deadline = AbortSignal.timeout(options.timeoutMs ?? 60_000);
+  const deadline = AbortSignal.timeout(patient(options.timeoutMs ?? 60_000));
   return await Promise.race([child.finished, expiry(deadline, () => describe(command, args, child.sofar()))]);
 }
 
@@ -91,7 +92,10 @@ export function start(command: string, args: readonly string[], options: Process
         if (last !== undefined) return last;
         throw new Error(`ended without ${pattern}: ${describe(command, args, end)}`);
       });
-      const late = expiry(AbortSignal.timeout(timeoutMs), () => `no ${pattern}: ${describe(command, args, sofar())}`);
+      const late = expiry(
+        AbortSignal.timeout(patient(timeoutMs)),
+        () => `no ${pattern}: ${describe(command, args, sofar())}`,
+      );
       return Promise.race([seen, ended, late]);
     },
     write: (text) => void child.stdin.write(text),

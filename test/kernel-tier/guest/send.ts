@@ -1,4 +1,4 @@
-import { openSync, writeSync } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import type { Report } from '../report.ts';
 
 let port: number | undefined;
@@ -7,4 +7,10 @@ let port: number | undefined;
 export function send(report: Report): void {
   port ??= openSync('/dev/ttyS1', 'w');
   writeSync(port, `${JSON.stringify(report)}\n`);
+}
+
+/** Returns when the host has all of it: closing a serial port waits until its last byte is out. */
+export function flush(): void {
+  if (port !== undefined) closeSync(port);
+  port = undefined;
 }

@@ -2,8 +2,10 @@
 # On the root: what an init of Debian would have mounted, then main.ts, as the one child of process 1.
 . /run/tier/settings
 PATH=$REPOSITORY/node_modules/.bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-HOME=/run/tier/home TMPDIR=/run/tier/tmp CI=true
-export PATH HOME TMPDIR CI
+HOME=/run/tier/home TMPDIR=/run/tier/tmp CI=true SHELLSTREAM_PATIENCE=8
+# Compiling TypeScript takes half a minute on an emulated processor; once is enough.
+NODE_COMPILE_CACHE=/run/tier/compiled
+export PATH HOME TMPDIR CI SHELLSTREAM_PATIENCE NODE_COMPILE_CACHE
 mkdir -p "$HOME" "$TMPDIR" /run/netns /run/lock "/lib/modules/$(uname -r)"
 mount --bind "$KERNEL_ROOT/lib/modules/$(uname -r)" "/lib/modules/$(uname -r)"
 mount -t bpf bpf /sys/fs/bpf

@@ -1,0 +1,21 @@
+/** The one thing of the machine that outlives a boot. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { z } from 'zod';
+
+const FILE = '/run/tier/disk/boots';
+const boots = z.int().min(0);
+
+/** Which boot this is, from 1. */
+export function countBoot(): number {
+  const count = boots.parse(former()) + 1;
+  writeFileSync(FILE, JSON.stringify(count));
+  return count;
+}
+
+function former(): unknown {
+  try {
+    return JSON.parse(readFileSync(FILE, 'utf8'));
+  } catch {
+    return 0;
+  }
+}

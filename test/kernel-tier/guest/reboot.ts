@@ -1,0 +1,40 @@
+import { strict as assert } from 'node:assert';
+import { existsSync, writeFileSync } from 'node:fs';
+import { createFlowWorld, ifindexOf } from '../../dataplane/flow-world.ts';
+import type { Tally } from '../../runner/tally.ts';
+import { run } from '../../support/processes.ts';
+import { checks } from './checks.ts';
+
+/** At once and without a word to anybody, as a power cut or a watchdog does it. */
+export function reset(): void {
+  writeFileSync('/proc/sysrq-trigger', 'b');
+}
+
+/** The boot before ended with pins, programs and an active session in place. */
+export async function afterReboot(): Promise<Tally> {
+  const { check, tally } = checks();
+  await check('after a reboot no pin, no program and no tunnel of before is there', async () => {
+    assert.equal(existsSync('/sys/fs/bpf/shellstream'), false);
+    const programs: { name?: string }[] = JSON.parse((await run('bpftool', ['-j', 'prog', 'show'])).stdout);
+    assert.deepEqual(
+      programs.map(({ name = '' }) => name).filter((name) => /^(tunnel|outer)_/.test(name)),
+      [],
+    );
+    const { stdout } = await run('ip', ['-o', 'link', 'show', 'type', 'wireguard']);
+    assert.equal(stdout, '');
+  });
+  await check(
+    'a data plane that starts after a reboot has no lease and no session: governed, nothing passes',
+    async () => {
+      await using world = await createFlowWorld();
+      await using harness = await world.fresh();
+      const tunnel = await ifindexOf(world.namespace, 'tun0');
+      await harness.flows.attach({ ifindex: tunnel, kind: 'tunnel' });
+      const addresses = { source: Uint8Array.of(10, 1, 0, 2), destination: Uint8Array.of(10, 1, 0, 1) };
+      const ports = { sourcePort: 40_000, destinationPort: 8080, flags: 2 };
+      const verdict = await harness.judge({ kind: 'tcp', ifindex: tunnel, direction: 'in', ...addresses, ...ports });
+      assert.notEqual(verdict, 'PASS');
+    },
+  );
+  return tally();
+}
