@@ -106,6 +106,23 @@ describe('the share of the mesh', () => {
   });
 });
 
+describe('connections that say nothing', () => {
+  it('attack: thousands from one network leave places for others, and thousands from everywhere for the mesh', () => {
+    const { admission } = control();
+    const from = (address: string): Disposable | undefined => admission.meet(address);
+    const places = Array.from({ length: 64 }, () => from(STRANGER));
+    expect(places).not.toContain(undefined);
+    expect(from('203.0.113.99')).toBeUndefined();
+    expect(from('203.0.112.1')).toBeDefined();
+    for (let i = 0; i < 5_000; i++) from(`10.${i >> 8}.${i & 255}.1`);
+    expect(from('192.0.2.1')).toBeUndefined();
+    expect(from(PEER)).toBeDefined();
+    places[0]?.[Symbol.dispose]();
+    places[0]?.[Symbol.dispose]();
+    expect([from(STRANGER), from(STRANGER)].map((place) => place !== undefined)).toEqual([true, false]);
+  });
+});
+
 describe('token buckets', () => {
   it('refill with time, up to the burst', async () => {
     const own = new SimulatedClock();

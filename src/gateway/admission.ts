@@ -8,6 +8,7 @@ import { type Accord, remoteHandshakeAllowed } from '../../protocol/posture/inde
 import type { Reason } from '../../protocol/reasons.ts';
 import type { Clock } from '../base/clock.ts';
 import type { PostureReader } from '../enforcer/ports.ts';
+import { Doorstep } from './doorstep.ts';
 import { type Claimant, HandshakeBudget, type HandshakeBudgetLimits, type Work } from './handshake-budget.ts';
 import { MeshSources } from './mesh-sources.ts';
 import { Refusals } from './refusals.ts';
@@ -43,6 +44,7 @@ export class AdmissionControl implements Disposable {
   readonly #budget: HandshakeBudget;
   readonly #sources: MeshSources;
   readonly #refusals: Refusals;
+  readonly #doorstep = new Doorstep();
   readonly #pending: Record<Claimant, number> = { stranger: 0, mesh: 0 };
   /** When the connection that was let in last came: its upgrade is answered in the same turn. */
   #letInAt: number | undefined;
@@ -59,6 +61,13 @@ export class AdmissionControl implements Disposable {
 
   get pending(): number {
     return this.#pending.stranger + this.#pending.mesh;
+  }
+
+  /** A connection came and has said nothing yet: a place for it until it has, or undefined to cut it. */
+  meet(remoteAddress: string): Disposable | undefined {
+    const place = this.#doorstep.take(this.#claimant(remoteAddress), remoteAddress);
+    if (place === undefined) this.#refusals.add('OVERLOADED');
+    return place;
   }
 
   /** The reason for turning a connection away before it is answered, if there is one. */

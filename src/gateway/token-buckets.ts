@@ -1,11 +1,8 @@
-import { isIpv4Mapped, tryParseAddress } from '../../protocol/net/address.ts';
 import type { Clock } from '../base/clock.ts';
+import { networkOf } from './network.ts';
 
 /** Networks remembered at once; beyond that the longest unused is forgotten. */
 const MAX_BUCKETS = 65_536;
-/** What one site or one access line usually holds: an IPv4 /24, an IPv6 /56. */
-const IPV4_BYTES = 3;
-const IPV6_BYTES = 7;
 
 /** A token bucket for each source network, so that one of them cannot use up what all share. */
 export class TokenBuckets {
@@ -40,12 +37,4 @@ export class TokenBuckets {
     if (oldest !== undefined && this.#buckets.size > MAX_BUCKETS) this.#buckets.delete(oldest);
     return tokens >= 1;
   }
-}
-
-function networkOf(text: string): string {
-  const address = tryParseAddress(text);
-  if (address === undefined) return text;
-  if (address.length === 4) return address.subarray(0, IPV4_BYTES).join('.');
-  if (isIpv4Mapped(address)) return address.subarray(12, 12 + IPV4_BYTES).join('.');
-  return address.subarray(0, IPV6_BYTES).join('.');
 }

@@ -14,6 +14,11 @@ export interface ListenOptions {
   readonly port: number;
   /** Whether other processes of this user share the port; the kernel spreads connections over them. */
   readonly reusePort?: boolean;
+  /**
+   * Asked when a connection comes, before a byte of it is read; undefined: it is cut. Disposed of when the connection has
+   * asked for its upgrade or is gone.
+   */
+  readonly meet?: (remoteAddress: string) => Disposable | undefined;
   /** Asked before anything is answered; false: the connection is cut without a word. */
   readonly admit: (remoteAddress: string) => boolean;
   readonly accept: (link: Link) => void;

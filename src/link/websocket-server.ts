@@ -16,6 +16,11 @@ export interface WebSocketListenOptions {
   readonly reusePort?: boolean;
   /** A new connection; the link reads nothing before it has a record listener. */
   readonly accept: (link: Link) => void;
+  /**
+   * Asked when a connection comes, before a byte of it is read; undefined: it is cut. Disposed of when the connection has
+   * asked for its upgrade or is gone.
+   */
+  readonly meet?: (remoteAddress: string) => Disposable | undefined;
   /** Asked before the upgrade is answered, and so before any cryptography; false: the connection is cut without a word. */
   readonly admit: (remoteAddress: string) => boolean;
   /** Connections at once, upgraded or not; 10,000 unless told. */
@@ -52,11 +57,23 @@ export async function listenWebSocket(options: WebSocketListenOptions): Promise<
 
   /** Every connection, with its link once it has been upgraded. */
   const connections = new Map<Socket, WebSocketLink | undefined>();
+  const places = new Map<Socket, Disposable>();
+  const leavePlace = (socket: Socket): void => {
+    places.get(socket)?.[Symbol.dispose]();
+    places.delete(socket);
+  };
   server.on('connection', (socket) => {
     connections.set(socket, undefined);
-    socket.once('close', () => connections.delete(socket));
+    socket.once('close', () => {
+      connections.delete(socket);
+      leavePlace(socket);
+    });
     // Between two handlers a socket has none of its own, and an error without one ends the process.
     socket.on('error', () => socket.destroy());
+    if (options.meet === undefined) return;
+    const place = options.meet(plainAddress(socket.remoteAddress));
+    if (place === undefined) socket.destroy();
+    else places.set(socket, place);
   });
   server.on('clientError', (_error, socket) => socket.destroy());
   server.on('request', (_request, response) => {
@@ -64,6 +81,7 @@ export async function listenWebSocket(options: WebSocketListenOptions): Promise<
   });
   server.on('upgrade', (request: IncomingMessage, _socket, head: Buffer) => {
     const { socket } = request;
+    leavePlace(socket);
     const decision = decide(request, options.admit);
     if (decision === 'silence') socket.destroy();
     else if ('refusal' in decision) answer(socket, decision.refusal);

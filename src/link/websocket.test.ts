@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { reasonOf } from '../../protocol/errors.ts';
+import { eventually } from '../../test/support/eventually.ts';
 import { type Link, MAX_RECORD_BYTES } from './link.ts';
 import { dialWebSocket } from './websocket-client.ts';
 import { listenWebSocket, type WebSocketListener, type WebSocketListenOptions } from './websocket-server.ts';
@@ -93,6 +94,28 @@ describe('an upgrade is refused', () => {
     const socket = raw(listener);
     socket.write('GET / HTTP/1.1\r\nHost: ');
     await once(socket, 'close');
+  });
+
+  it('to a stranger for whom there is no place, before a byte is read; who upgrades or goes gives the place back', async () => {
+    let free = 1;
+    const meet = (): Disposable | undefined => {
+      if (free === 0) return undefined;
+      free -= 1;
+      return {
+        [Symbol.dispose]: () => {
+          free += 1;
+        },
+      };
+    };
+    const { listener } = await listen({ meet });
+    const first = raw(listener);
+    await once(first, 'connect');
+    await once(raw(listener), 'close');
+    first.end();
+    await eventually('the listener without connections', () => listener.connections === 0);
+    expect((await ask(listener, GOOD)).head).toMatch(/ 101 /);
+    expect((await ask(listener, GOOD)).head).toMatch(/ 101 /);
+    expect(free).toBe(1);
   });
 
   it('to the one connection too many', async () => {

@@ -99,6 +99,7 @@ export async function startTerminator(world: TerminatorWorld): Promise<LocalTerm
   const listener = parts.use(
     await carrier.listen({
       ...settings.listen,
+      meet: (remoteAddress) => admission.meet(remoteAddress),
       admit: (remoteAddress) => admission.refuses(remoteAddress) === undefined,
       accept: (link) => void acceptLink(acceptParts, link),
     }),
