@@ -154,51 +154,64 @@ export class MemoryWorld implements AsyncDisposable {
     const { clock, wire } = this;
     this.#domains ??= await memoryDomains(clock);
     this.#hosts += 1;
-    const host = `192.0.2.${this.#hosts}`;
-    const { source, tokens, entry } = await this.#domains.identity(name, options.path);
-    const dataplane = createMemoryDataPlane({ clock, wire, host });
-    const posture: { level: PostureLevel; epoch: bigint } = { level: 5, epoch: 1n };
-    const nonces = new Nonces(clock, { lifetimeMs: 30_000, limit: 16 });
-    const attestor = new SpiffeAttestor({
-      source,
-      svids: new SvidVerifier({ bundles: () => source.bundles, clock }),
-      sats: new SpireSatVerifier({ source }),
-      clock,
-    });
-    const { accord, hash } = ACCORD;
-    const tunnelAddress = options.tunnelAddress ?? `10.99.0.${{ a: 1, b: 2, c: 3 }[name]}`;
-    const overlay = await Overlay.open(dataplane, crypto, {
-      interfaceName: `shs${name}-0`,
-      listenPort: 51_840,
-      mtu: 1_420,
-      addresses: [parsePrefix(`${tunnelAddress}/32`)],
-      slots: 64,
-    });
-    const parts = { crypto, clock, attestor, posture, nonces, dataplane, overlay, accord, accordHash: hash };
-    const tiers = tierPolicyOf(accord, `${name}.test`);
-    const directory = new SessionDirectory({ sessions: 1_000, sessionsPerIdentity: 100 });
-    const revoked: SessionId[] = [];
-    const onRevoked = (session: SessionId): void => void revoked.push(session);
-    const enforcer = new LocalEnforcer({
-      ...parts,
-      directory,
-      tiers,
-      keepaliveOf: () => 25,
-      intends: () => true,
-      onRevoked,
-    });
-    await dataplane.flows.renewLease(dataplane.bootTimeNs() + 86_400_000_000_000n);
-    const change = (level: PostureLevel): void => {
-      posture.level = level;
-      posture.epoch += 1n;
-    };
-    const spiffeId = source.current().spiffeId;
-    return { ...parts, spiffeId, host, source, tokens, entry, directory, enforcer, revoked, change };
+    const identity = await this.#domains.identity(name, options.path);
+    return await memoryNode({ clock, wire, name, identity, host: `192.0.2.${this.#hosts}`, ...options });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#domains?.[Symbol.asyncDispose]();
   }
+}
+
+export interface MemoryNodeOptions {
+  readonly clock: SimulatedClock;
+  readonly wire: MemoryWire;
+  readonly name: 'a' | 'b' | 'c';
+  readonly identity: Awaited<ReturnType<MemoryDomains['identity']>>;
+  readonly host: string;
+  readonly tunnelAddress?: string;
+}
+
+export async function memoryNode({ clock, wire, name, identity, host, ...options }: MemoryNodeOptions) {
+  const { source, tokens, entry } = identity;
+  const dataplane = createMemoryDataPlane({ clock, wire, host });
+  const posture: { level: PostureLevel; epoch: bigint } = { level: 5, epoch: 1n };
+  const nonces = new Nonces(clock, { lifetimeMs: 30_000, limit: 16 });
+  const attestor = new SpiffeAttestor({
+    source,
+    svids: new SvidVerifier({ bundles: () => source.bundles, clock }),
+    sats: new SpireSatVerifier({ source }),
+    clock,
+  });
+  const { accord, hash } = ACCORD;
+  const tunnelAddress = options.tunnelAddress ?? `10.99.0.${{ a: 1, b: 2, c: 3 }[name]}`;
+  const overlay = await Overlay.open(dataplane, crypto, {
+    interfaceName: `shs${name}-0`,
+    listenPort: 51_840,
+    mtu: 1_420,
+    addresses: [parsePrefix(`${tunnelAddress}/32`)],
+    slots: 64,
+  });
+  const parts = { crypto, clock, attestor, posture, nonces, dataplane, overlay, accord, accordHash: hash };
+  const tiers = tierPolicyOf(accord, `${name}.test`);
+  const directory = new SessionDirectory({ sessions: 1_000, sessionsPerIdentity: 100 });
+  const revoked: SessionId[] = [];
+  const onRevoked = (session: SessionId): void => void revoked.push(session);
+  const enforcer = new LocalEnforcer({
+    ...parts,
+    directory,
+    tiers,
+    keepaliveOf: () => 25,
+    intends: () => true,
+    onRevoked,
+  });
+  await dataplane.flows.renewLease(dataplane.bootTimeNs() + 86_400_000_000_000n);
+  const change = (level: PostureLevel): void => {
+    posture.level = level;
+    posture.epoch += 1n;
+  };
+  const spiffeId = source.current().spiffeId;
+  return { ...parts, spiffeId, host, source, tokens, entry, directory, enforcer, revoked, change };
 }
 
 export interface Attempt {
