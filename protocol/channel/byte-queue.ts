@@ -17,7 +17,7 @@ export class ByteQueue {
     this.#length += bytes.length;
     // A view that pins a much larger buffer would cost more than its length.
     if (bytes.length >= LARGE && bytes.length * 2 >= bytes.buffer.byteLength) {
-      this.#chunks.push({ bytes, start: 0, end: bytes.length, growable: false });
+      this.#chunks.push({ bytes, start: 0, end: bytes.length, growable: false, isOwn: false });
       this.#nextBlock = SMALLEST_BLOCK;
     } else {
       this.#copy(bytes);
@@ -33,6 +33,17 @@ export class ByteQueue {
     if (head.start === head.end) this.#chunks.shift();
     this.#length -= head.start - start;
     return head.bytes.subarray(start, head.start);
+  }
+
+  /** Copies what was kept as a view: from here on callers may write into what they pushed. */
+  own(): void {
+    for (const chunk of this.#chunks) {
+      if (chunk.isOwn) continue;
+      chunk.bytes = chunk.bytes.slice(chunk.start, chunk.end);
+      chunk.end -= chunk.start;
+      chunk.start = 0;
+      chunk.isOwn = true;
+    }
   }
 
   clear(): void {
@@ -59,18 +70,19 @@ export class ByteQueue {
   #addBlock(least: number): Chunk {
     const size = Math.max(this.#nextBlock, Math.min(least, LARGEST_BLOCK));
     this.#nextBlock = Math.min(size * 2, LARGEST_BLOCK);
-    const block: Chunk = { bytes: new Uint8Array(size), start: 0, end: 0, growable: true };
+    const block: Chunk = { bytes: new Uint8Array(size), start: 0, end: 0, growable: true, isOwn: true };
     this.#chunks.push(block);
     return block;
   }
 }
 
 interface Chunk {
-  readonly bytes: Uint8Array;
+  bytes: Uint8Array;
   start: number;
   end: number;
   /** Ours to append to behind `end`. */
   readonly growable: boolean;
+  isOwn: boolean;
 }
 
 const LARGE = 2_048;

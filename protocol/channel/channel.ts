@@ -101,9 +101,14 @@ export class Channel {
     this.#streams.accept(stream);
   }
 
-  /** How many of the bytes were taken; for the rest wait for `stream-writable`. Do not write into them again. */
+  /** How many of the bytes were taken; for the rest wait for `stream-writable`. Do not write into them before `ownUnsent`. */
   write(stream: number, bytes: Uint8Array): number {
     return this.#streams.write(stream, bytes);
+  }
+
+  /** Copies what was written and has not left: those who wrote it may use their buffers again. */
+  ownUnsent(stream: number): void {
+    this.#streams.ownUnsent(stream);
   }
 
   /** Nothing more will be written; the other direction goes on. */

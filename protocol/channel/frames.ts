@@ -3,14 +3,26 @@ import { ShellstreamError } from '../errors.ts';
 import { decodeBody, encodeBody } from './bodies.ts';
 import { DATA_HEADER_BYTES, FRAME_TYPE, type Frame, type FrameType, MAX_DATA_BYTES, MAX_FRAME_BYTES } from './frame.ts';
 
-/** The plaintext of a transport record. */
-export function encodeFrame(frame: Frame): Uint8Array {
-  if (frame.type === 'STREAM_DATA') return encodeData(frame.stream, frame.data);
+/** Room around a frame for what carries it, so that it is written once where it will leave from. */
+export interface FrameRoom {
+  readonly before: number;
+  readonly behind: number;
+  /** Bytes of any content. */
+  allocate(length: number): Uint8Array;
+}
+
+const NO_ROOM: FrameRoom = { before: 0, behind: 0, allocate: (length) => new Uint8Array(length) };
+
+/** The plaintext of a transport record, with the room around it. */
+export function encodeFrame(frame: Frame, room: FrameRoom = NO_ROOM): Uint8Array {
+  if (frame.type === 'STREAM_DATA') return encodeData(frame.stream, frame.data, room);
   const body = encodeBody(frame);
-  const bytes = new Uint8Array(1 + body.length);
-  bytes[0] = FRAME_TYPE[frame.type];
-  bytes.set(body, 1);
-  if (bytes.length > MAX_FRAME_BYTES) throw new ShellstreamError('INTERNAL', `${frame.type} of ${bytes.length} bytes`);
+  if (1 + body.length > MAX_FRAME_BYTES) {
+    throw new ShellstreamError('INTERNAL', `${frame.type} of ${1 + body.length} bytes`);
+  }
+  const bytes = room.allocate(room.before + 1 + body.length + room.behind);
+  bytes[room.before] = FRAME_TYPE[frame.type];
+  bytes.set(body, room.before + 1);
   return bytes;
 }
 
@@ -31,14 +43,14 @@ const TYPE_BY_NUMBER: ReadonlyMap<number, FrameType> = new Map(
   (Object.keys(FRAME_TYPE) as FrameType[]).map((type) => [FRAME_TYPE[type], type]),
 );
 
-function encodeData(stream: number, data: Uint8Array): Uint8Array {
+function encodeData(stream: number, data: Uint8Array, { before, behind, allocate }: FrameRoom): Uint8Array {
   if (data.length === 0 || data.length > MAX_DATA_BYTES) {
     throw new ShellstreamError('INTERNAL', `STREAM_DATA of ${data.length} bytes`);
   }
-  const bytes = new Uint8Array(DATA_HEADER_BYTES + data.length);
-  bytes[0] = FRAME_TYPE.STREAM_DATA;
-  new DataView(bytes.buffer).setUint32(1, stream);
-  bytes.set(data, DATA_HEADER_BYTES);
+  const bytes = allocate(before + DATA_HEADER_BYTES + data.length + behind);
+  bytes[before] = FRAME_TYPE.STREAM_DATA;
+  new DataView(bytes.buffer, bytes.byteOffset).setUint32(before + 1, stream);
+  bytes.set(data, before + DATA_HEADER_BYTES);
   return bytes;
 }
 

@@ -21,5 +21,5 @@ export {
   MAX_REATTEST_BYTES,
   type TunnelState,
 } from './frame.ts';
-export { decodeFrame, encodeFrame } from './frames.ts';
+export { decodeFrame, encodeFrame, type FrameRoom } from './frames.ts';
 export { type Governor, type GrantBody, MAX_GRANT_BYTES } from './grant.ts';

@@ -88,6 +88,10 @@ export class Stream {
     return taken.length;
   }
 
+  ownUnsent(): void {
+    this.#unsent.own();
+  }
+
   finish(): void {
     if (this.#send.kind === 'open') this.#send = { kind: 'finishing' };
   }

@@ -79,6 +79,10 @@ export class Streams {
     return this.#with(id, (stream) => stream.write(bytes)) ?? bytes.length;
   }
 
+  ownUnsent(id: number): void {
+    this.#byId.get(id)?.ownUnsent();
+  }
+
   finish(id: number): void {
     this.#with(id, (stream) => stream.finish());
   }

@@ -32,4 +32,19 @@ export class CipherState {
     if (plaintext !== undefined) this.#n += 1n;
     return plaintext;
   }
+
+  /** As `encryptWithAd` without associated data, over the plaintext and the 16 bytes behind it. */
+  encryptInPlace(bytes: Uint8Array): void {
+    if (this.#n >= NONCE_LIMIT) throw new ShellstreamError('INTERNAL', 'the counter of a cipher key is used up');
+    this.#key.sealInPlace(this.#n, bytes);
+    this.#n += 1n;
+  }
+
+  /** As `decryptWithAd` without associated data; the ciphertext is gone. */
+  decryptInPlace(ciphertext: Uint8Array): Uint8Array | undefined {
+    if (this.#n >= NONCE_LIMIT || ciphertext.length < TAG_LENGTH) return undefined;
+    const plaintext = this.#key.openInPlace(this.#n, ciphertext);
+    if (plaintext !== undefined) this.#n += 1n;
+    return plaintext;
+  }
 }

@@ -52,6 +52,7 @@ export function openWithNonce(
 
 const KEY_LENGTH = 32;
 const TAG_LENGTH = 16;
+const NOTHING = new Uint8Array(0);
 
 function keyPair(privateKey: Uint8Array): X25519KeyPair {
   if (privateKey.length !== KEY_LENGTH) throw new ShellstreamError('INTERNAL', 'an X25519 private key has 32 bytes');
@@ -75,6 +76,10 @@ function aead(key: Uint8Array): AeadKey {
   return {
     seal: (counter, ad, plaintext) => sealWithNonce(own, noiseNonce(counter), ad, plaintext),
     open: (counter, ad, ciphertext) => openWithNonce(own, noiseNonce(counter), ad, ciphertext),
+    sealInPlace(counter, bytes) {
+      bytes.set(sealWithNonce(own, noiseNonce(counter), NOTHING, bytes.subarray(0, bytes.length - TAG_LENGTH)));
+    },
+    openInPlace: (counter, ciphertext) => openWithNonce(own, noiseNonce(counter), NOTHING, ciphertext),
   };
 }
 

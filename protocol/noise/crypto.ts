@@ -49,6 +49,13 @@ export interface AeadKey {
   seal(counter: bigint, associatedData: Uint8Array, plaintext: Uint8Array): Uint8Array;
   /** The plaintext, or undefined when authentication fails. Never throws on attacker input. */
   open(counter: bigint, associatedData: Uint8Array, ciphertext: Uint8Array): Uint8Array | undefined;
+  /** Without associated data: the plaintext in `bytes` before their last 16 becomes ciphertext, the tag goes behind it. */
+  sealInPlace(counter: bigint, bytes: Uint8Array): void;
+  /**
+   * As `open`, without associated data. The plaintext may stand where the ciphertext stood, whose bytes are gone in any
+   * case.
+   */
+  openInPlace(counter: bigint, ciphertext: Uint8Array): Uint8Array | undefined;
 }
 
 /** SymmetricState of the Noise specification, section 5.2, with its cipher state inside. One owner; not reusable after `split`. */

@@ -116,6 +116,11 @@ function nativeAead(key: Addon.AeadKey): AeadKey {
     open(counter, ad, ciphertext) {
       return opened(ciphertext.length - TAG_LENGTH, (output) => key.open(output, counter, ad, ciphertext));
     },
+    sealInPlace: (counter, bytes) => key.sealInPlace(bytes, counter),
+    openInPlace(counter, ciphertext) {
+      if (ciphertext.length < TAG_LENGTH) return undefined;
+      return key.openInPlace(ciphertext, counter) ? ciphertext.subarray(0, ciphertext.length - TAG_LENGTH) : undefined;
+    },
   };
 }
 

@@ -82,6 +82,7 @@ export function plain(buffer: Buffer): Uint8Array {
 
 const AEAD = 'chacha20-poly1305';
 const TAG_LENGTH = 16;
+const NOTHING = new Uint8Array(0);
 const AEAD_OPTIONS = { authTagLength: TAG_LENGTH } as const;
 /** DER of a PrivateKeyInfo for X25519 up to the scalar (RFC 8410, section 7). */
 const PKCS8_PREFIX = Buffer.from('302e020100300506032b656e04220420', 'hex');
@@ -97,6 +98,10 @@ function nodeAead(key: Uint8Array): AeadKey {
   return {
     seal: (counter, ad, plaintext) => sealWithNonce(own, at(counter), ad, plaintext),
     open: (counter, ad, ciphertext) => openWithNonce(own, at(counter), ad, ciphertext),
+    sealInPlace(counter, bytes) {
+      bytes.set(sealWithNonce(own, at(counter), NOTHING, bytes.subarray(0, bytes.length - TAG_LENGTH)));
+    },
+    openInPlace: (counter, ciphertext) => openWithNonce(own, at(counter), NOTHING, ciphertext),
   };
 }
 

@@ -66,6 +66,35 @@ describe.each(PROVIDERS.map((subject) => [subject.provider.name, subject] as con
     expect(refused).toBe(31);
   });
 
+  test('sealing and opening in place give what sealing and opening elsewhere give', () => {
+    const key = unhex('07'.repeat(32));
+    const aead = provider.aead(key);
+    const nothing = new Uint8Array(0);
+    for (const length of [0, 1, 63, 64, 1_000, 32_768]) {
+      const plaintext = new Uint8Array(length).map((_, i) => i * 7);
+      // Inside a larger buffer, whose other bytes are none of its business.
+      const whole = new Uint8Array(length + 32).fill(0xee);
+      const bytes = whole.subarray(8, 8 + length + 16);
+      bytes.set(plaintext);
+      aead.sealInPlace(5n, bytes);
+      expect(hex(bytes)).toBe(hex(aead.seal(5n, nothing, plaintext)));
+      expect(hex(aead.openInPlace(5n, bytes.slice()))).toBe(hex(plaintext));
+      expect([...whole.subarray(0, 8), ...whole.subarray(length + 24)].every((byte) => byte === 0xee)).toBe(true);
+    }
+  });
+
+  test('opening in place refuses what opening refuses: another counter, a changed byte, less than a tag', () => {
+    const aead = provider.aead(unhex('07'.repeat(32)));
+    const sealed = aead.seal(5n, new Uint8Array(0), ascii('attack at dawn'));
+    expect(aead.openInPlace(6n, sealed.slice())).toBeUndefined();
+    for (const at of [0, sealed.length - 1]) {
+      const changed = sealed.slice();
+      changed[at] = (changed[at] ?? 0) ^ 1;
+      expect(aead.openInPlace(5n, changed)).toBeUndefined();
+    }
+    expect(aead.openInPlace(5n, sealed.slice(0, 15))).toBeUndefined();
+  });
+
   test('every Wycheproof vector of ChaCha20-Poly1305 with a 12-byte nonce', () => {
     const all = wycheproof<AeadCase>('chacha20_poly1305_test.json', 325);
     const cases = all.filter(({ iv }) => iv.length === 24);

@@ -66,8 +66,7 @@ export class SessionStream extends Duplex {
   }
 
   override _write(chunk: Buffer, _encoding: string, done: (error?: Error) => void): void {
-    // The channel keeps what it takes until it is sealed; Node may reuse a pooled buffer before that.
-    this.#send(Uint8Array.from(chunk), done);
+    this.#send(new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.length), done);
   }
 
   override _final(done: (error?: Error) => void): void {
@@ -93,19 +92,27 @@ export class SessionStream extends Duplex {
   #send(bytes: Uint8Array, done: (error?: Error) => void): void {
     const taken = this.#wire.act((channel) => channel.write(this.stream, bytes));
     this.sentBytes += BigInt(taken);
+    // Whoever wrote them may use the bytes again once it is told. Most have left by now.
+    this.#wire.act((channel) => channel.ownUnsent(this.stream));
     if (taken === bytes.length) done();
     else this.#waiting = { rest: bytes.subarray(taken), done };
   }
 
   #fill(): void {
     if (this.#gone || this.#peerFinished) return;
-    let wanted = true;
-    while (wanted) {
-      const bytes = this.#wire.act((channel) => channel.read(this.stream));
-      if (bytes === undefined) return;
-      this.receivedBytes += BigInt(bytes.length);
-      wanted = this.push(bytes);
-      this.#wire.act((channel) => channel.consumed(this.stream, bytes.length));
-    }
+    while (this.#wire.act((channel) => this.#move(channel)));
+  }
+
+  /**
+   * The next bytes from the channel to the reader, who bounds them from here on. In one act: that they were the last is
+   * told behind them.
+   */
+  #move(channel: Channel): boolean {
+    const bytes = channel.read(this.stream);
+    if (bytes === undefined) return false;
+    this.receivedBytes += BigInt(bytes.length);
+    const isWanted = this.push(bytes);
+    channel.consumed(this.stream, bytes.length);
+    return isWanted;
   }
 }

@@ -8,11 +8,12 @@ import {
   type ChannelEvent,
   encodeFrame,
   type Frame,
+  type FrameRoom,
   type SessionFrame,
 } from '../../protocol/channel/index.ts';
 import { ShellstreamError } from '../../protocol/errors.ts';
-import { decodeRecord, type Established, encodeRecord, RECORD } from '../../protocol/handshake/index.ts';
-import type { TransportCipher } from '../../protocol/noise/index.ts';
+import { decodeRecord, type Established, RECORD } from '../../protocol/handshake/index.ts';
+import { TAG_LENGTH, type TransportCipher } from '../../protocol/noise/index.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import type { Clock, Timer } from '../base/clock.ts';
 import { HIGH_WATER_BYTES, type Link } from '../link/index.ts';
@@ -27,6 +28,16 @@ export interface WireParts {
 
 /** What may wait in the link's socket before streams are held back. */
 const SEND_BUFFER_BYTES = HIGH_WATER_BYTES;
+
+/** A record is its type, the frame and the tag; it is sealed where it was written. */
+const RECORD_ROOM: FrameRoom = {
+  before: 1,
+  behind: TAG_LENGTH,
+  allocate(length) {
+    const { buffer, byteOffset } = Buffer.allocUnsafe(length);
+    return new Uint8Array(buffer, byteOffset, length);
+  },
+};
 
 export class SessionWire {
   readonly #link: Link;
@@ -89,7 +100,7 @@ export class SessionWire {
 
   #receiveRecord(record: Uint8Array): void {
     try {
-      const plaintext = this.#receive.open(decodeRecord(record, RECORD.TRANSPORT));
+      const plaintext = this.#receive.openInPlace(decodeRecord(record, RECORD.TRANSPORT));
       if (plaintext === undefined) throw new ShellstreamError('DECRYPT_FAILED');
       this.act((channel, now) => channel.receiveBytes(now, plaintext));
     } catch (error) {
@@ -123,7 +134,10 @@ export class SessionWire {
       const room = SEND_BUFFER_BYTES - this.#link.bufferedBytes;
       const frame = this.#channel.pull(this.#clock.monotonic(), room);
       if (frame === undefined) return sent;
-      this.#link.send(encodeRecord(RECORD.TRANSPORT, this.#send.seal(encodeFrame(frame))));
+      const record = encodeFrame(frame, RECORD_ROOM);
+      record[0] = RECORD.TRANSPORT;
+      this.#send.sealInPlace(record.subarray(RECORD_ROOM.before));
+      this.#link.send(record);
       sent = true;
       if (this.#rekey?.after === frame) {
         this.#send = this.#rekey.send;

@@ -35,6 +35,30 @@ impl AeadKey {
         give_if(output, self.open_at(nonce, associated_data, ciphertext))
     }
 
+    /// Seals, without associated data, what stands in `bytes` before their last 16; the tag goes there.
+    #[napi(catch_unwind)]
+    pub fn seal_in_place(&self, mut bytes: Output<'_>, counter: BigInt) -> Result<()> {
+        let nonce = Nonce::assume_unique_for_key(noise_nonce(counter_of(&counter)?));
+        let body = bytes.len().checked_sub(TAG_LENGTH).ok_or_else(|| invalid("no room for the tag"))?;
+        // SAFETY: the call is synchronous, so JavaScript touches nothing meanwhile, and no other argument is memory.
+        let (plaintext, room) = unsafe { bytes.as_mut() }.split_at_mut(body);
+        let tag = self
+            .key
+            .seal_in_place_separate_tag(nonce, Aad::empty(), plaintext)
+            .map_err(|_| failed("sealing failed"))?;
+        room.copy_from_slice(tag.as_ref());
+        Ok(())
+    }
+
+    /// True, and the plaintext stands in `bytes` before their last 16; or false when authentication fails, and nothing
+    /// that stands there means anything.
+    #[napi(catch_unwind)]
+    pub fn open_in_place(&self, mut bytes: Output<'_>, counter: BigInt) -> Result<bool> {
+        let nonce = Nonce::assume_unique_for_key(noise_nonce(counter_of(&counter)?));
+        // SAFETY: as above.
+        Ok(self.key.open_in_place(nonce, Aad::empty(), unsafe { bytes.as_mut() }).is_ok())
+    }
+
     /// Under any 12-byte nonce, as the public vectors want it.
     #[napi(catch_unwind)]
     pub fn seal_with_nonce(
