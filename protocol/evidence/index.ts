@@ -4,6 +4,7 @@
  */
 export * from './artifact.ts';
 export * from './bundle.ts';
+export * from './bytes.ts';
 export * from './checkpoint.ts';
 export * from './cosignature.ts';
 export * from './disclosure.ts';

@@ -3,7 +3,7 @@ import { ShellstreamError } from '../errors.ts';
 import { encodeBundle } from './bundle.ts';
 import { concatBytes } from './bytes.ts';
 import type { Sha256 } from './merkle.ts';
-import { bundlePath, levelsOf, TILE_WIDTH, tilePath, tileRoot, tilesAt } from './tile.ts';
+import { bundlePath, levelsOf, rootOfRows, TILE_WIDTH, tilePath, tileRoot, tilesAt } from './tile.ts';
 
 export interface LogFile {
   readonly path: string;
@@ -52,6 +52,11 @@ export class TileBuilder {
       this.#entries = [];
     }
     this.#push(0, leafHash);
+  }
+
+  /** The root over all entries. */
+  root(): Uint8Array {
+    return rootOfRows(this.#sha256, this.#rows);
   }
 
   /** Files that became full since the last call. */

@@ -3,7 +3,7 @@
  * 256 entries under them. Coordinates and paths; what lies in them is read and written elsewhere.
  */
 import { ShellstreamError } from '../errors.ts';
-import { HASH_BYTES, nodeHash, type Sha256 } from './merkle.ts';
+import { emptyRoot, HASH_BYTES, nodeHash, type Sha256 } from './merkle.ts';
 import type { ReadSubtree } from './proof.ts';
 
 export const TILE_HEIGHT = 8;
@@ -76,6 +76,22 @@ export function tileRoot(sha256: Sha256, hashes: readonly Uint8Array[]): Uint8Ar
   return at(row, 0);
 }
 
+/** The root of a tree by what its tiles have left over: by level from 0, the hashes of the last tile that is not full. */
+export function rootOfRows(sha256: Sha256, rows: readonly (readonly Uint8Array[])[]): Uint8Array {
+  let root: Uint8Array | undefined;
+  for (const row of rows) {
+    let end = row.length;
+    // Smallest subtrees first, from the right.
+    for (let width = 1; end > 0; width *= 2) {
+      if (end % (width * 2) === 0) continue;
+      const left = tileRoot(sha256, row.slice(end - width, end));
+      root = root === undefined ? left : nodeHash(sha256, left, root);
+      end -= width;
+    }
+  }
+  return root ?? emptyRoot(sha256);
+}
+
 export function splitTile(bytes: Uint8Array): Uint8Array[] {
   const hashes: Uint8Array[] = [];
   for (let i = 0; i < bytes.length; i += HASH_BYTES) hashes.push(bytes.subarray(i, i + HASH_BYTES));
@@ -95,7 +111,10 @@ export function subtreesOf(sha256: Sha256, size: number, readTile: ReadTile): Re
     const tile = Math.floor(first / TILE_WIDTH);
     const { full, partial } = tilesAt(level, size);
     const width = tile < full ? TILE_WIDTH : partial;
-    const bytes = await readTile({ level, index: tile, width });
+    // A log may drop a partial tile once the full one is there, which begins with it.
+    const partialTile = await readTile({ level, index: tile, width });
+    const bytes =
+      partialTile ?? (width < TILE_WIDTH ? await readTile({ level, index: tile, width: TILE_WIDTH }) : undefined);
     const from = (first % TILE_WIDTH) * HASH_BYTES;
     if (bytes === undefined || bytes.length < from + span * HASH_BYTES) {
       throw new ShellstreamError('MALFORMED', `tile ${tilePath({ level, index: tile, width })} is missing or short`);

@@ -7,8 +7,18 @@ import { parseBundle } from './bundle.ts';
 import { firstDifference } from './bytes.ts';
 import type { Finding } from './finding.ts';
 import type { LogSource } from './log-source.ts';
-import { emptyRoot, HASH_BYTES, leafHash, nodeHash, type Sha256 } from './merkle.ts';
-import { type Bundle, bundlePath, splitTile, TILE_WIDTH, type Tile, tilePath, tileRoot, tilesAt } from './tile.ts';
+import { HASH_BYTES, leafHash, type Sha256 } from './merkle.ts';
+import {
+  type Bundle,
+  bundlePath,
+  rootOfRows,
+  splitTile,
+  TILE_WIDTH,
+  type Tile,
+  tilePath,
+  tileRoot,
+  tilesAt,
+} from './tile.ts';
 
 export interface TreeCheck {
   readonly sha256: Sha256;
@@ -95,7 +105,7 @@ class Levels {
 
   /** The root over what every level has left, and the leaves of the last tile. */
   async root(leaves: readonly Uint8Array[]): Promise<Uint8Array | undefined> {
-    const { sha256, size } = this.#check;
+    const { sha256 } = this.#check;
     const rows: (readonly Uint8Array[])[] = [leaves];
     for (let level = 1; level < Math.max(this.#rows.length, 1); level += 1) {
       const row = this.#row(level);
@@ -104,8 +114,7 @@ class Levels {
       if (hashes === undefined || hashes === 'pruned') return undefined;
       rows.push(hashes);
     }
-    if (size === 0) return emptyRoot(sha256);
-    return rows.flatMap(subtreesRightToLeft(sha256)).reduce((right, left) => nodeHash(sha256, left, right));
+    return rootOfRows(sha256, rows);
   }
 
   async #checked(tile: Tile, row: readonly (Uint8Array | 'pruned')[]): Promise<Uint8Array[] | 'pruned' | undefined> {
@@ -143,20 +152,6 @@ class Levels {
     this.#rows[level] = row;
     return row;
   }
-}
-
-/** The perfect subtrees of a row, smallest (rightmost) first. */
-function subtreesRightToLeft(sha256: Sha256): (row: readonly Uint8Array[]) => Uint8Array[] {
-  return (row) => {
-    const roots: Uint8Array[] = [];
-    let end = row.length;
-    for (let width = 1; end > 0; width *= 2) {
-      if (end % (width * 2) === 0) continue;
-      roots.push(tileRoot(sha256, row.slice(end - width, end)));
-      end -= width;
-    }
-    return roots;
-  };
 }
 
 function parsed(bytes: Uint8Array, bundle: Bundle, onFinding: TreeCheck['onFinding']): Uint8Array[] | undefined {

@@ -1,0 +1,16 @@
+/**
+ * Evidence in the daemon. `recorder.ts` is what others record with; under it `spool.ts` makes it durable and `publisher.ts`
+ * writes the log that outsiders read. What evidence is, and how it is checked, is protocol/evidence.
+ */
+export * from './ed25519.ts';
+export * from './keys.ts';
+export * from './log-directory.ts';
+export * from './publisher.ts';
+export * from './reconcile.ts';
+export * from './recorder.ts';
+export * from './records.ts';
+export * from './retention.ts';
+export * from './spool.ts';
+export type * from './spool-reader.ts';
+export * from './tile-server.ts';
+export * from './verify.ts';

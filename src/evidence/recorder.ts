@@ -1,0 +1,250 @@
+/**
+ * What the rest of the daemon records with. Artifacts of one moment share one transaction (group commit); at posture 2 and
+ * below each has its own, and is anchored by a signed checkpoint before its promise is kept. Which session transits are
+ * notarised and which are left out is the sampling key's choice, not ours.
+ *
+ * The order for whoever calls: `await record(intent)`, then touch the kernel, then `record(outcome)`.
+ */
+
+import { assertNever, reasonOf, ShellstreamError } from '../../protocol/errors.ts';
+import { type ArtifactInit, type ArtifactKind, encodeArtifact, isSampled } from '../../protocol/evidence/index.ts';
+import { Phase } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
+import type { CryptoProvider } from '../../protocol/noise/crypto.ts';
+import type { PostureLevel } from '../../protocol/posture/level.ts';
+import type { Clock, Timer } from '../base/clock.ts';
+import { SamplingDays } from './sampling-days.ts';
+import type { IntentMark, Place, Spool, SpoolItem } from './spool.ts';
+
+export interface RecorderParts {
+  readonly spool: Spool;
+  readonly clock: Clock;
+  readonly crypto: Pick<CryptoProvider, 'sha256' | 'hmacSha256' | 'randomBytes'>;
+  /** The accord's row P5 for a level. */
+  readonly notarisation: (level: PostureLevel) => Notarisation;
+  /** The effective level and its epoch, for every artifact's head. */
+  readonly posture: () => { readonly level: PostureLevel; readonly epoch: bigint };
+  /** After something became durable: the time to publish, forward, and tell witnesses. Must not throw. */
+  readonly onDurable: () => void;
+  readonly limits?: Partial<RecorderLimits>;
+}
+
+export interface Notarisation {
+  readonly transitPercent: number;
+  readonly anchoring: 'batched' | 'at-once' | 'per-record';
+}
+
+export interface RecorderLimits {
+  /** How long the first artifact of a batch waits for others. */
+  readonly batchMs: number;
+  /** Artifacts that wait for one commit; then it is made at once. */
+  readonly batchArtifacts: number;
+  /** How long left-out records wait for a batch root, at the most. */
+  readonly leftOutBatchMs: number;
+}
+
+/** What is to be recorded: the body alone; time, level, epoch and transit number are put in here. */
+export type Recording = NonNullable<ArtifactInit['body']>;
+
+interface Waiting {
+  readonly body: Recording;
+  readonly atMs: number;
+  readonly keep: (place: Place) => void;
+  readonly refuse: (error: unknown) => void;
+}
+
+export class Recorder {
+  readonly #parts: RecorderParts;
+  readonly #limits: RecorderLimits;
+  readonly #days: SamplingDays;
+  #waiting: Waiting[] = [];
+  #timer: Timer | undefined;
+  #leftOutTimer: Timer | undefined;
+
+  /** Commits to the sampling keys of today and tomorrow if that was not done: nothing is recorded before. */
+  constructor(parts: RecorderParts) {
+    this.#parts = parts;
+    this.#limits = { ...DEFAULT_LIMITS, ...parts.limits };
+    this.#days = new SamplingDays(parts.spool, parts.crypto);
+    this.#days.turnTo(parts.clock.now());
+  }
+
+  /**
+   * Resolves when it is durable. @throws ShellstreamError EVIDENCE_FULL or EVIDENCE_FAILED: what it was to precede must then
+   * not be done.
+   */
+  record(body: Recording): Promise<Place> {
+    return new Promise((keep, refuse) => {
+      const waiting: Waiting = { body, atMs: this.#parts.clock.now(), keep, refuse };
+      const { level } = this.#parts.posture();
+      if (this.#parts.notarisation(level).anchoring !== 'batched') {
+        this.flush();
+        this.#commit([waiting]);
+        return;
+      }
+      this.#waiting.push(waiting);
+      if (this.#waiting.length >= this.#limits.batchArtifacts) this.flush();
+      else this.#timer ??= this.#parts.clock.after(this.#limits.batchMs, () => this.flush());
+    });
+  }
+
+  /** Several that are one: all durable or none, in this order, next to each other in the log. */
+  recordAll(bodies: readonly Recording[]): Promise<Place[]> {
+    this.flush();
+    const atMs = this.#parts.clock.now();
+    const places = bodies.map(
+      (body) => new Promise<Place>((keep, refuse) => this.#waiting.push({ body, atMs, keep, refuse })),
+    );
+    const all = Promise.all(places);
+    this.flush();
+    return all;
+  }
+
+  /** Commits what waits. */
+  flush(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    if (this.#waiting.length === 0) return;
+    const batch = this.#waiting;
+    this.#waiting = [];
+    this.#commit(batch);
+  }
+
+  /** Puts left-out records under a batch root now; reveals the keys of days that are over. */
+  closeBatches(): void {
+    this.#leftOutTimer?.cancel();
+    this.#leftOutTimer = undefined;
+    this.#days.closeBatches();
+    this.#days.turnTo(this.#parts.clock.now());
+    this.#parts.onDurable();
+  }
+
+  close(): void {
+    this.flush();
+    this.#leftOutTimer?.cancel();
+    this.#leftOutTimer = undefined;
+  }
+
+  #commit(batch: readonly Waiting[]): void {
+    try {
+      this.#days.turnTo(this.#parts.clock.now());
+      this.#append(batch, false);
+    } catch (error) {
+      this.#commitInReserve(batch, error);
+    }
+    this.#parts.onDurable();
+  }
+
+  /** What may be refused is; what may not has the reserve. */
+  #commitInReserve(batch: readonly Waiting[], error: unknown): void {
+    const isFull = reasonOf(error) === 'EVIDENCE_FULL';
+    const kept = batch.filter(({ body }) => isFull && mayUseReserve(body));
+    for (const waiting of batch) if (!kept.includes(waiting)) waiting.refuse(error);
+    if (kept.length === 0) return;
+    try {
+      this.#append(kept, true);
+    } catch (again) {
+      for (const { refuse } of kept) refuse(again);
+    }
+  }
+
+  #append(batch: readonly Waiting[], inReserve: boolean): void {
+    const { spool } = this.#parts;
+    let { transit } = spool.counters;
+    const items = batch.map(({ body, atMs }) => {
+      const item = this.#item(body, atMs, transit);
+      if (body.case === 'sessionTransit') transit += 1;
+      return item;
+    });
+    const places = spool.append(items, { transit }, inReserve);
+    for (const [i, { keep }] of batch.entries()) keep(places[i] ?? NOWHERE);
+    if (items.some(({ to }) => to === 'left-out')) this.#waitForBatch();
+  }
+
+  #waitForBatch(): void {
+    this.#leftOutTimer ??= this.#parts.clock.after(this.#limits.leftOutBatchMs, () => this.closeBatches());
+  }
+
+  #item(body: Recording, atMs: number, transit: number): SpoolItem {
+    const { level, epoch } = this.#parts.posture();
+    const head = { atMs: BigInt(atMs), postureLevel: level, postureEpoch: epoch };
+    const intent = intentOf(body);
+    const marked = intent === undefined ? {} : { intent };
+    if (body.case !== 'sessionTransit') {
+      return {
+        to: 'log',
+        record: encodeArtifact({ ...head, body }),
+        kind: KIND[kindOf(body)],
+        level: undefined,
+        ...marked,
+      };
+    }
+    const { postureLevelAtTransit = level, sessionId = NO_BYTES } = body.value;
+    const value = { ...body.value, transit: BigInt(transit), postureLevelAtTransit };
+    const record = encodeArtifact({ ...head, body: { case: 'sessionTransit', value } });
+    // The stricter of the two: what began at 5 and ends at 3 is evidence of 3.
+    const strict = Math.min(level, postureLevelAtTransit);
+    const { transitPercent } = this.#parts.notarisation(toLevel(strict));
+    if (isSampled(this.#parts.crypto.hmacSha256, this.#days.today.key, sessionId, transitPercent)) {
+      return { to: 'log', record, kind: KIND.sessionTransit, level: postureLevelAtTransit, ...marked };
+    }
+    return { to: 'left-out', record, day: this.#days.today.day, level: postureLevelAtTransit, ...marked };
+  }
+}
+
+/** Numbers of the kinds in the spool; 0 is a public entry. */
+export const KIND: Readonly<Record<ArtifactKind, number>> = {
+  sessionTransit: 1,
+  networkMutation: 2,
+  postureChange: 3,
+  forensicSnapshot: 4,
+  snapshotPart: 5,
+  consoleUse: 6,
+};
+
+const DEFAULT_LIMITS: RecorderLimits = { batchMs: 1, batchArtifacts: 512, leftOutBatchMs: 60_000 };
+const NO_BYTES = new Uint8Array(0);
+const NOWHERE: Place = { in: 'log', at: -1 };
+
+function kindOf({ case: kind }: Recording): ArtifactKind {
+  if (kind === undefined) throw new ShellstreamError('INTERNAL', 'an artifact without a body');
+  return kind;
+}
+
+/** The console never waits for room, and neither does what posture does to the node. */
+function mayUseReserve(body: Recording): boolean {
+  switch (body.case) {
+    case 'consoleUse':
+    case 'postureChange':
+    case 'forensicSnapshot':
+    case 'snapshotPart':
+      return true;
+    case 'sessionTransit':
+    case 'networkMutation':
+      // What has been done already must be told; what has not, need not be done.
+      return body.value.phase !== Phase.INTENT;
+    case undefined:
+      return false;
+    default:
+      return assertNever(body);
+  }
+}
+
+function intentOf(body: Recording): IntentMark | undefined {
+  if (body.case !== 'sessionTransit' && body.case !== 'networkMutation') return undefined;
+  const { phase } = body.value;
+  const id = body.case === 'sessionTransit' ? body.value.sessionId : body.value.mutationId;
+  if (id === undefined || phase === undefined) return undefined;
+  return { kind: KIND[body.case], id, opens: phase === Phase.INTENT };
+}
+
+function toLevel(value: number): PostureLevel {
+  switch (value) {
+    case 5:
+    case 4:
+    case 3:
+    case 2:
+      return value;
+    default:
+      return 1;
+  }
+}

@@ -1,0 +1,147 @@
+/** What the spool holds, as typed rows. Reads are of a few rows or in pages: nobody gets ten million at once. */
+import type { DatabaseSync, SQLOutputValue, StatementSync } from 'node:sqlite';
+import { ShellstreamError } from '../../protocol/errors.ts';
+import { failureOf } from './sqlite-errors.ts';
+
+export interface SpoolEntry {
+  readonly index: number;
+  readonly entry: Uint8Array;
+  /** Undefined: a public entry, or a record whose time is over. */
+  readonly opening: { readonly salt: Uint8Array; readonly record: Uint8Array } | undefined;
+  readonly kind: number;
+  readonly level: number | undefined;
+}
+
+export interface LeftOutRow {
+  readonly number: number;
+  readonly day: number;
+  readonly level: number;
+  readonly opening: { readonly salt: Uint8Array; readonly record: Uint8Array } | undefined;
+  /** Kept where the record is not. */
+  readonly commitment: Uint8Array | undefined;
+}
+
+export interface OpenIntent {
+  readonly kind: number;
+  readonly id: Uint8Array;
+  readonly in: 'log' | 'left-out';
+  readonly at: number;
+}
+
+export interface SamplingKeyRow {
+  readonly day: number;
+  readonly key: Uint8Array;
+  readonly isRevealed: boolean;
+}
+
+type Row = Record<string, SQLOutputValue>;
+
+export class SpoolReader {
+  readonly #path: string;
+  readonly #byIndex: StatementSync;
+  readonly #byLevel: StatementSync;
+  readonly #leftOut: StatementSync;
+  readonly #intents: StatementSync;
+  readonly #keys: StatementSync;
+  readonly #last: StatementSync;
+  readonly #frontier: StatementSync;
+
+  constructor(path: string, database: DatabaseSync) {
+    this.#path = path;
+    this.#byIndex = database.prepare('SELECT * FROM entry WHERE seq >= ? AND seq < ? ORDER BY seq');
+    this.#byLevel = database.prepare('SELECT * FROM entry WHERE level = ? AND seq > ? ORDER BY seq LIMIT ?');
+    this.#leftOut = database.prepare('SELECT * FROM left_out WHERE number >= ? AND number < ? ORDER BY number');
+    this.#intents = database.prepare('SELECT * FROM open_intent ORDER BY place, at');
+    this.#keys = database.prepare('SELECT * FROM sampling_key ORDER BY day');
+    this.#frontier = database.prepare('SELECT frontier FROM tree');
+    this.#last = database.prepare('SELECT max(seq) AS last FROM entry');
+  }
+
+  /** Roots of the perfect subtrees of the whole tree, largest first, one after another. */
+  frontier(): Uint8Array {
+    const [row] = this.#all(this.#frontier, (found) => bytes(found.frontier));
+    return row ?? new Uint8Array(0);
+  }
+
+  /** Entries `from` up to but not including `to`. */
+  entries(from: number, to: number): SpoolEntry[] {
+    return this.#all(this.#byIndex, toEntry, from, to);
+  }
+
+  /** "All transits while at level N", in the order of the log, after the entry `after`. */
+  transitsAt(level: number, after = -1, limit = 100): SpoolEntry[] {
+    return this.#all(this.#byLevel, toEntry, level, after, limit);
+  }
+
+  leftOut(from: number, to: number): LeftOutRow[] {
+    return this.#all(this.#leftOut, toLeftOut, from, to);
+  }
+
+  /** Intents that no outcome followed: what a crash left undecided. */
+  openIntents(): OpenIntent[] {
+    return this.#all(this.#intents, (row) => ({
+      kind: number(row.kind),
+      id: bytes(row.id),
+      in: number(row.place) === 0 ? 'log' : 'left-out',
+      at: number(row.at),
+    }));
+  }
+
+  samplingKeys(): SamplingKeyRow[] {
+    return this.#all(this.#keys, (row) => ({
+      day: number(row.day),
+      key: bytes(row.key),
+      isRevealed: number(row.revealed) === 1,
+    }));
+  }
+
+  /** Of the last entry; -1: there is none. */
+  lastIndex(): number {
+    const [last = -1] = this.#all(this.#last, ({ last: found }) => (found === null ? -1 : number(found)));
+    return last;
+  }
+
+  #all<T>(statement: StatementSync, read: (row: Row) => T, ...parameters: number[]): T[] {
+    try {
+      return statement.all(...parameters).map(read);
+    } catch (error) {
+      throw failureOf(this.#path, error);
+    }
+  }
+}
+
+function toEntry(row: Row): SpoolEntry {
+  return {
+    index: number(row.seq),
+    entry: bytes(row.entry),
+    opening: opening(row),
+    kind: number(row.kind),
+    level: row.level === null ? undefined : number(row.level),
+  };
+}
+
+function toLeftOut(row: Row): LeftOutRow {
+  return {
+    number: number(row.number),
+    day: number(row.day),
+    level: number(row.level),
+    opening: opening(row),
+    commitment: row.commitment === null ? undefined : bytes(row.commitment),
+  };
+}
+
+function opening({ salt, record }: Row): { readonly salt: Uint8Array; readonly record: Uint8Array } | undefined {
+  return salt === null || record === null ? undefined : { salt: bytes(salt), record: bytes(record) };
+}
+
+function number(value: SQLOutputValue | undefined): number {
+  if (typeof value !== 'number')
+    throw new ShellstreamError('EVIDENCE_FAILED', 'the spool holds no number where one must be');
+  return value;
+}
+
+function bytes(value: SQLOutputValue | undefined): Uint8Array {
+  if (!(value instanceof Uint8Array))
+    throw new ShellstreamError('EVIDENCE_FAILED', 'the spool holds no bytes where some must be');
+  return value;
+}
