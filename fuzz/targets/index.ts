@@ -14,6 +14,7 @@ export const TARGETS: ReadonlyMap<string, () => Promise<{ readonly open: OpenTar
   ['channel', () => import('./channel.ts')],
   ['config', () => import('./config.ts')],
   ['control', () => import('./control.ts')],
+  ['enforcer', () => import('./enforcer.ts')],
   ['evidence-signature', () => import('./evidence-signature.ts')],
   ['framed-link', () => import('./framed-link.ts')],
   ['frames', () => import('./frames.ts')],
@@ -22,4 +23,5 @@ export const TARGETS: ReadonlyMap<string, () => Promise<{ readonly open: OpenTar
   ['records', () => import('./records.ts')],
   ['sat', () => import('./sat.ts')],
   ['spiffe-id', () => import('./spiffe-id.ts')],
+  ['terminator-orders', () => import('./terminator-orders.ts')],
 ]);

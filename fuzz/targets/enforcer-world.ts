@@ -1,0 +1,171 @@
+/** The node that the enforcer's targets attack: one terminator that was taken over, one honest, and peers of both. */
+
+import { ShellstreamError } from '../../protocol/errors.ts';
+import { silentLogger } from '../../src/base/logger.ts';
+import { SimulatedClock } from '../../src/base/simulated-clock.ts';
+import { MemoryWire } from '../../src/dataplane/memory/index.ts';
+import { type DirectoryLimits, SessionDirectory } from '../../src/enforcer/directory.ts';
+import { Overseer } from '../../src/enforcer/overseer.ts';
+import type { Admission, SessionId } from '../../src/enforcer/ports.ts';
+import {
+  type Attempt,
+  type AttemptOptions,
+  attempt,
+  establish,
+  type MemoryDomains,
+  type MemoryNode,
+  memoryDomains,
+  memoryNode,
+} from '../../test/support/memory-nodes.ts';
+import { type Door, openDoor } from '../../test/support/taken-over.ts';
+import { holds, Violation } from '../target.ts';
+
+type Identities = Record<'a' | 'b' | 'c', Awaited<ReturnType<MemoryDomains['identity']>>>;
+
+/** Certificates and keys are made once; every input gets nodes of its own. */
+export class EnforcerWorlds implements AsyncDisposable {
+  readonly #domains: MemoryDomains;
+  readonly #identities: Identities;
+  readonly #wall: number;
+
+  private constructor(domains: MemoryDomains, identities: Identities, wall: number) {
+    this.#domains = domains;
+    this.#identities = identities;
+    this.#wall = wall;
+  }
+
+  static async open(): Promise<EnforcerWorlds> {
+    const clock = new SimulatedClock();
+    const domains = await memoryDomains(clock);
+    const identities = {
+      a: await domains.identity('a'),
+      b: await domains.identity('b'),
+      c: await domains.identity('c'),
+    };
+    return new EnforcerWorlds(domains, identities, clock.now());
+  }
+
+  async create(): Promise<EnforcerWorld> {
+    const [clock, wire] = [new SimulatedClock(this.#wall), new MemoryWire()];
+    const node = (name: 'a' | 'b' | 'c', host: string): Promise<MemoryNode> =>
+      memoryNode({ clock, wire, name, identity: this.#identities[name], host });
+    const [a, b, c] = [await node('a', '192.0.2.1'), await node('b', '192.0.2.2'), await node('c', '192.0.2.3')];
+    const world = new EnforcerWorld(a, { ...b, directory: new SessionDirectory(LIMITS) });
+    world.theirs = (await establish(c, world.honest.node)).hosted;
+    return world;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#domains[Symbol.asyncDispose]();
+  }
+}
+
+const LIMITS: DirectoryLimits = { sessions: 6, sessionsPerIdentity: 4 };
+const MOST_NONCES = 16;
+
+export class EnforcerWorld implements Disposable {
+  readonly a: MemoryNode;
+  readonly b: MemoryNode;
+  readonly honest: Door;
+  readonly hostile: Door;
+  readonly #overseer: Overseer;
+  /** What the enforcer said stands, of the hostile terminator's. */
+  readonly #given = new Map<SessionId, Admission>();
+  #fault: unknown;
+  #theirs: Admission | undefined;
+
+  constructor(a: MemoryNode, b: MemoryNode) {
+    [this.a, this.b] = [a, b];
+    const { clock, posture, accord, directory } = b;
+    this.#overseer = new Overseer({ clock, log: silentLogger, posture, accord, directory });
+    const onPeerLevel = this.#overseer.peerLevelChanged.bind(this.#overseer);
+    const intends = ({ expectedId }: { readonly expectedId: string }): boolean => expectedId === a.spiffeId;
+    this.honest = openDoor(b);
+    this.hostile = openDoor(b, { onPeerLevel, intends });
+    const { enforcer } = this.hostile;
+    for (const name of ['challenge', 'approach', 'setPeerLevel', 'release'] as const) this.#watch(enforcer, name);
+    for (const name of ['admit', 'accept'] as const) {
+      this.#watch(enforcer, name, (admission) => void this.#given.set(admission.id, admission));
+    }
+  }
+
+  /** The session of the honest terminator. */
+  get theirs(): Admission {
+    holds(this.#theirs !== undefined, 'no session at the honest terminator');
+    return this.#theirs;
+  }
+
+  set theirs(admission: Admission) {
+    this.#theirs = admission;
+  }
+
+  /** The first session of the hostile terminator that was given. */
+  get own(): SessionId | undefined {
+    return this.#given.keys().next().value;
+  }
+
+  /** Honest evidence of a peer for the hostile terminator, and what it would make of the grant. */
+  async attempt(options: AttemptOptions): Promise<Attempt | undefined> {
+    return await attempt(this.a, this.hostile.node, options).catch((error: unknown) => {
+      if (error instanceof ShellstreamError) return undefined;
+      throw error;
+    });
+  }
+
+  async fall(level: 1 | 2 | 3 | 4 | 5): Promise<void> {
+    this.b.change(level);
+    await this.#overseer.postureChanged();
+  }
+
+  /** What must hold whatever was said. */
+  check(): void {
+    if (this.#fault !== undefined) throw this.#fault;
+    const { directory, overlay, dataplane, posture } = this.b;
+    holds(directory.size <= LIMITS.sessions, 'more sessions than the node may hold');
+    for (const { admission } of directory.all) {
+      const isKnown = this.#given.has(admission.id) || admission.id === this.theirs.id;
+      holds(isKnown, 'a session that no admission made');
+    }
+    const members = directory.all.filter(({ member }) => member !== undefined).length;
+    holds(overlay.members.length === members, `${overlay.members.length} tunnels for ${members} sessions`);
+    holds(dataplane.flows.sessions.length === members, 'flows of no session');
+    holds(this.hostile.node.nonces.pending <= MOST_NONCES, 'nonces without end');
+    if (posture.level < 5) return;
+    const theirs = directory.get(this.theirs.id);
+    const isUntouched =
+      theirs?.peerLevel === 5 && theirs.endsAtMs === undefined && this.honest.node.revoked.length === 0;
+    holds(isUntouched, 'the session of another terminator was touched');
+  }
+
+  [Symbol.dispose](): void {
+    this.#overseer[Symbol.dispose]();
+    this.hostile.inside.close();
+    this.honest.inside.close();
+  }
+
+  #watch<Name extends 'challenge' | 'admit' | 'approach' | 'accept' | 'setPeerLevel' | 'release'>(
+    enforcer: Door['enforcer'],
+    name: Name,
+    done?: (answer: Admission) => void,
+  ): void {
+    const action: (...given: never[]) => Promise<unknown> = enforcer[name].bind(enforcer);
+    const watched = async (...given: never[]): Promise<unknown> => {
+      try {
+        const answer = await action(...given);
+        done?.(answer as Admission);
+        return answer;
+      } catch (error) {
+        if (!(error instanceof ShellstreamError)) this.#fault ??= error;
+        else if (error.reason === 'INTERNAL')
+          this.#fault ??= new Violation(`a fault of ours in ${name}`, { cause: error });
+        throw error;
+      }
+    };
+    Object.assign(enforcer, { [name]: watched });
+  }
+}
+
+/** What waits for nothing but promises comes to rest. */
+export function settled(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
