@@ -9,7 +9,7 @@ cd "$root"
 rm -rf dist
 node_modules/.bin/node node_modules/typescript/bin/tsc --project tsconfig.build.json >&2
 for file in package.json deploy/shellstream.example.yaml protocol/accords/*.yaml native/crypto/crypto.node native/kernel/kernel.node \
-  native/bpf/shellstream.o; do
+  native/sandbox/sandbox.node native/bpf/shellstream.o; do
   mkdir -p "dist/$(dirname "$file")"
   cp "$file" "dist/$file"
 done

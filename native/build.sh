@@ -1,9 +1,10 @@
 #!/bin/sh
-# Builds the native parts: native/build.sh [bpf] [kernel] [crypto]   (none named: all three)
+# Builds the native parts: native/build.sh [bpf] [kernel] [crypto] [sandbox]   (none named: all)
 #
 #   bpf     native/bpf/shellstream.o            clang-14, llvm-strip
 #   kernel  native/kernel/kernel.node, .d.ts    cargo, @napi-rs/cli
 #   crypto  native/crypto/crypto.node, .d.ts    cargo, @napi-rs/cli
+#   sandbox native/sandbox/sandbox.node, .d.ts  cargo, @napi-rs/cli
 #
 # A target is left alone when its outputs are there and the content of its inputs is what it was.
 set -eu
@@ -16,14 +17,14 @@ PATH=$root/node_modules/.bin:$PATH
 export PATH CARGO_BUILD_JOBS="${CARGO_BUILD_JOBS:-2}"
 
 main() {
-  [ $# -gt 0 ] || set -- bpf kernel crypto
+  [ $# -gt 0 ] || set -- bpf kernel crypto sandbox
   mkdir -p "$stamps"
   for target in "$@"; do
     case $target in
       bpf) unless_current bpf "$native/bpf/shellstream.o" build_bpf ;;
-      kernel | crypto) unless_current "$target" "$native/$target/$target.node" build_addon ;;
+      kernel | crypto | sandbox) unless_current "$target" "$native/$target/$target.node" build_addon ;;
       *)
-        echo "usage: native/build.sh [bpf] [kernel] [crypto]" >&2
+        echo "usage: native/build.sh [bpf] [kernel] [crypto] [sandbox]" >&2
         exit 2
         ;;
     esac
