@@ -12,7 +12,7 @@ mkdir -p "$logs"
 
 packages='clang-14 llvm-14 libbpf-dev linux-libc-dev bpftool wireguard-tools tcpdump iproute2 iputils-ping
   netcat-openbsd build-essential pkg-config ca-certificates systemd
-  qemu-system-x86 kmod busybox-static cpio'
+  qemu-system-x86 kmod busybox-static cpio bubblewrap'
 
 main() {
   began=$(date +%s)
@@ -23,7 +23,7 @@ main() {
   debian_packages
   node_packages
   protobuf
-  for part in bpf crypto kernel; do native "$part"; done
+  for part in bpf crypto kernel sandbox; do native "$part"; done
   privileges
   if [ "$changed" -eq 0 ]; then summary='nothing to do'; else summary="ready after $(($(date +%s) - began)) s"; fi
   [ "$lacking" -eq 0 ] || summary="$summary, with $lacking thing(s) missing as said above"
@@ -211,6 +211,7 @@ native() {
 without_addon() {
   case $1 in
     crypto) echo 'the handshake falls back on node:crypto, about seven times slower' ;;
+    sandbox) echo 'terminators cannot confine themselves, and do not start' ;;
     kernel) echo 'no WireGuard, no eBPF, no routes: the demo and the system tests cannot run' ;;
   esac
 }

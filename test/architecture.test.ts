@@ -84,6 +84,10 @@ describe('a planted violation is found', () => {
       files: { 'src/link/a.ts': 'load(new URL(`../../native/crypto/x.node`, import.meta.url));' },
     },
     {
+      rule: 'only src/base loads the sandbox addon',
+      files: { 'src/roots/a.ts': "load('../../native/sandbox/sandbox.node');" },
+    },
+    {
       rule: 'what ships imports no test, bench, fuzzer or development trust domain',
       files: { 'src/base/a.ts': "import '../../certs-dev/ca.ts';", 'certs-dev/ca.ts': '' },
     },

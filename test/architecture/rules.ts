@@ -69,6 +69,7 @@ export const RULES: Readonly<Record<string, Rule>> = {
   'only src/dataplane/linux loads the privileged addon': (sources) =>
     loading(shipped(sources), /native\/kernel/, 'src/dataplane/linux'),
   'only src/base loads the crypto addon': (sources) => loading(shipped(sources), /native\/crypto/, 'src/base'),
+  'only src/base loads the sandbox addon': (sources) => loading(shipped(sources), /native\/sandbox/, 'src/base'),
 
   'what ships imports no test, bench, fuzzer or development trust domain': (sources) =>
     edges(shipped(sources)).flatMap(({ from, to }) => {
