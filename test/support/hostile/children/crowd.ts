@@ -3,7 +3,7 @@
  * address of its own below 10.66.0.0/16, which the host must have. What each does:
  *
  *     silent     connects, and says nothing
- *     half-open  asks for the upgrade, gets it, and says nothing
+ *     half-open  asks for the upgrade, gets it, and says nothing; some come again whenever they are cut
  *     inits      asks for the upgrade, sends a valid ATTEST-INIT, takes the answer, and comes again
  *     drip       sends the upgrade a byte at a time, or after the upgrade a record
  *
@@ -34,6 +34,7 @@ const UPGRADE = [
 ].join('\r\n');
 /** Attempts at once; more would be the client's own doing that they fail. */
 const AT_ONCE = 200;
+const AGAIN_MS = 20;
 const DRIP_MS = 200;
 
 const crypto = loadCryptoProvider();
@@ -104,6 +105,15 @@ async function crowd(): Promise<void> {
   };
   await Promise.all(Array.from({ length: AT_ONCE }, one));
   console.log(`all ${JSON.stringify(counts)}`);
+  if (what === 'half-open') await Promise.all(Array.from({ length: AT_ONCE }, comeAgain));
+}
+
+async function comeAgain(): Promise<never> {
+  for (;;) {
+    const socket = await visit();
+    if (!socket.destroyed) await new Promise((resolve) => socket.once('close', resolve));
+    await sleep(systemClock, AGAIN_MS);
+  }
 }
 
 async function drip(where: 'upgrade' | 'record'): Promise<void> {
