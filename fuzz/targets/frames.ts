@@ -13,7 +13,7 @@ export const open: OpenTarget = async () => ({
   maxBytes: 70_000,
   format: behind(1, treeFormat(protobuf)),
   dictionary: [...Object.values(FRAME_TYPE).map((number) => Uint8Array.of(number)), Uint8Array.of(0xff, 0xff, 0x03)],
-  seeds: FRAMES.map(encodeFrame),
+  seeds: FRAMES.map((frame) => encodeFrame(frame)),
   run(input) {
     const read = attempt({ reasons: ['MALFORMED', 'UNEXPECTED_RECORD'] }, () => decodeFrame(input));
     if ('refusal' in read) return `${input[0] ?? ''} ${read.refusal}`;
