@@ -5,6 +5,8 @@
 
 mod capabilities;
 mod filter;
+#[cfg(test)]
+mod refusals;
 mod ring;
 
 use std::io;
