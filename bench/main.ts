@@ -11,6 +11,10 @@ const BENCHES: Readonly<Record<string, { readonly about: string; readonly open: 
     about: 'CPU of the server for a mebibyte through a stream of a session, each way',
     open: async () => (await import('./streams/index.ts')).openStreams(),
   },
+  idle: {
+    about: 'resident memory of the gateway for one of 10,000 sessions that do nothing',
+    open: async () => (await import('./idle/index.ts')).openIdle(),
+  },
   noise: {
     about: 'the responder’s half of Noise XX with each crypto provider',
     open: async () => (await import('./noise/index.ts')).openNoise(),
@@ -26,6 +30,10 @@ const BENCHES: Readonly<Record<string, { readonly about: string; readonly open: 
   posture: {
     about: 'from the write of the posture to the last forbidden packet',
     open: async () => (await import('./posture/index.ts')).openPosture(),
+  },
+  evidence: {
+    about: 'artifacts made durable a second, anchored one by one, their CPU and bytes; verify-log',
+    open: async () => (await import('./evidence/index.ts')).openEvidence(),
   },
   routes: {
     about: 'adding, and restoring, 10,000 routes',
