@@ -4,7 +4,7 @@ import { cpuMicroseconds } from '../cpu.ts';
 import type { Contender } from '../harness.ts';
 import { Commanded } from '../lib/commanded.ts';
 import { startGatewaySite } from '../lib/gateway-site.ts';
-import { costOf } from './cost.ts';
+import { type Carry, costOf, warmUp } from './cost.ts';
 import type { Direction } from './transfer.ts';
 
 const ACCORD = `targets:
@@ -28,15 +28,13 @@ export function gatewayStreams(directory: string, directions: readonly Direction
       const script = fileURLToPath(new URL('ours.client.ts', import.meta.url));
       const client = await Commanded.ready(site.startClient(script));
       const owned = stack.move();
+      const cpu = (): number => cpuMicroseconds(site.pid);
+      const carry: Carry = async (direction, bytes) => {
+        await client.command(direction, String(bytes));
+      };
       return {
-        sample: () =>
-          costOf(
-            directions,
-            () => cpuMicroseconds(site.pid),
-            async (direction, bytes) => {
-              await client.command(direction, String(bytes));
-            },
-          ),
+        warmUp: () => warmUp(directions, carry),
+        sample: () => costOf(directions, cpu, carry),
         [Symbol.asyncDispose]: () => owned.disposeAsync(),
       };
     },

@@ -5,7 +5,7 @@ import { start } from '../../test/support/processes.ts';
 import { cpuMicroseconds } from '../cpu.ts';
 import type { Identities } from '../handshake/identities.ts';
 import type { Contender } from '../harness.ts';
-import { costOf } from './cost.ts';
+import { type Carry, costOf, warmUp } from './cost.ts';
 import { type Direction, listen, transfer } from './transfer.ts';
 
 /** Node's own TLS, as an end of the bytes and as a forwarder of them. */
@@ -29,26 +29,24 @@ function tls(
       const child = stack.use(start(process.execPath, [script, identities.directory, ...kind]));
       const port = Number((await child.line(/^listening \d+/)).split(' ')[1]);
       const owned = stack.move();
+      const cpu = (): number => cpuMicroseconds(child.pid);
+      const carry: Carry = async (direction, bytes) => {
+        const { cert, key } = identities.client;
+        const socket = connect({
+          host: '127.0.0.1',
+          port,
+          ca: identities.ca,
+          cert,
+          key,
+          // A SPIFFE ID is no host name; the chain is verified all the same.
+          checkServerIdentity: () => undefined,
+        });
+        await once(socket, 'secureConnect');
+        await transfer(socket, direction, bytes);
+      };
       return {
-        sample: () =>
-          costOf(
-            directions,
-            () => cpuMicroseconds(child.pid),
-            async (direction, bytes) => {
-              const { cert, key } = identities.client;
-              const socket = connect({
-                host: '127.0.0.1',
-                port,
-                ca: identities.ca,
-                cert,
-                key,
-                // A SPIFFE ID is no host name; the chain is verified all the same.
-                checkServerIdentity: () => undefined,
-              });
-              await once(socket, 'secureConnect');
-              await transfer(socket, direction, bytes);
-            },
-          ),
+        warmUp: () => warmUp(directions, carry),
+        sample: () => costOf(directions, cpu, carry),
         [Symbol.asyncDispose]: () => owned.disposeAsync(),
       };
     },

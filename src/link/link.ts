@@ -27,7 +27,8 @@ export interface Link {
   readonly isClosed: boolean;
 
   /**
-   * Sends one record, 1 to {@link MAX_RECORD_BYTES} bytes, not written into afterwards. False: wait for `onDrain` before
+   * Sends one record, 1 to {@link MAX_RECORD_BYTES} bytes, not written into afterwards unless `bufferedBytes` is 0: then
+   * nothing of it is kept. False: wait for `onDrain` before
    * more, or the link is closed and the record dropped.
    */
   send(record: Uint8Array): boolean;

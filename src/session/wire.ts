@@ -9,6 +9,7 @@ import {
   encodeFrame,
   type Frame,
   type FrameRoom,
+  MAX_FRAME_BYTES,
   type SessionFrame,
 } from '../../protocol/channel/index.ts';
 import { ShellstreamError } from '../../protocol/errors.ts';
@@ -29,15 +30,33 @@ export interface WireParts {
 /** What may wait in the link's socket before streams are held back. */
 const SEND_BUFFER_BYTES = HIGH_WATER_BYTES;
 
+/** Below it a new buffer costs nothing. */
+const LEAST_REUSED_BYTES = 4_096;
+
+/**
+ * Where records of data are written and sealed, of all sessions one after the other: most leave at once, and a new buffer
+ * for each would have the engine collect its whole heap every few megabytes. A link that still has it keeps it.
+ */
+let sealing = new Uint8Array(MAX_FRAME_BYTES);
+
 /** A record is its type, the frame and the tag; it is sealed where it was written. */
 const RECORD_ROOM: FrameRoom = {
   before: 1,
   behind: TAG_LENGTH,
   allocate(length) {
+    if (length >= LEAST_REUSED_BYTES && length <= sealing.length) {
+      return sealing.subarray(0, length);
+    }
     const { buffer, byteOffset } = Buffer.allocUnsafe(length);
     return new Uint8Array(buffer, byteOffset, length);
   },
 };
+
+/** The link keeps what it was given for as long as it has anything at all. */
+function afterSending(record: Uint8Array, link: Link): void {
+  if (record.buffer !== sealing.buffer || link.bufferedBytes === 0) return;
+  sealing = new Uint8Array(MAX_FRAME_BYTES);
+}
 
 export class SessionWire {
   readonly #link: Link;
@@ -138,6 +157,7 @@ export class SessionWire {
       record[0] = RECORD.TRANSPORT;
       this.#send.sealInPlace(record.subarray(RECORD_ROOM.before));
       this.#link.send(record);
+      afterSending(record, this.#link);
       sent = true;
       if (this.#rekey?.after === frame) {
         this.#send = this.#rekey.send;
