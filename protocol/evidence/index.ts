@@ -3,6 +3,7 @@
  * needed to check it without us. Start at `entry.ts` for what the log holds, at `verify-log.ts` for how it is checked.
  */
 export * from './artifact.ts';
+export * from './audit.ts';
 export * from './bundle.ts';
 export * from './bytes.ts';
 export * from './checkpoint.ts';

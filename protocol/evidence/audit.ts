@@ -1,0 +1,169 @@
+/**
+ * What an auditor checks who may see records: that they are those the log committed to, that sampling chose as its revealed
+ * keys say, and that every transit is somewhere. Transits are numbered without a gap over those notarised and those left
+ * out; so one that is in neither was deleted, and one that is left out against the rule was hidden.
+ */
+import { ShellstreamError } from '../errors.ts';
+import type { SessionTransitArtifact } from '../gen/shellstream/evidence/v1/evidence_pb.ts';
+import type { CryptoProvider } from '../noise/crypto.ts';
+import type { PostureLevel } from '../posture/level.ts';
+import { parseArtifact } from './artifact.ts';
+import { sameBytes, toHex } from './bytes.ts';
+import { commitmentOf, encodeEntry, type LogEntry, SALT_BYTES } from './entry.ts';
+import type { Finding } from './finding.ts';
+import type { LeftOutOpening, Opening } from './log-source.ts';
+import { leafHash, rootOf } from './merkle.ts';
+import { isSampled, type SamplingRates } from './sampling.ts';
+import type { LeftOutBatch } from './sampling-check.ts';
+
+export interface AuditParts {
+  readonly crypto: Pick<CryptoProvider, 'sha256' | 'hmacSha256'>;
+  readonly rates: SamplingRates;
+  /** Of the report of `verifyLog`: only what it found to be in the log. */
+  readonly keys: ReadonlyMap<number, Uint8Array>;
+  readonly batches: readonly LeftOutBatch[];
+  /** Entries of kind record, by index, as `verifyLog` handed them out. */
+  readonly entries: ReadonlyMap<number, LogEntry>;
+  /** The records behind them; those whose time is over are missing. */
+  readonly records: ReadonlyMap<number, Opening>;
+  /** Left-out records by their number. */
+  readonly leftOut: ReadonlyMap<number, LeftOutOpening>;
+}
+
+/** What became of the transits of a session that somebody knows took place. */
+export type SessionVerdict = 'notarised' | 'left out' | 'deleted';
+
+export interface Audit {
+  readonly findings: readonly Finding[];
+  /** @param sessionId 16 bytes, as the peer of the session knows it. */
+  verdict(sessionId: Uint8Array): SessionVerdict;
+}
+
+export function auditRecords(parts: AuditParts): Audit {
+  const auditor = new Auditor(parts);
+  for (const [index, opening] of parts.records) auditor.record(index, opening);
+  for (const batch of parts.batches) auditor.batch(batch);
+  auditor.close();
+  return {
+    findings: auditor.findings,
+    verdict: (sessionId) => auditor.sessions.get(toHex(sessionId)) ?? 'deleted',
+  };
+}
+
+class Auditor {
+  readonly #parts: AuditParts;
+  readonly #transits = new Set<number>();
+  /** Records that are gone, of which some may have been transits. */
+  #forgotten = 0;
+  readonly findings: Finding[] = [];
+  readonly sessions = new Map<string, SessionVerdict>();
+
+  constructor(parts: AuditParts) {
+    this.#parts = parts;
+    for (const [index, { kind }] of parts.entries) {
+      if (kind === 'record' && !parts.records.has(index)) this.#forgotten += 1;
+    }
+  }
+
+  record(index: number, opening: Opening): void {
+    const entry = this.#parts.entries.get(index);
+    if (entry?.kind !== 'record') return this.#wrong(index, 'there is no record’s entry of this number');
+    const commitment = this.#commitment(opening);
+    if (commitment === undefined || !sameBytes(commitment, entry.commitment)) {
+      return this.#wrong(index, 'it is not what the entry commits to');
+    }
+    const transit = this.#transit(index, opening);
+    if (transit !== undefined) this.#seen(index, transit, 'notarised');
+  }
+
+  batch({ entry, day, first, count, root }: LeftOutBatch): void {
+    const leaves: Uint8Array[] = [];
+    for (let number = first; number < first + count; number += 1) {
+      const opening = this.#parts.leftOut.get(number);
+      const commitment = opening === undefined ? undefined : this.#commitment(opening);
+      if (opening === undefined || commitment === undefined) {
+        return this.#wrong(entry, `left-out record ${number} of its batch is not shown`);
+      }
+      leaves.push(leafHash(this.#parts.crypto.sha256, encodeEntry({ kind: 'record', commitment })));
+      if ('record' in opening) this.#leftOut(entry, day, number, opening);
+      else this.#forgotten += 1;
+    }
+    if (!sameBytes(rootOf(this.#parts.crypto.sha256, leaves), root)) {
+      this.#wrong(entry, `left-out records ${first} to ${first + count - 1} are not those its batch committed to`);
+    }
+  }
+
+  close(): void {
+    let count = 0;
+    for (const number of this.#transits) count = Math.max(count, number + 1);
+    let missing = count - this.#transits.size;
+    // Of records that are gone nobody can tell which numbers they had.
+    missing -= this.#forgotten;
+    for (let number = 0; number < count && missing > 0; number += 1) {
+      if (this.#transits.has(number)) continue;
+      let length = 1;
+      while (number + length < count && !this.#transits.has(number + length)) length += 1;
+      this.findings.push({ kind: 'deleted', first: number, count: length });
+      missing -= length;
+      number += length;
+    }
+  }
+
+  #leftOut(entry: number, day: number, number: number, opening: Opening): void {
+    const transit = this.#transit(entry, opening);
+    if (transit === undefined)
+      return this.#wrong(entry, `left-out record ${number} is no transit: only those are sampled`);
+    const { crypto, keys, rates } = this.#parts;
+    const key = keys.get(day);
+    const percent = rates[levelOf(transit.postureLevelAtTransit)];
+    // Before the key is revealed nobody outside can repeat the choice.
+    if (key !== undefined && isSampled(crypto.hmacSha256, key, transit.sessionId, percent)) {
+      this.#wrong(
+        entry,
+        `left-out record ${number} should have been notarised at level ${transit.postureLevelAtTransit}`,
+      );
+    }
+    this.#seen(entry, transit, 'left out');
+  }
+
+  #seen(entry: number, { transit, sessionId }: SessionTransitArtifact, verdict: SessionVerdict): void {
+    const number = Number(transit);
+    if (this.#transits.has(number)) this.#wrong(entry, `transit ${number} is told twice`);
+    this.#transits.add(number);
+    const id = toHex(sessionId);
+    if (this.sessions.get(id) !== 'notarised') this.sessions.set(id, verdict);
+  }
+
+  #transit(entry: number, { record }: Opening): SessionTransitArtifact | undefined {
+    try {
+      const { body } = parseArtifact(record);
+      return body.case === 'sessionTransit' ? body.value : undefined;
+    } catch (error) {
+      if (!(error instanceof ShellstreamError) || error.reason !== 'MALFORMED') throw error;
+      this.#wrong(entry, error.message);
+      return undefined;
+    }
+  }
+
+  #commitment(opening: LeftOutOpening): Uint8Array | undefined {
+    if ('commitment' in opening) return opening.commitment.length === 32 ? opening.commitment : undefined;
+    if (opening.salt.length !== SALT_BYTES) return undefined;
+    return commitmentOf(this.#parts.crypto.sha256, opening.salt, opening.record);
+  }
+
+  #wrong(entry: number, why: string): void {
+    this.findings.push({ kind: 'record', entry, why });
+  }
+}
+
+function levelOf(value: number): PostureLevel {
+  switch (value) {
+    case 5:
+    case 4:
+    case 3:
+    case 2:
+      return value;
+    default:
+      return 1;
+  }
+}
