@@ -14,6 +14,7 @@ import { attempt, run } from '../support/processes.ts';
 const MEBIBYTE = 1_048_576;
 const CROWD = { host: '10.77.0.2', port: 7843 } as const;
 const VISIT = { url: 'ws://10.77.0.2:7843/', gatewayId: GATEWAY_B } as const;
+const WITHOUT_END = 1_000_000_000;
 /** Descriptors that are left to each terminator. */
 const ROOM = 4;
 const METRICS = '127.0.0.1:9843';
@@ -77,10 +78,9 @@ labSuite('a gateway with an honest peer, under', { start: false }, (lab) => {
     const { a, b } = lab();
     const before = await residentBytes(b.gateway.pid);
     const refusedBefore = await refused('OVERLOADED');
-    await using crowd = startHostile(a, 'crowd', { what: 'inits', ...CROWD, count: 20_000 });
+    await using crowd = startHostile(a, 'crowd', { what: 'inits', ...CROWD, count: WITHOUT_END });
     await eventually('refusals in the metrics', async () => (await refused('OVERLOADED')) > refusedBefore);
     await servesThePeer();
-    expect(crowd.sofar().stdout).not.toContain('all ');
     crowd.kill();
     const last = crowd.sofar().stdout.trim().split('\n').at(-1) ?? '{}';
     const grown = await grownBy(before);

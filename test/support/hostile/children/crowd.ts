@@ -7,7 +7,7 @@
  *     inits      asks for the upgrade, sends a valid ATTEST-INIT, takes the answer, and comes again
  *     drip       sends the upgrade a byte at a time, or after the upgrade a record
  *
- * Prints a line of JSON whenever a hundredth of the count has come to something, and for each end of a drip.
+ * Prints a line of JSON whenever a hundred more have come to something, and for each end of a drip.
  */
 import { connect, type Socket } from 'node:net';
 import { initiate } from '../../../../protocol/handshake/index.ts';
@@ -49,7 +49,7 @@ function tell(kind: keyof typeof counts): void {
 
 function settled(): void {
   done += 1;
-  if (done % Math.ceil(count / 100) === 0 || done === count) console.log(JSON.stringify({ done, ...counts }));
+  if (done % 100 === 0 || done === count) console.log(JSON.stringify({ done, ...counts }));
 }
 
 /** Resolves when it is known what the gateway does with it. */
