@@ -8,19 +8,33 @@ export const SANDBOX_ADDON = fileURLToPath(new URL('../../native/sandbox/sandbox
 
 /**
  * The first thing of a process that is to be confined, before it opens anything: restarts it, at the same pid, with the same
- * arguments and descriptors, without io_uring. Node holds a ring from its start, and through a ring every call goes past
+ * arguments and standard streams, without io_uring. Node holds a ring from its start, and through a ring every call goes past
  * the filter. Returns in the process that has none, which a service manager's filter may have seen to already.
  *
+ * @param keep other descriptors that it inherited and goes on to use
  * @throws ShellstreamError INTERNAL when the addon does not load, or a ring is open although they are refused
  */
-export function prepareSandbox(): void {
+export function prepareSandbox(keep: readonly number[] = []): void {
   const addon = load();
   attempt('prepared', () => {
     if (!addon.holdsRing()) return;
     addon.refuseRings();
+    for (const fd of keep) addon.keepOverExec(fd);
     if (process.execve === undefined) throw new Error('this Node cannot start itself again');
     process.execve(process.execPath, [process.execPath, ...process.execArgv, ...process.argv.slice(1)], process.env);
   });
+}
+
+/**
+ * Processes that this one starts from now on get no io_uring, which spares them the restart of `prepareSandbox`. What this
+ * process has itself stays. Where it may not, nothing happens, and they restart.
+ */
+export function spareRestarts(): void {
+  try {
+    load().refuseRings();
+  } catch {
+    // It takes CAP_SYS_ADMIN or no_new_privs, or was done before.
+  }
 }
 
 /**

@@ -37,10 +37,8 @@ const EXIT_MS = 2_000;
 /** Resolves when all of them listen; rejects when one cannot start. Disposing lets them go, and waits for their end. */
 export async function hostTerminators(node: EnforcerNode, options: HostOptions): Promise<AsyncDisposable> {
   await using parts = new AsyncDisposableStack();
-  for (let index = 0; index < options.count; index++) {
-    const place = parts.use(new Place(node, options, index));
-    await place.start();
-  }
+  const places = Array.from({ length: options.count }, (_, index) => parts.use(new Place(node, options, index)));
+  await Promise.all(places.map((place) => place.start()));
   return parts.move();
 }
 

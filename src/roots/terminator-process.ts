@@ -7,6 +7,7 @@ import { type Clock, systemClock } from '../base/clock.ts';
 import { parseLimits } from '../base/config.ts';
 import { loadCryptoProvider } from '../base/crypto.ts';
 import { createLogger, type Logger } from '../base/logger.ts';
+import { enterSandbox, prepareSandbox } from '../base/sandbox.ts';
 import type { TerminatorOptions } from '../cli/world.ts';
 import { LARGEST_TO_TERMINATOR } from '../enforcer/process/messages.ts';
 import { RemoteEnforcer } from '../enforcer/process/remote-enforcer.ts';
@@ -50,6 +51,7 @@ export async function runTerminator(
   { socket, instance, logLevel }: TerminatorOptions,
   interrupted: AbortSignal,
 ): Promise<void> {
+  prepareSandbox(socket === undefined ? [INHERITED_FD] : []);
   const log = createLogger({ level: logLevel }).child({ instance, terminator: process.pid });
   const clock = systemClock;
   const crypto = loadCryptoProvider();
@@ -65,6 +67,7 @@ export async function runTerminator(
     clock,
     log,
     onLost: (reason, detail) => lost.resolve(detail ?? reason),
+    beforeService: enterSandbox,
   });
   log.info('terminator started', { port: terminator.port });
   // Its end is the enforcer's to say: that one drains first. Asked to go itself, it goes without.

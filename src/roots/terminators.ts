@@ -1,38 +1,73 @@
 /** Where a gateway's terminators come from, as its configuration says: started by it, or let in at a socket. */
-import { openSync } from 'node:fs';
+import { openSync, realpathSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import type { Config } from '../base/config.ts';
+import { jailCommand, probeJail } from '../base/jail.ts';
+import { type JailUser, jailUserOfHost, TERMINATOR_USER } from '../base/jail-user.ts';
+import type { Logger } from '../base/logger.ts';
+import { spareRestarts } from '../base/sandbox.ts';
 import { peerCredentialsOf } from '../dataplane/linux/index.ts';
 import type { EnforcerNode } from './enforcer.ts';
-import { admitTerminators, type HostOptions, hostTerminators } from './terminator-host.ts';
-
-/** This program's entry, sources or build. */
-const ENTRY = fileURLToPath(
-  new URL(import.meta.url.endsWith('.ts') ? './shellstream.ts' : './shellstream.js', import.meta.url),
-);
-/** Whom terminators run as, unless configured. */
-const USER = 'shellstream-terminator';
+import { admitTerminators, type Command, hostTerminators } from './terminator-host.ts';
 
 /** Disposing lets all of them go. */
 export async function openTerminators(node: EnforcerNode): Promise<AsyncDisposable> {
-  const { config } = node.world;
-  const { socket, user } = config.terminators;
-  if (socket === undefined) return await hostTerminators(node, await terminatorProcesses(config));
-  const ids = typeof user === 'number' ? { uid: user, gid: user } : await idsOf(user ?? USER);
-  return await admitTerminators(node, { path: socket, ...ids, credentialsOf: peerCredentialsOf });
+  const { config, log } = node.world;
+  const { socket, user, count } = config.terminators;
+  if (socket !== undefined) {
+    const ids = await idsOf(user ?? TERMINATOR_USER);
+    return await admitTerminators(node, { path: socket, ...ids, credentialsOf: peerCredentialsOf });
+  }
+  return await hostTerminators(node, {
+    count: count === 'auto' ? availableParallelism() : count,
+    command: await terminatorCommand(config, log),
+    ...(config.log.file === undefined ? {} : { logFd: openSync(config.log.file, 'a', 0o600) }),
+  });
 }
 
-async function terminatorProcesses({ terminators, instance, log }: Config): Promise<HostOptions> {
-  const count = terminators.count === 'auto' ? availableParallelism() : terminators.count;
-  const args = [ENTRY, 'terminator', '--instance', instance, '--log-level', log.level];
-  const logFd = log.file === undefined ? {} : { logFd: openSync(log.file, 'a', 0o600) };
-  return { count, command: { command: process.execPath, args: ['--disable-sigusr1', ...args] }, ...logFd };
+/** This program's entry, sources or build, and the package that it is in. */
+const IS_BUILD = import.meta.url.endsWith('.js');
+const ENTRY = realpathSync(fileURLToPath(new URL(`./shellstream.${IS_BUILD ? 'js' : 'ts'}`, import.meta.url)));
+const PACKAGE = realpathSync(fileURLToPath(new URL(IS_BUILD ? '../../../' : '../../', import.meta.url)));
+
+/**
+ * What starts a terminator on this host: in a jail, where this process may make one. One that may not, as in a container,
+ * starts it as its own user; then its sandbox alone stands between a terminator and what that user may.
+ * @param entry instead of this program's own
+ * @throws ShellstreamError INTERNAL on a host where a jail could be had and is not
+ */
+export async function terminatorCommand(config: Config, log: Logger, entry = ENTRY): Promise<Command> {
+  const { instance, terminators } = config;
+  const node = realpathSync(process.execPath);
+  const args = ['terminator', '--instance', instance, '--log-level', config.log.level];
+  spareRestarts();
+  if (await mayJail()) {
+    const user = terminators.user === undefined ? await jailUserOfHost(instance) : await idsOf(terminators.user);
+    const why = await probeJail({ node, ...user });
+    if (why !== undefined) {
+      throw new ShellstreamError('INTERNAL', `terminators get no jail (apt-get install bubblewrap?): ${why}`);
+    }
+    return jailCommand({ node, packageRoot: PACKAGE, entry, args, ...user, env: {} });
+  }
+  log.warn('terminators run as the user of the gateway: this process may not give them another', {});
+  return { command: node, args: ['--disable-sigusr1', entry, ...args] };
 }
 
-async function idsOf(user: string): Promise<{ readonly uid: number; readonly gid: number }> {
+/** Namespaces and mounts take CAP_SYS_ADMIN, another user CAP_SETUID. */
+async function mayJail(): Promise<boolean> {
+  const status = await readFile('/proc/self/status', 'utf8');
+  const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'}`);
+  return [CAP_SYS_ADMIN, CAP_SETUID].every((bit) => (effective & (1n << bit)) !== 0n);
+}
+
+const CAP_SETUID = 7n;
+const CAP_SYS_ADMIN = 21n;
+
+async function idsOf(user: string | number): Promise<JailUser> {
+  if (typeof user === 'number') return { uid: user, gid: user };
   const line = (await readFile('/etc/passwd', 'utf8')).split('\n').find((entry) => entry.startsWith(`${user}:`));
   const [, , uid, gid] = line?.split(':') ?? [];
   if (uid === undefined || gid === undefined) {

@@ -101,6 +101,7 @@ export class Site implements AsyncDisposable {
       wireguard: { addresses: [tunnelAddress] },
       posture: { leaseSeconds },
       mesh: { peers },
+      terminators: { count: 1 },
       control: { socket: this.socket },
       stateDirectory: join(directory, 'state'),
       runtimeDirectory: join(directory, 'run'),

@@ -31,6 +31,16 @@ pub fn refuse_rings() -> Result<()> {
     apply_filter_all_threads(&filter).map_err(|why| failed("installing the filter", &why.to_string()))
 }
 
+/// Has an inherited descriptor outlive the next exec: Node marks all it was given to be closed by one.
+#[napi(catch_unwind)]
+pub fn keep_over_exec(fd: i32) -> Result<()> {
+    // SAFETY: sets a flag of a descriptor, and touches no memory.
+    match unsafe { libc::fcntl(fd, libc::F_SETFD, 0) } {
+        0 => Ok(()),
+        _ => Err(failed(&format!("descriptor {fd}"), &io::Error::last_os_error().to_string())),
+    }
+}
+
 /// For the whole process, all threads, and for good. Throws with the step that failed; the process is then in an
 /// unknown state between free and confined, and must end.
 #[napi(catch_unwind)]
