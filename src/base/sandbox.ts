@@ -15,7 +15,7 @@ export const SANDBOX_ADDON = fileURLToPath(new URL('../../native/sandbox/sandbox
  * @throws ShellstreamError INTERNAL when the addon does not load, or a ring is open although they are refused
  */
 export function prepareSandbox(keep: readonly number[] = []): void {
-  const addon = load();
+  const addon = sandboxAddon();
   attempt('prepared', () => {
     if (!addon.holdsRing()) return;
     addon.refuseRings();
@@ -31,7 +31,7 @@ export function prepareSandbox(keep: readonly number[] = []): void {
  */
 export function spareRestarts(): void {
   try {
-    load().refuseRings();
+    sandboxAddon().refuseRings();
   } catch {
     // It takes CAP_SYS_ADMIN or no_new_privs, or was done before.
   }
@@ -46,7 +46,7 @@ export function spareRestarts(): void {
  *   part and must end: to go on serving strangers without a sandbox is what this is to prevent.
  */
 export function enterSandbox(): void {
-  const addon = load();
+  const addon = sandboxAddon();
   // Node makes these when they are first asked for, which takes calls that are refused later.
   void process.stdout;
   void process.stderr;
@@ -62,7 +62,8 @@ function attempt(what: string, step: () => void): void {
   }
 }
 
-function load(): typeof Addon {
+/** Throws INTERNAL when it is not built or does not fit this machine. */
+export function sandboxAddon(): typeof Addon {
   try {
     return createRequire(import.meta.url)(SANDBOX_ADDON) as typeof Addon;
   } catch (cause) {

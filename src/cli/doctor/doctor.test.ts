@@ -38,6 +38,8 @@ describe('on a host that has everything', () => {
       'wireguard',
       'native kernel',
       'native bpf',
+      'native sandbox',
+      'jail',
       'native crypto',
       'configuration',
       'accord',
@@ -52,6 +54,8 @@ describe('on a host that has everything', () => {
 
 describe('each missing piece is named with what mends it', () => {
   it.each<[string, Partial<Host>, string, 'warning' | 'missing', RegExp, RegExp]>([
+    ['no sandbox', unbuilt('sandbox'), 'native sandbox', 'missing', /not built/, /native\/build\.sh sandbox/],
+    ['no bubblewrap', { whyNotJailed: async () => 'ENOENT' }, 'jail', 'warning', /ENOENT/, /bubblewrap/],
     ['an old Node', { nodeVersion: 'v20.20.2' }, 'node', 'missing', /v20/, /install Node 24/],
     ['an old kernel', { kernelRelease: '5.4.0-9-amd64' }, 'kernel', 'missing', /5\.4/, /linux-image-amd64/],
     [
@@ -304,6 +308,7 @@ const WHOLE: Host = {
     trustDomains: ['alpha.test', 'beta.test'],
   }),
   whyNotLoaded: async () => undefined,
+  whyNotJailed: async () => undefined,
   probeTunnel: async () => ({ driver: 'kernel', why: 'the kernel has WireGuard' }),
 };
 

@@ -19,12 +19,14 @@ export interface Host {
   workloadIdentity(socket: string): Promise<WorkloadIdentity>;
   /** Loads each part that is built. Undefined: it loads; else why not. */
   whyNotLoaded(part: NativePart): Promise<string | undefined>;
+  /** Makes one as for a terminator, and ends it again. Undefined: it can be had; else why not. */
+  whyNotJailed(): Promise<string | undefined>;
   /** What the gateway would choose for `wireguard.driver: auto`; `none` with why. */
   probeTunnel(): Promise<TunnelProbe>;
 }
 
 export type TunnelProbe = Pick<TunnelView, 'driver' | 'why'>;
-export type NativePart = 'crypto' | 'kernel' | 'bpf';
+export type NativePart = 'crypto' | 'kernel' | 'bpf' | 'sandbox';
 
 export interface WorkloadIdentity {
   readonly spiffeIds: readonly string[];

@@ -15,6 +15,8 @@ export const KERNEL_CHECKS: readonly Check[] = [
   wireguard,
   (host) => nativePart(host, 'kernel', 'missing', 'the data plane'),
   (host) => nativePart(host, 'bpf', 'missing', 'the packet filter'),
+  (host) => nativePart(host, 'sandbox', 'missing', 'terminators'),
+  jail,
   (host) => nativePart(host, 'crypto', 'warning', 'fast handshakes; node:crypto stands in, at several times the cost'),
 ];
 
@@ -78,6 +80,14 @@ async function wireguard(host: Host): Promise<Finding> {
   const { driver, why } = await host.probeTunnel();
   if (driver !== 'none') return ok('wireguard', `${driver}: ${why}`);
   return missing('wireguard', why, 'modprobe wireguard, or modprobe tun for the embedded one');
+}
+
+/** Units and containers are a jail themselves; only a gateway that starts its terminators as root needs one of its own. */
+async function jail(host: Host): Promise<Finding> {
+  const why = await host.whyNotJailed();
+  if (why === undefined) return ok('jail', 'bubblewrap and setpriv make one for terminators');
+  const mend = 'apt-get install bubblewrap util-linux, or terminators in units of their own: deploy/README.md';
+  return warning('jail', why, mend);
 }
 
 async function nativePart(host: Host, part: NativePart, state: 'missing' | 'warning', use: string): Promise<Finding> {

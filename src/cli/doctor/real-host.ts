@@ -8,6 +8,9 @@ import type { Clock } from '../../base/clock.ts';
 import { loadConfig } from '../../base/config.ts';
 import { loadNativeCrypto } from '../../base/crypto-native.ts';
 import { nodeCrypto } from '../../base/crypto-node.ts';
+import { probeJail } from '../../base/jail.ts';
+import { jailUserOfHost } from '../../base/jail-user.ts';
+import { sandboxAddon } from '../../base/sandbox.ts';
 import { probeTunnelDriver } from '../../dataplane/linux/index.ts';
 import { flowProgramsPath, kernelAddon } from '../../dataplane/linux/native.ts';
 import { connectWorkloadApi } from '../../identity/workload-api.ts';
@@ -24,6 +27,7 @@ export function realHost(clock: Clock): Host {
     loadAccord: (path) => loadAccord(path, nodeCrypto.sha256),
     workloadIdentity: (socket) => workloadIdentity(socket, clock),
     whyNotLoaded,
+    whyNotJailed: async () => probeJail({ node: process.execPath, ...(await jailUserOfHost('doctor')) }),
     probeTunnel,
   };
 }
@@ -105,6 +109,9 @@ async function whyNotLoaded(part: NativePart): Promise<string | undefined> {
         return undefined;
       case 'kernel':
         kernelAddon();
+        return undefined;
+      case 'sandbox':
+        sandboxAddon();
         return undefined;
       case 'bpf':
         await stat(flowProgramsPath());
