@@ -7,6 +7,7 @@ export const TARGETS: ReadonlyMap<string, () => Promise<{ readonly open: OpenTar
 >([
   ['accord', () => import('./accord.ts')],
   ['address', () => import('./address.ts')],
+  ['artifact', () => import('./artifact.ts')],
   ['bodies', () => import('./bodies.ts')],
   ['bundles', () => import('./bundles.ts')],
   ['certificate', () => import('./certificate.ts')],
@@ -18,6 +19,7 @@ export const TARGETS: ReadonlyMap<string, () => Promise<{ readonly open: OpenTar
   ['evidence-signature', () => import('./evidence-signature.ts')],
   ['framed-link', () => import('./framed-link.ts')],
   ['frames', () => import('./frames.ts')],
+  ['log-files', () => import('./log-files.ts')],
   ['logger', () => import('./logger.ts')],
   ['packets', () => import('./packets.ts')],
   ['records', () => import('./records.ts')],

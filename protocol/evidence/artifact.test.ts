@@ -1,8 +1,8 @@
-import type { MessageInitShape } from '@bufbuild/protobuf';
+import { create } from '@bufbuild/protobuf';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { reasonOf } from '../errors.ts';
-import type { SessionTransitArtifactSchema } from '../gen/shellstream/evidence/v1/evidence_pb.ts';
+import { SessionTransitArtifactSchema } from '../gen/shellstream/evidence/v1/evidence_pb.ts';
 import { type ArtifactInit, encodeArtifact, parseArtifact, sessionIdBytes } from './artifact.ts';
 import { mayRead } from './disclosure.ts';
 import { commitmentOf, encodeEntry, type LogEntry, parseEntry, recordEntry } from './entry.ts';
@@ -22,9 +22,10 @@ const TRANSIT = {
   capabilities: [1, 2],
   targets: [{ prefix: { address: Uint8Array.of(10, 0, 0, 1), length: 32 }, protocol: 6, port: 22 }],
 };
-const transit = (change: Partial<MessageInitShape<typeof SessionTransitArtifactSchema>>): ArtifactInit => ({
+// Also values that the types have no word for.
+const transit = (change: object): ArtifactInit => ({
   ...HEAD,
-  body: { case: 'sessionTransit', value: { ...TRANSIT, ...change } },
+  body: { case: 'sessionTransit', value: Object.assign(create(SessionTransitArtifactSchema), TRANSIT, change) },
 });
 
 describe('an artifact', () => {
