@@ -94,9 +94,9 @@ function confined(
   const required = new Map([[SETPRIV, SETPRIV], [NODE, node], ...files]);
   const args = [
     ...['--unshare-pid', '--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try'],
+    // bubblewrap is the first process of the namespace, and all of it ends with that one. The terminator as the first would be
+    // another's user to those that may end it, and outlive its gateway.
     ...['--die-with-parent', '--new-session', '--clearenv'],
-    // It is alone in its /proc.
-    '--as-pid-1',
     // What setpriv needs to change the user and to drop the rest.
     ...['--cap-drop', 'ALL', ...['CAP_SETUID', 'CAP_SETGID', 'CAP_SETPCAP'].flatMap((name) => ['--cap-add', name])],
     ...Object.entries(env).flatMap(([name, value]) => ['--setenv', name, value]),
@@ -109,8 +109,6 @@ function confined(
     ...['--tmpfs', '/tmp', '--remount-ro', '/tmp', '--remount-ro', '/', '--chdir', '/'],
     ...['--', SETPRIV, '--reuid', String(uid), '--regid', String(gid), '--clear-groups', '--no-new-privs'],
     ...['--bounding-set=-all', '--inh-caps=-all', '--ambient-caps=-all'],
-    // The kernel forgets bubblewrap's own as the user changes.
-    ...['--pdeathsig', 'KILL'],
     ...[NODE, ...nodeArgs],
   ];
   return { command: BUBBLEWRAP, args };
