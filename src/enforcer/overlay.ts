@@ -5,10 +5,12 @@
 import type { Prefix, Target } from '../../protocol/capability/model.ts';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import { type WireguardOffer, wireguardProof } from '../../protocol/handshake/index.ts';
-import { formatPrefix, hostPrefix, prefixesEqual, prefixesOverlap } from '../../protocol/net/prefix.ts';
+import { formatPrefix, hostPrefix, prefixesEqual } from '../../protocol/net/prefix.ts';
 import type { CryptoProvider, X25519KeyPair } from '../../protocol/noise/crypto.ts';
 import { mostRestrictive, type PostureLevel } from '../../protocol/posture/level.ts';
+import { AllowedIps } from '../dataplane/allowed-ips.ts';
 import type { DataPlane, FlowRule, FlowSession, Route, TunnelDevice, TunnelPeer } from '../dataplane/ports.ts';
+import { keyText } from '../dataplane/tunnel-rules.ts';
 import { Slots } from './slots.ts';
 import { Undo } from './undo.ts';
 
@@ -48,6 +50,9 @@ export interface Member {
 }
 
 const MAIN_TABLE = 254;
+/** In the place of a member's number; those begin with 1. */
+const OURS = 0;
+const NOBODY = -1;
 
 export class Overlay implements AsyncDisposable {
   readonly device: TunnelDevice;
@@ -58,6 +63,9 @@ export class Overlay implements AsyncDisposable {
   readonly #peerSlots: Slots;
   /** By number. */
   readonly #members = new Map<number, Member>();
+  /** Who has which key, by `keyText`, and which prefixes; ours are OURS. A thousand members cost a join no more than one. */
+  readonly #keys = new Map<string, number>();
+  readonly #prefixes = new AllowedIps();
   /** What the kernel has of each member's peer, by number. */
   readonly #levels = new Map<number, PostureLevel>();
   /** Numbers of members that leave in the next turn, and its end. */
@@ -72,6 +80,11 @@ export class Overlay implements AsyncDisposable {
     this.device = device;
     this.#key = key;
     this.addresses = spec.addresses;
+    this.#keys.set(keyText(key.publicKey), OURS);
+    this.#prefixes.claim(
+      String(OURS),
+      spec.addresses.map(({ address }) => hostPrefix(address)),
+    );
     this.#sessionSlots = new Slots({ first: 1, size: spec.slots });
     this.#peerSlots = new Slots({ first: 1, size: spec.slots });
   }
@@ -148,7 +161,7 @@ export class Overlay implements AsyncDisposable {
       undo.keep();
       this.#lastNumber += 1;
       const member: Member = { number: this.#lastNumber, session, spec, generation: 1 };
-      this.#members.set(member.number, member);
+      this.#enter(member);
       this.#levels.set(member.number, spec.level);
       return member;
     });
@@ -185,7 +198,8 @@ export class Overlay implements AsyncDisposable {
         }
         await this.device.addPeer(tunnelPeer(spec));
         const member: Member = { number: former.number, session, spec, generation: former.generation + 1 };
-        this.#members.set(member.number, member);
+        this.#strike(former);
+        this.#enter(member);
         return member;
       } catch (error) {
         // Also what a half-done renewal may have written beside what the former spec names. What cannot be taken away now
@@ -220,9 +234,9 @@ export class Overlay implements AsyncDisposable {
   async #leaveTogether(numbers: readonly number[]): Promise<void> {
     // What stands now may be a renewal of what the caller knows.
     const current = numbers.flatMap((number) => this.#members.get(number) ?? []);
-    for (const { number } of current) {
-      this.#members.delete(number);
-      this.#levels.delete(number);
+    for (const member of current) {
+      this.#strike(member);
+      this.#levels.delete(member.number);
     }
     await this.#remove(current);
     for (const { session } of current) {
@@ -275,25 +289,31 @@ export class Overlay implements AsyncDisposable {
     for (const { session } of members) steps.add(() => flows.deactivate(session.sessionSlot));
   }
 
+  #enter(member: Member): void {
+    const { number, spec } = member;
+    this.#members.set(number, member);
+    this.#keys.set(keyText(spec.publicKey), number);
+    this.#prefixes.claim(String(number), spec.prefixes);
+  }
+
+  #strike({ number, spec }: Member): void {
+    this.#members.delete(number);
+    this.#keys.delete(keyText(spec.publicKey));
+    this.#prefixes.release(String(number));
+  }
+
   /** A WireGuard peer under somebody else's key would take that one's tunnel: refused, never moved. */
   #refuseForeignKey(spec: MemberSpec, own: number | undefined): void {
-    const taken =
-      equal(spec.publicKey, this.publicKey) ||
-      this.members.some((member) => member.number !== own && equal(member.spec.publicKey, spec.publicKey));
-    if (taken) throw new ShellstreamError('WIREGUARD_KEY_TAKEN', undefined, { fields: { peer: spec.spiffeId } });
+    const owner = this.#keys.get(keyText(spec.publicKey));
+    if (owner === undefined || owner === own) return;
+    throw new ShellstreamError('WIREGUARD_KEY_TAKEN', undefined, { fields: { peer: spec.spiffeId } });
   }
 
   /** WireGuard gives an allowed IP to whoever claimed it last; we give it to whoever had it first. */
-  #refuseOverlap(spec: MemberSpec, own: number | undefined): void {
-    for (const prefix of spec.prefixes) {
-      const clash =
-        this.addresses.some((address) => prefixesOverlap(hostPrefix(address.address), prefix)) ||
-        this.members.some(
-          (member) => member.number !== own && member.spec.prefixes.some((theirs) => prefixesOverlap(theirs, prefix)),
-        );
-      if (clash)
-        throw new ShellstreamError('PREFIX_OVERLAP', formatPrefix(prefix), { fields: { peer: spec.spiffeId } });
-    }
+  #refuseOverlap(spec: MemberSpec, own = NOBODY): void {
+    const clash = spec.prefixes.find((prefix) => this.#prefixes.conflict(String(own), prefix) !== undefined);
+    if (clash === undefined) return;
+    throw new ShellstreamError('PREFIX_OVERLAP', formatPrefix(clash), { fields: { peer: spec.spiffeId } });
   }
 
   #rules(spec: MemberSpec): FlowRule[] {
@@ -351,10 +371,6 @@ function sameReach(a: MemberSpec, b: MemberSpec): boolean {
 
 function matches(prefix: Prefix, other: Prefix | undefined): boolean {
   return other !== undefined && prefixesEqual(prefix, other);
-}
-
-function equal(a: Uint8Array, b: Uint8Array): boolean {
-  return Buffer.compare(a, b) === 0;
 }
 
 function gone(): ShellstreamError {
