@@ -22,6 +22,8 @@ export class HostilePeer {
   #end: string | undefined;
   #saidDrained = false;
   #saidClose = false;
+  /** The peer's own DRAIN names a fault of its own, or a number that we do not know: then its end by that drain does too. */
+  #drainsAsFaulty = false;
   #now = 0;
 
   constructor(role: 'initiator' | 'responder') {
@@ -70,6 +72,7 @@ export class HostilePeer {
     if (this.#channel.phase === 'closed') return;
     // It was taken, so it is a frame.
     const frame = decodeFrame(plaintext);
+    if (frame.type === 'DRAIN' && frame.reason === 'INTERNAL') this.#drainsAsFaulty = true;
     if (frame.type === 'STREAM_OPEN') this.#streams.set(frame.stream, { ...NOTHING, credit: frame.window });
     if (frame.type === 'STREAM_WINDOW') this.#ledger(frame.stream).credit += frame.credit;
     if (frame.type !== 'STREAM_DATA') return;
@@ -129,7 +132,10 @@ export class HostilePeer {
     holds(this.#end === undefined, `${event.type} behind the end`);
     if (event.type === 'stream-opened') this.#offered.push(event.stream);
     if (event.type === 'closed') {
-      holds(event.reason !== 'INTERNAL' || event.by === 'peer', `a fault of ours: ${event.detail}`);
+      holds(
+        event.reason !== 'INTERNAL' || event.by === 'peer' || this.#drainsAsFaulty,
+        `a fault of ours: ${event.detail}`,
+      );
       this.#end = `${event.reason} by ${event.by}`;
     }
   }
