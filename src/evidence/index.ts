@@ -3,6 +3,7 @@
  * writes the log that outsiders read. What evidence is, and how it is checked, is protocol/evidence.
  */
 export * from './ed25519.ts';
+export * from './forensic-snapshot.ts';
 export * from './keys.ts';
 export * from './log-directory.ts';
 export * from './publisher.ts';

@@ -30,6 +30,7 @@ import {
   sha256,
   transit,
 } from './fixtures.ts';
+import { recordSnapshot } from './forensic-snapshot.ts';
 import { LogDirectory } from './log-directory.ts';
 import { compensate, undecidedIntents } from './reconcile.ts';
 import { Recorder, type RecorderParts } from './recorder.ts';
@@ -133,6 +134,50 @@ describe('the recorder', () => {
     const places = await world.recorder.recordAll([mutation(1), mutation(2), consoleUse]);
     expect(places.map(({ at }) => at - (places[0]?.at ?? 0))).toEqual([0, 1, 2]);
     expect(world.durable).toBe(1);
+  });
+});
+
+describe('a forensic snapshot', () => {
+  test('of a large node is cut into records that parse, durable together, each vouched for by the last', async () => {
+    using world = new World({ level: 1 });
+    const routes = Array.from({ length: 10_000 }, (_, i) => {
+      return {
+        destination: { address: Uint8Array.of(10, i >> 8, i & 255, 0), length: 24 },
+        interface: 'shs0',
+        gateway: Uint8Array.of(10, 0, 0, 1),
+      };
+    });
+    const sessions = Array.from({ length: 10_000 }, (_, i) => {
+      return {
+        sessionId: id(i),
+        peerId: 'spiffe://beta.example/shell/operator',
+        tier: 3 as const,
+        pending: i % 2 === 0,
+      };
+    });
+    const tunnels = Array.from({ length: 1_000 }, () => ({
+      interface: 'shs0',
+      publicKey: new Uint8Array(32),
+      endpoint: Uint8Array.of(1, 2, 3, 4),
+    }));
+    const before = world.spool.size;
+    const { at } = await recordSnapshot(world.recorder, id(1), { atBootNs: 5n, peers: [], tunnels, routes, sessions });
+    expect(world.durable).toBe(1);
+    const records = world.spool.reader
+      .entries(before, at + 1)
+      .map(({ opening }) => opening?.record ?? new Uint8Array());
+    expect(records).toHaveLength(4 + 40 + 40 + 1);
+    const bodies = records.map((record) => parseArtifact(record).body);
+    expect(bodies.at(-1)).toMatchObject({
+      case: 'forensicSnapshot',
+      value: {
+        tunnels: 1_000,
+        routes: 10_000,
+        sessions: 10_000,
+        parts: records.slice(0, -1).map((record) => sha256(record)),
+      },
+    });
+    expect(bodies.flatMap((body) => (body.case === 'snapshotPart' ? body.value.routes : []))).toHaveLength(10_000);
   });
 });
 

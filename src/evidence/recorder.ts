@@ -45,8 +45,12 @@ export interface RecorderLimits {
 /** What is to be recorded: the body alone; time, level, epoch and transit number are put in here. */
 export type Recording = NonNullable<ArtifactInit['body']>;
 
+/** The last of several that are one, made from the SHA-256 of each record before it. */
+export type Seal = (recordHashes: readonly Uint8Array[]) => Recording;
+
 interface Waiting {
   readonly body: Recording;
+  readonly seal?: Seal;
   readonly atMs: number;
   readonly keep: (place: Place) => void;
   readonly refuse: (error: unknown) => void;
@@ -87,16 +91,21 @@ export class Recorder {
     });
   }
 
-  /** Several that are one: all durable or none, in this order, next to each other in the log. */
-  recordAll(bodies: readonly Recording[]): Promise<Place[]> {
+  /**
+   * Several that are one: all durable or none, in this order, next to each other in the log. `seal` adds a last one that
+   * vouches for the others.
+   */
+  recordAll(bodies: readonly Recording[], seal?: Seal): Promise<Place[]> {
     this.flush();
     const atMs = this.#parts.clock.now();
-    const places = bodies.map(
-      (body) => new Promise<Place>((keep, refuse) => this.#waiting.push({ body, atMs, keep, refuse })),
-    );
-    const all = Promise.all(places);
+    const all: { readonly body: Recording; readonly seal?: Seal }[] = bodies.map((body) => ({ body }));
+    if (seal !== undefined) all.push({ body: seal([]), seal });
+    const places = all.map((one) => {
+      return new Promise<Place>((keep, refuse) => this.#waiting.push({ ...one, atMs, keep, refuse }));
+    });
+    const together = Promise.all(places);
     this.flush();
-    return all;
+    return together;
   }
 
   /** Commits what waits. */
@@ -150,14 +159,18 @@ export class Recorder {
   #append(batch: readonly Waiting[], inReserve: boolean): void {
     const { spool } = this.#parts;
     let { transit } = spool.counters;
-    const items = batch.map(({ body, atMs }) => {
-      const item = this.#item(body, atMs, transit);
+    const items: SpoolItem[] = [];
+    for (const { body, atMs, seal } of batch) {
+      items.push(this.#item(seal === undefined ? body : seal(this.#hashesOf(items)), atMs, transit));
       if (body.case === 'sessionTransit') transit += 1;
-      return item;
-    });
+    }
     const places = spool.append(items, { transit }, inReserve);
     for (const [i, { keep }] of batch.entries()) keep(places[i] ?? NOWHERE);
     if (items.some(({ to }) => to === 'left-out')) this.#waitForBatch();
+  }
+
+  #hashesOf(items: readonly SpoolItem[]): Uint8Array[] {
+    return items.flatMap((item) => (item.to === 'public' ? [] : [this.#parts.crypto.sha256(item.record)]));
   }
 
   #waitForBatch(): void {
