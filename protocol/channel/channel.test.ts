@@ -42,6 +42,19 @@ describe('a stream', () => {
     expect(peer.retainedBytes).toBe(WINDOW);
   });
 
+  it('keeps what has not left when its writer uses the bytes again', () => {
+    const { us, peer, exchange } = pair({ windowBytes: 8_192 });
+    const stream = us.open(HOST);
+    const source = bytes(4_096, 1);
+    us.write(stream, source);
+    us.ownUnsent(stream);
+    source.fill(2);
+    exchange();
+    peer.accept(stream);
+    exchange();
+    expect(peer.read(stream)).toEqual(bytes(4_096, 1));
+  });
+
   it('gets new credit only for what the application has consumed, not for what it has read', () => {
     const { us, peer, exchange } = pair();
     const stream = openAccepted(us, peer, exchange);
