@@ -4,7 +4,7 @@
  */
 import { endianness } from 'node:os';
 import type { Prefix } from '../../../protocol/capability/model.ts';
-import { mappedAddress, mappedPrefix } from '../flow-rules.ts';
+import { mappedPrefix, refused } from '../flow-rules.ts';
 import {
   type ControlFlow,
   DENIAL_CAUSES,
@@ -75,14 +75,26 @@ export function packControlKeys(flows: readonly ControlFlow[]): Uint8Array {
   return fields(flows.length * SIZE.controlKey, (view, bytes) => {
     let at = 0;
     for (const flow of flows) {
-      bytes.set(mappedAddress(flow.remoteAddress), at);
-      bytes.set(mappedAddress(flow.localAddress), at + 16);
+      packAddress(bytes, at, flow.remoteAddress);
+      packAddress(bytes, at + 16, flow.localAddress);
       view.setUint16(at + 32, flow.remotePort);
       view.setUint16(at + 34, flow.localPort);
       view.setUint8(at + 36, flow.protocol);
       at += SIZE.controlKey;
     }
   });
+}
+
+/** Into 16 zero bytes; there may be ten thousand at lockdown, where each array made on the way would count. */
+function packAddress(bytes: Uint8Array, at: number, address: Uint8Array): void {
+  if (address.length === 4) {
+    bytes[at + 10] = 0xff;
+    bytes[at + 11] = 0xff;
+  } else if (address.length !== 16) {
+    throw refused(`an address has ${address.length} bytes`);
+  }
+  const first = at + 16 - address.length;
+  for (let n = 0; n < address.length; n += 1) bytes[first + n] = address[n] ?? 0;
 }
 
 export function packStaticKey(ifindex: number, flow: StaticFlow): Uint8Array {

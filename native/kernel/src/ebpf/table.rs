@@ -90,8 +90,8 @@ impl Table {
         }
         let standing = self.keys()?;
         let standing: HashSet<&[u8]> = standing.chunks_exact(size).collect();
-        let gone: Vec<u8> = standing.difference(&wanted).copied().flatten().copied().collect();
-        let fresh: Vec<u8> = wanted.difference(&standing).copied().flatten().copied().collect();
+        let gone = standing.difference(&wanted).copied().collect::<Vec<_>>().concat();
+        let fresh = wanted.difference(&standing).copied().collect::<Vec<_>>().concat();
         // First what makes room.
         self.delete_batch(&gone)?;
         let (written, error) = self.put_batch(&fresh, &value.repeat(fresh.len() / size))?;
@@ -105,18 +105,17 @@ impl Table {
     /// All keys, one behind the other. Entries that come or go meanwhile may or may not be in it.
     pub fn keys(&self) -> Result<Vec<u8>> {
         let size = self.info.key_size as usize;
-        let mut keys = Vec::new();
+        let mut keys: Vec<u8> = Vec::new();
         let mut next = vec![0; size];
-        let mut last: Option<Vec<u8>> = None;
         // Deletions meanwhile make the kernel start over: the bound keeps that finite.
         for _ in 0..=self.info.max_entries {
-            let is_more = sys::next_key(self.fd.as_fd(), last.as_deref(), &mut next)
-                .map_err(|error| self.failed("walk", &error))?;
+            let last = (!keys.is_empty()).then(|| &keys[keys.len() - size..]);
+            let is_more =
+                sys::next_key(self.fd.as_fd(), last, &mut next).map_err(|error| self.failed("walk", &error))?;
             if !is_more {
                 break;
             }
             keys.extend_from_slice(&next);
-            last = Some(next.clone());
         }
         Ok(keys)
     }
