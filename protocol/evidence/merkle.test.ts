@@ -102,6 +102,20 @@ describe('proofs', () => {
     );
   });
 
+  it('prove no older tree with another root, nor one of another size', async () => {
+    for (let size = 2; size <= 20; size += 1) {
+      const root = defined(LEAVES.slice(0, size));
+      for (let old = 1; old < size; old += 1) {
+        const proof = await proveConsistency(sha256, subtrees(size), old, size);
+        const oldRoot = defined(LEAVES.slice(0, old));
+        for (const forged of [root, defined(LEAVES.slice(1, old + 1)), oldRoot.with(31, (oldRoot[31] ?? 0) ^ 1)]) {
+          expect(isConsistent(sha256, proof, old, forged, size, root), `${old} in ${size}`).toBe(false);
+        }
+        expect(isConsistent(sha256, proof, old + 1, oldRoot, size, root), `${old} as ${old + 1}`).toBe(false);
+      }
+    }
+  });
+
   it('prove nothing for sizes that are no sizes', () => {
     const root = rootOf(sha256, LEAVES);
     for (const size of [-1, 0.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 54]) {

@@ -35,7 +35,7 @@ import { LogDirectory } from './log-directory.ts';
 import { compensate, undecidedIntents } from './reconcile.ts';
 import { Recorder, type RecorderParts } from './recorder.ts';
 import { Records } from './records.ts';
-import { forgetLeftOut } from './retention.ts';
+import { forgetLeftOut, forgetRecords } from './retention.ts';
 import type { Spool, SpoolParts } from './spool.ts';
 
 const NOON = 20_600 * MS_A_DAY + MS_A_DAY / 2;
@@ -127,6 +127,15 @@ describe('the recorder', () => {
       case: 'sessionTransit',
       value: { phase: Phase.COMPENSATION, sessionId: id(2), intent: 2n, endReason: 607 },
     });
+  });
+
+  test('retention keeps the record of an intent that stands open', async () => {
+    using world = new World({ level: 3 });
+    await world.record(transit(1));
+    const { at } = await world.record(transit(2));
+    await world.record(transit(1, Phase.OUTCOME));
+    forgetRecords(world.spool, world.spool.size);
+    expect(undecidedIntents(world.spool.reader)).toMatchObject([{ intent: { at } }]);
   });
 
   test('several that are one are next to each other, or not there', async () => {
@@ -227,7 +236,9 @@ describe('sampling, from the recorder to an outsider', () => {
     await world.recordMany(10);
     await world.clock.advance(2 * MS_A_DAY);
     await world.recordMany(10);
-    world.clock.setWall(NOON - 5 * MS_A_DAY);
+    world.clock.setWall(NOON);
+    await world.recordMany(10);
+    world.restart();
     await world.recordMany(10);
     world.recorder.closeBatches();
     expect((await world.publish()).findings).toEqual([]);
