@@ -27,7 +27,9 @@ export interface SiteOptions {
   readonly leaseSeconds: number;
 }
 
-const SHELLSTREAM = fileURLToPath(new URL('../../src/roots/shellstream.ts', import.meta.url));
+/** The command line's file: the sources unless told. */
+const SHELLSTREAM =
+  process.env.SHELLSTREAM_PROGRAM ?? fileURLToPath(new URL('../../src/roots/shellstream.ts', import.meta.url));
 
 const SHUTDOWN_MS = 6_000;
 const TCP_CLIENT = fileURLToPath(new URL('children/tcp-client.ts', import.meta.url));

@@ -2,7 +2,11 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { z } from 'zod';
 
-const FILE = '/run/tier/disk/boots';
+export const DISK = '/run/tier/disk';
+/** Of a gateway: its configuration, and its state beside it. */
+export const KEPT = { config: `${DISK}/gateway.yaml`, state: `${DISK}/gateway` } as const;
+
+const FILE = `${DISK}/boots`;
 const boots = z.int().min(0);
 
 /** Which boot this is, from 1. */

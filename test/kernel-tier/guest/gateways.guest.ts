@@ -1,22 +1,41 @@
+import { copyFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { HOST, PORTS } from '../../lab/lab.ts';
 import { labSuite } from '../../lab/lab-suite.ts';
 import type { Site } from '../../lab/site.ts';
 import { eventually } from '../../support/eventually.ts';
+import { KEPT } from './disk.ts';
 
 // The lease is renewed by processes that an emulated machine keeps waiting.
 labSuite('two sites on the WireGuard of the kernel', { start: false, leaseSeconds: 60 }, (lab) => {
   test('attest each other, and their tunnel is a device of the kernel that has shaken hands', async () => {
     const { a, b } = lab();
-    // Compiles everything: a terminator has 30 s to start. Then one after the other, and no process more than it takes.
-    await b.shellstream('doctor');
-    for (const site of [b, a]) await site.start({ terminators: { count: 1 } });
+    // One after the other, and no process more than it takes: a terminator has 30 s to start.
+    await b.start({ terminators: { count: 1 }, stateDirectory: KEPT.state });
+    await copyFile(b.configPath, KEPT.config);
+    await a.start({ terminators: { count: 1 } });
     for (const site of [a, b]) {
       await eventually('a session', async () => (await site.sessions('mesh')).length === 1);
       expect((await site.run('ip', '-d', 'link', 'show', site.interfaceName)).stdout).toMatch(/^ +wireguard/m);
     }
     await eventually('the granted target', () => a.greeting(HOST, PORTS.granted));
-    for (const site of [a, b]) expect(await handshakes(site)).toEqual([expect.stringMatching(/\t[1-9]\d*$/)]);
+    for (const site of [a, b]) expect(await peersOf(site, 'latest-handshakes')).toEqual([HAPPENED]);
+  });
+
+  test('have one pre-shared key in both kernels, and another one once they attested again', async () => {
+    const { a, b } = lab();
+    const keys = async (): Promise<readonly string[]> =>
+      (await Promise.all([a, b].map((site) => peersOf(site, 'preshared-keys')))).flat();
+    const [before, same] = await keys();
+    expect(before).not.toBe('(none)');
+    expect(same).toBe(before);
+    a.options.gateway.rotate();
+    for (const site of [a, b]) await site.gateway.line(/"msg":"session attested again"/);
+    const [after, sameAfter] = await keys();
+    expect(after).not.toBe('(none)');
+    expect(after).not.toBe(before);
+    expect(sameAfter).toBe(after);
+    await eventually('the granted target, under the new key', () => a.greeting(HOST, PORTS.granted));
   });
 
   test('what was granted passes, and what was not does not', async () => {
@@ -26,16 +45,19 @@ labSuite('two sites on the WireGuard of the kernel', { start: false, leaseSecond
     expect(await a.greeting(HOST, PORTS.ungranted)).toBeUndefined();
   });
 
+  // The last one: the level is kept, and reboot.ts finds it.
   test('at level 1 the peer leaves the kernel, and nothing passes any more', async () => {
     const { a, b } = lab();
     await b.setPosture(1);
-    await eventually('no peer', async () => (await handshakes(b)).length === 0);
+    await eventually('no peer', async () => (await peersOf(b, 'latest-handshakes')).length === 0);
     expect(await a.greeting(HOST, PORTS.granted)).toBeUndefined();
   });
 });
 
-/** Of each peer its key and when it last shook hands, as `wg` tells. */
-async function handshakes(site: Site): Promise<readonly string[]> {
-  const { stdout } = await site.run('wg', 'show', site.interfaceName, 'latest-handshakes');
-  return stdout.split('\n').filter((line) => line !== '');
+const HAPPENED = expect.stringMatching(/^[1-9]\d*$/);
+
+/** Of each peer of the tunnel what `wg` tells. */
+async function peersOf(site: Site, what: 'latest-handshakes' | 'preshared-keys'): Promise<readonly string[]> {
+  const { stdout } = await site.run('wg', 'show', site.interfaceName, what);
+  return [...stdout.matchAll(/^\S+\t(.+)$/gm)].map(([, said = '']) => said);
 }
