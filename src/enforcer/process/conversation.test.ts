@@ -76,9 +76,9 @@ describe('a question', () => {
   it('that is never answered fails when its time is over; the answer that comes later is nobody’s', async () => {
     const { conversation, say, closed } = open();
     const answer = conversation.ask(word('question', 'a'), { timeoutMs: 5_000 });
-    const failure = expect(answer).rejects.toMatchObject({ reason: 'OVERLOADED' });
+    const failure = answer.catch(reasonOf);
     await clock.advance(5_000);
-    await failure;
+    expect(await failure).toBe('OVERLOADED');
     say(1, word('answer', 'late'));
     await settled();
     expect(closed).toEqual([]);
@@ -119,10 +119,10 @@ describe('a question', () => {
   it('fails when the other end goes, in the middle too, and so does every one after it', async () => {
     const { conversation, pair, closed } = open();
     const answers = [conversation.ask(word('question', 'a')), conversation.ask(word('question', 'b'))];
-    const failures = answers.map((answer) => expect(answer).rejects.toMatchObject({ reason: 'CONNECTION_LOST' }));
+    const failures = answers.map((answer) => answer.catch(reasonOf));
     await settled();
     pair.cut();
-    await Promise.all(failures);
+    expect(await Promise.all(failures)).toEqual(['CONNECTION_LOST', 'CONNECTION_LOST']);
     await expect(conversation.ask(word('question', 'c'))).rejects.toMatchObject({ reason: 'CONNECTION_LOST' });
     expect(closed).toEqual(['CONNECTION_LOST']);
   });

@@ -26,8 +26,7 @@ let enforcer: RemoteEnforcer | undefined;
 let bend: { readonly change: (input: AdmitInput) => AdmitInput; readonly heard: (finding: string) => void } | undefined;
 const { admit } = RemoteEnforcer.prototype;
 RemoteEnforcer.prototype.admit = async function recorded(this: RemoteEnforcer, input) {
-  enforcer = this;
-  admitted.push(input);
+  remember(this, input);
   const bent = bend;
   bend = undefined;
   if (bent === undefined) return await admit.call(this, input);
@@ -36,6 +35,11 @@ RemoteEnforcer.prototype.admit = async function recorded(this: RemoteEnforcer, i
   return await attempt;
 };
 void takeOver();
+
+function remember(through: RemoteEnforcer, input: AdmitInput): void {
+  enforcer = through;
+  admitted.push(input);
+}
 
 async function takeOver(): Promise<void> {
   // Of what a sandboxed process may ask about itself this is not one.
@@ -91,7 +95,7 @@ function node({ pids, paths, sockets: known }: Knowledge): Record<string, Try> {
     'a listener': () => settledBy(createServer().listen(0), 'listening'),
     'the console': () => settledBy(connect({ path: known[0] ?? '' }), 'connect'),
     ...Object.fromEntries(pids.map((pid) => [`kill ${pid}`, () => process.kill(pid, 'SIGKILL')])),
-    'code from text': () => new Function('return 1')(),
+    'code from text': () => Reflect.construct(Function, ['return 1']),
   };
 }
 
