@@ -70,7 +70,10 @@ export class EnforcerWorld implements Disposable {
   readonly hostile: Door;
   readonly #overseer: Overseer;
   /** What the enforcer said stands, of the hostile terminator's. */
-  readonly #given = new Map<SessionId, Admission>();
+  readonly #given = new Set<SessionId>();
+  /** Bodies of evidence that peers signed and that opened no session yet. */
+  readonly #signed = new Set<string>();
+  readonly #accepted = new Set<string>();
   #fault: unknown;
   #theirs: Admission | undefined;
 
@@ -84,9 +87,16 @@ export class EnforcerWorld implements Disposable {
     this.hostile = openDoor(b, { onPeerLevel, intends });
     const { enforcer } = this.hostile;
     for (const name of ['challenge', 'approach', 'setPeerLevel', 'release'] as const) this.#watch(enforcer, name);
-    for (const name of ['admit', 'accept'] as const) {
-      this.#watch(enforcer, name, (admission) => void this.#given.set(admission.id, admission));
-    }
+    this.#watch(enforcer, 'admit', ({ id }, { evidence }) => {
+      const body = hex(evidence.body);
+      holds(this.#signed.delete(body), 'a session for what no peer signed, or signed for once only');
+      this.#given.add(id);
+    });
+    this.#watch(enforcer, 'accept', ({ id }, { nonce }) => {
+      holds(!this.#accepted.has(hex(nonce)), 'a grant was accepted twice');
+      this.#accepted.add(hex(nonce));
+      this.#given.add(id);
+    });
   }
 
   /** The session of the honest terminator. */
@@ -101,15 +111,17 @@ export class EnforcerWorld implements Disposable {
 
   /** The first session of the hostile terminator that was given. */
   get own(): SessionId | undefined {
-    return this.#given.keys().next().value;
+    return this.#given.values().next().value;
   }
 
   /** Honest evidence of a peer for the hostile terminator, and what it would make of the grant. */
   async attempt(options: AttemptOptions): Promise<Attempt | undefined> {
-    return await attempt(this.a, this.hostile.node, options).catch((error: unknown) => {
+    const tried = await attempt(this.a, this.hostile.node, options).catch((error: unknown) => {
       if (error instanceof ShellstreamError) return undefined;
       throw error;
     });
+    if (tried !== undefined) this.#signed.add(hex(tried.admit.evidence.body));
+    return tried;
   }
 
   async fall(level: 1 | 2 | 3 | 4 | 5): Promise<void> {
@@ -143,26 +155,36 @@ export class EnforcerWorld implements Disposable {
     this.honest.inside.close();
   }
 
-  #watch<Name extends 'challenge' | 'admit' | 'approach' | 'accept' | 'setPeerLevel' | 'release'>(
+  /** Whatever it throws but a refusal is a finding, and so is what `done` does not allow of an answer. */
+  #watch<Name extends Question>(
     enforcer: Door['enforcer'],
     name: Name,
-    done?: (answer: Admission) => void,
+    done: (answer: Answer<Name>, input: Input<Name>) => void = () => undefined,
   ): void {
-    const action: (...given: never[]) => Promise<unknown> = enforcer[name].bind(enforcer);
-    const watched = async (...given: never[]): Promise<unknown> => {
+    const action = enforcer[name].bind(enforcer) as (...given: unknown[]) => Promise<Answer<Name>>;
+    const watched = async (...given: unknown[]): Promise<Answer<Name>> => {
       try {
         const answer = await action(...given);
-        done?.(answer as Admission);
+        done(answer, given[0] as Input<Name>);
         return answer;
       } catch (error) {
         if (!(error instanceof ShellstreamError)) this.#fault ??= error;
-        else if (error.reason === 'INTERNAL')
+        else if (error.reason === 'INTERNAL') {
           this.#fault ??= new Violation(`a fault of ours in ${name}`, { cause: error });
+        }
         throw error;
       }
     };
     Object.assign(enforcer, { [name]: watched });
   }
+}
+
+type Question = 'challenge' | 'admit' | 'approach' | 'accept' | 'setPeerLevel' | 'release';
+type Answer<Name extends Question> = Awaited<ReturnType<Door['enforcer'][Name]>>;
+type Input<Name extends Question> = Parameters<Door['enforcer'][Name]>[0];
+
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('hex');
 }
 
 /** What waits for nothing but promises comes to rest. */
