@@ -56,6 +56,8 @@ export interface RemoteTerminatorParts {
 
 /** Orders that only read or that end something; a terminator that needs longer has lost its way. */
 const ORDER_MS = 5_000;
+/** What a terminator does not end in this time the overseer ends; a hanging one must not hold up the others and the tunnels. */
+const JUDGE_MS = 1_000;
 /** A dial has the handshake's own limits; this is for a terminator that does not keep them. */
 const DIAL_MS = 90_000;
 /** What a terminator may make us hold and work on at once. */
@@ -98,7 +100,7 @@ export class RemoteTerminator implements Terminator {
   }
 
   async judgeSessions(): Promise<void> {
-    await this.#conversation.ask({ case: 'judgeSessions', value: {} }, { timeoutMs: ORDER_MS });
+    await this.#conversation.ask({ case: 'judgeSessions', value: {} }, { timeoutMs: JUDGE_MS });
   }
 
   identityRotated(): void {

@@ -225,9 +225,13 @@ describe('a terminator', () => {
     expect(asked).toHaveLength(2_000);
   });
 
-  it('that does not answer has so long for an order, a drain its deadline and two seconds, a dial a minute and a half', async () => {
-    far.serve({ ...terminator, end: stuck, drainAll: stuck, dial: stuck, load: stuck }, { port: 1 });
+  it('that does not answer has a second to judge, five for another order, its deadline and two for a drain, a minute and a half for a dial', async () => {
+    far.serve(
+      { ...terminator, judgeSessions: stuck, end: stuck, drainAll: stuck, dial: stuck, load: stuck },
+      { port: 1 },
+    );
     const waits = {
+      judgeSessions: near.judgeSessions(),
       end: near.end('a'.repeat(32), 'CLOSED'),
       load: near.load(),
       drainAll: near.drainAll('SHUTTING_DOWN', 20_000),
@@ -236,10 +240,12 @@ describe('a terminator', () => {
     const over: string[] = [];
     for (const [name, wait] of Object.entries(waits)) void wait.catch(() => over.push(name));
     for (const [ms, expected] of [
-      [4_999, []],
-      [1, ['end', 'load']],
-      [17_000, ['end', 'load', 'drainAll']],
-      [68_000, ['end', 'load', 'drainAll', 'dial']],
+      [999, []],
+      [1, ['judgeSessions']],
+      [3_999, ['judgeSessions']],
+      [1, ['judgeSessions', 'end', 'load']],
+      [17_000, ['judgeSessions', 'end', 'load', 'drainAll']],
+      [68_000, ['judgeSessions', 'end', 'load', 'drainAll', 'dial']],
     ] as const) {
       await clock.advance(ms);
       expect(over).toEqual(expected);
