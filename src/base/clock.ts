@@ -24,6 +24,11 @@ export const systemClock: Clock = {
   },
 };
 
+/** Calls `action` once everything that happened in this turn of the event loop was handled. No time is meant to pass. */
+export function afterThisTurn(action: () => void): void {
+  setImmediate(action);
+}
+
 /** A wait that ends early when the signal aborts; resolves either way. */
 export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {

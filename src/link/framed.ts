@@ -5,7 +5,7 @@
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { ShellstreamError } from '../../protocol/errors.ts';
-import { type Clock, systemClock, type Timer } from '../base/clock.ts';
+import { afterThisTurn, type Clock, systemClock, type Timer } from '../base/clock.ts';
 import { BaseLink } from './base-link.ts';
 import type { Link } from './link.ts';
 import { socketEnds } from './socket-ends.ts';
@@ -111,7 +111,7 @@ export class FramedLink extends BaseLink {
     framed.set(record, HEADER_BYTES);
     this.#unsent.push(framed);
     this.#unsentBytes += framed.length;
-    if (this.#unsent.length === 1) setImmediate(() => this.#flush());
+    if (this.#unsent.length === 1) afterThisTurn(() => this.#flush());
   }
 
   /** As in `WebSocketLink`: the socket is stopped only when something comes that nobody waits for. */
