@@ -50,6 +50,8 @@ export class Approaches {
   readonly #parts: ApproachParts;
   /** By the responder's nonce. An attempt that never gets its GRANT is pushed out by later ones. */
   readonly #pending = new Map<string, Approached>();
+  /** Nonces of responders that were answered, the oldest first. */
+  readonly #met = new Set<string>();
 
   constructor(parts: ApproachParts) {
     this.#parts = parts;
@@ -62,6 +64,7 @@ export class Approaches {
     if (!typeAllowed(level, input.offer.sessionType, accord)) throw new ShellstreamError('POSTURE_TYPE_NOT_ALLOWED');
 
     const { peer, body } = this.#believe(input);
+    this.#refuseReplay(body.nonce);
     const fresh = body.freshSat || freshSatRequired(level, accord);
     const own = attestor.self();
     const audience = fresh ? boundAudience(crypto, peer.spiffeId, input.transcript) : peer.spiffeId;
@@ -118,6 +121,15 @@ export class Approaches {
     }
     if (!input.offer.versions.includes(body.version)) throw new ShellstreamError('NO_COMMON_VERSION');
     return { peer, body };
+  }
+
+  /** Whoever recorded a responder's evidence could have any number of tokens minted for it. */
+  #refuseReplay(nonce: Uint8Array): void {
+    const key = keyOf(nonce);
+    if (this.#met.has(key)) throw new ShellstreamError('NONCE_UNKNOWN', 'answered before');
+    const oldest = this.#met.values().next();
+    if (this.#met.size >= MAX_PENDING && oldest.done === false) this.#met.delete(oldest.value);
+    this.#met.add(key);
   }
 
   #wireguardOffer(input: ApproachInput): WireguardOffer {

@@ -160,6 +160,18 @@ describe('attack: approaches', () => {
     expect(await door.inside.reasonFor(say.approach(wanted))).toBe('evidence');
   });
 
+  it('with one recorded evidence again and again: one token is minted, not a flood of them', async () => {
+    const input = { ...(await met(a, mesh)), expectedId: a.spiffeId, request: REQUEST };
+    expect(await hostile.inside.reasonFor(say.approach(input))).toBe('evidence');
+    const again = await Promise.all(
+      Array.from({ length: 20 }, (_, at) =>
+        hostile.inside.reasonFor(say.approach({ ...input, transcript: new Uint8Array(32).fill(at) })),
+      ),
+    );
+    expect(new Set(again)).toEqual(new Set(['NONCE_UNKNOWN']));
+    expect(b.tokens.minted).toHaveLength(1);
+  });
+
   it('with the evidence of another responder: no token is minted for it', async () => {
     const input = { ...(await met(c, mesh)), expectedId: a.spiffeId, request: REQUEST };
     expect(await hostile.inside.reasonFor(say.approach(input))).toBe('WRONG_IDENTITY');
