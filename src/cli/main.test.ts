@@ -65,6 +65,7 @@ describe('usage', () => {
     'events',
     'init',
     'doctor',
+    'verify-log',
   ])('%s --help is exit code 0', async (verb) => {
     const ran = await new FakeWorld().run(...verb.split(' ').filter((part) => part !== ''), '--help');
     expect(ran).toMatchObject({ code: 0, err: '' });

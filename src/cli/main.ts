@@ -13,6 +13,7 @@ import { json, printable, problem } from './output.ts';
 import { addPosture } from './posture.ts';
 import { addSessions } from './sessions.ts';
 import { addStatus } from './status.ts';
+import { addVerifyLog } from './verify-log.ts';
 import { type CliWorld, EXIT, type ExitCode } from './world.ts';
 
 /** `argv` without the program's own name. */
@@ -61,6 +62,7 @@ const VERBS = [
   addEvents,
   addInit,
   addDoctor,
+  addVerifyLog,
 ];
 
 const HELPED: ReadonlySet<string> = new Set(['commander.helpDisplayed', 'commander.version']);
