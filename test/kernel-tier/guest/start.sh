@@ -5,7 +5,7 @@ PATH=$REPOSITORY/node_modules/.bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr
 HOME=/run/tier/home TMPDIR=/run/tier/tmp CI=true SHELLSTREAM_PATIENCE=8
 # An emulated processor takes half a minute to strip the types of a gateway. So the build is run, and what is run from
 # sources all the same is compiled once.
-SHELLSTREAM_PROGRAM=$REPOSITORY/.cache/kernel-tier-build/src/roots/shellstream.js
+SHELLSTREAM_PROGRAM=$REPOSITORY/dist/src/roots/shellstream.js
 NODE_COMPILE_CACHE=/run/tier/compiled
 export PATH HOME TMPDIR CI SHELLSTREAM_PATIENCE SHELLSTREAM_PROGRAM NODE_COMPILE_CACHE
 mkdir -p "$HOME" "$TMPDIR" /run/netns /run/lock "/lib/modules/$(uname -r)"
@@ -19,6 +19,7 @@ ip link set lo up
 for module in tun veth wireguard; do modprobe "$module" || echo "start: modprobe $module"; done
 stty -F /dev/ttyS1 raw -echo
 cd "$REPOSITORY" || exit
+rm -rf dist && cp -r .cache/kernel-tier-build dist
 # What is killed leaves nothing in that cache, and in tests most are.
 "$NODE" src/dataplane/linux/index.ts
 "$NODE" test/kernel-tier/guest/main.ts
