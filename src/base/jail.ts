@@ -74,7 +74,11 @@ const PARTS = ['package.json', 'src', 'protocol', 'native/crypto/crypto.node', '
 const SYSTEM = ['/lib', '/lib64', '/usr/lib', '/usr/lib64', '/etc/ld.so.cache'];
 const DEVICES = ['/dev/null', '/dev/urandom'];
 
-const NODE_FLAGS = [
+/** Of a process that talks to strangers, in a jail or not. */
+export const NODE_FLAGS: readonly string[] = [
+  // Bytes of streams are outside V8's heap, and have it collect all of it every few megabytes unless it may grow.
+  '--initial-old-space-size=256',
+  '--max-semi-space-size=4',
   // A signal would open a debugger.
   '--disable-sigusr1',
   // Two ways from a string of a peer's to code.

@@ -5,7 +5,7 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import type { Config } from '../base/config.ts';
-import { jailCommand, probeJail } from '../base/jail.ts';
+import { jailCommand, NODE_FLAGS, probeJail } from '../base/jail.ts';
 import { type JailUser, jailUserOfHost, TERMINATOR_USER } from '../base/jail-user.ts';
 import type { Logger } from '../base/logger.ts';
 import { spareRestarts } from '../base/sandbox.ts';
@@ -53,7 +53,7 @@ export async function terminatorCommand(config: Config, log: Logger, entry = ENT
     return jailCommand({ node, packageRoot: PACKAGE, entry, args, ...user, env: {} });
   }
   log.warn('terminators run as the user of the gateway: this process may not give them another', {});
-  return { command: node, args: ['--disable-sigusr1', entry, ...args] };
+  return { command: node, args: [...NODE_FLAGS, entry, ...args] };
 }
 
 /** Namespaces and mounts take CAP_SYS_ADMIN, another user CAP_SETUID. */

@@ -2,7 +2,7 @@
  * The messages of shellstream.enforcer.v1 as bytes. What comes from a terminator is parsed like a stranger's: closed
  * schema, every length bounded, every word from its closed list.
  */
-import { create, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
+import type { MessageInitShape } from '@bufbuild/protobuf';
 import { reasonOf, ShellstreamError } from '../../../protocol/errors.ts';
 import {
   type Failed,
@@ -13,6 +13,7 @@ import {
 } from '../../../protocol/gen/shellstream/enforcer/v1/enforcer_pb.ts';
 import { REASONS, type Reason, reasonFromWire } from '../../../protocol/reasons.ts';
 import { parseExact } from '../../../protocol/wire/parse.ts';
+import { writeMessage } from '../../../protocol/wire/write.ts';
 
 /** A body that is set: the generated union has an empty member besides. */
 export type ToEnforcerBody = Extract<ToEnforcer['body'], { case: string }>;
@@ -34,11 +35,11 @@ export const LARGEST_TO_ENFORCER = 66_560;
 export const LARGEST_TO_TERMINATOR = 1_048_576;
 
 export function encodeToEnforcer(id: number, body: ToEnforcerInit): Uint8Array {
-  return toBinary(ToEnforcerSchema, create(ToEnforcerSchema, { id, body }));
+  return writeMessage(ToEnforcerSchema, { id, body });
 }
 
 export function encodeToTerminator(id: number, body: ToTerminatorInit): Uint8Array {
-  return toBinary(ToTerminatorSchema, create(ToTerminatorSchema, { id, body }));
+  return writeMessage(ToTerminatorSchema, { id, body });
 }
 
 /** @throws ShellstreamError MALFORMED */
