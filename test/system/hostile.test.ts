@@ -201,7 +201,7 @@ labSuite('a gateway with an honest peer, under', { start: false }, (lab) => {
 
   test('a full disk under log and state: the gateway goes on, peers are served, and lost lines are told after', async () => {
     const { a, b, directory } = lab();
-    await b.stop();
+    for (const site of [a, b]) await site.stop();
     const disk = join(directory, 'disk');
     const [log, filler] = [join(disk, 'gateway.log'), join(disk, 'filler')];
     await mkdir(disk);
@@ -209,7 +209,9 @@ labSuite('a gateway with an honest peer, under', { start: false }, (lab) => {
     try {
       await b.configure({ log: { file: log }, stateDirectory: join(disk, 'state') });
       await using gateway = b.startGateway();
-      await eventually('the granted target', () => a.greeting(HOST, PORTS.granted), { withinMs: 40_000 });
+      await eventually('the console', () => b.sessions());
+      await a.start();
+      await eventually('the granted target', () => a.greeting(HOST, PORTS.granted));
       await attempt('dd', ['if=/dev/zero', `of=${filler}`, 'bs=1k', 'count=128']);
       const length = (await readFile(log)).length;
       // Each is logged: more than the file's last page has room for.
