@@ -42,15 +42,17 @@ export function spareRestarts(): void {
  * listens does not need: from then on it opens no file, binds no address, starts no program. A refused call fails with
  * EPERM. So whatever is to be loaded or listened on comes before: a dynamic import or `require` of a file fails after.
  *
+ * @param options `unixSockets`: connections to unix sockets stay possible, for a process that comes back to one; which of them it
+ * reaches, files and their permissions say
  * @throws ShellstreamError INTERNAL when the addon does not load, a step fails, or `prepareSandbox` was left out. The process may then be confined in
  *   part and must end: to go on serving strangers without a sandbox is what this is to prevent.
  */
-export function enterSandbox(): void {
+export function enterSandbox({ unixSockets = false } = {}): void {
   const addon = sandboxAddon();
   // Node makes these when they are first asked for, which takes calls that are refused later.
   void process.stdout;
   void process.stderr;
-  attempt('entered', () => addon.enter());
+  attempt('entered', () => addon.enter(unixSockets));
 }
 
 function attempt(what: string, step: () => void): void {

@@ -32,6 +32,8 @@ export interface FlowTable {
    */
   attach(attachment: FlowAttachment): Promise<void>;
   detach(ifindex: number): Promise<void>;
+  /** Whether a filter of a former run is on the interface, and the next `attach` replaces it with no moment between. */
+  replacesAtOnce(ifindex: number): Promise<boolean>;
 
   /** Ties source addresses behind an interface to a peer slot; a packet from elsewhere is dropped there. */
   pinSources(ifindex: number, peerSlot: number, prefixes: readonly Prefix[]): Promise<void>;
@@ -74,8 +76,12 @@ export interface FlowTable {
   onDenials(listener: (denials: readonly FlowDenial[]) => void): Disposable;
   counters(sessionSlot: number): Promise<FlowCounters>;
 
-  /** Removes every entry and attachment of former runs of this instance (the posture map's slot 0 stays). */
-  reset(): Promise<void>;
+  /**
+   * Removes every entry and attachment of former runs of this instance (the posture map's slot 0 stays).
+   * @param keep an interface that goes on to carry packets: the filter stays on it, and passes what a former run's entries
+   * say under its lease, until `attach` replaces it in one step
+   */
+  reset(keep?: number): Promise<void>;
 }
 
 export interface FlowAttachment {
@@ -164,6 +170,10 @@ export interface TunnelDriver {
   readonly kind: 'kernel' | 'embedded' | 'memory';
   /** Creates a device that is down. The name must be free. */
   create(spec: TunnelSpec): Promise<TunnelDevice>;
+  /** Whether devices outlive the process that made them. */
+  readonly survives: boolean;
+  /** The device that a former run left under the name, with nothing of it changed; undefined when there is none. */
+  adopt(name: string): Promise<AdoptedTunnel | undefined>;
   /** Deletes devices of former runs whose name begins with `prefix`; answers their names. */
   removeLeftovers(prefix: string): Promise<readonly string[]>;
 }
@@ -176,6 +186,12 @@ export interface TunnelSpec {
   /** UDP; 0 lets the kernel choose. */
   readonly listenPort: number;
   readonly mtu: number;
+}
+
+export interface AdoptedTunnel {
+  readonly device: TunnelDevice;
+  /** 32 bytes. */
+  readonly privateKey: Uint8Array;
 }
 
 export interface TunnelDevice extends AsyncDisposable {

@@ -57,6 +57,7 @@ export class SessionDirectory {
   /** Mesh sessions with a tunnel, by the peer's identity: at most one each. */
   readonly #tunnels = new Map<string, SessionId>();
   readonly #listeners = new Listeners<DirectoryEvent>();
+  readonly #lessened = new Listeners<SessionId>();
   /** Places that were taken and hold no session yet. */
   #promised = 0;
 
@@ -127,6 +128,12 @@ export class SessionDirectory {
   note(id: SessionId, news: Partial<Pick<Standing, 'admission' | 'peerLevel' | 'judgedLevel' | 'endsAtMs'>>): void {
     const entry = this.#standing.get(id);
     if (entry !== undefined) entry.standing = { ...entry.standing, ...news };
+    if (entry !== undefined && (news.admission ?? news.endsAtMs) !== undefined) this.#lessened.tell(id);
+  }
+
+  /** A session that stands was given less: a narrower grant, or a nearer end. */
+  onLessened(listener: (id: SessionId) => void): Disposable {
+    return this.#lessened.add(listener);
   }
 
   onEvent(listener: (event: DirectoryEvent) => void): Disposable {

@@ -23,6 +23,7 @@ import type { ControlFlow, DataPlane } from '../dataplane/ports.ts';
 import { type AdmitParts, challenge, type Judged, judge } from './admit.ts';
 import { type Approached, Approaches } from './approach.ts';
 import type { Holder, SessionDirectory, Standing } from './directory.ts';
+import type { Keeper } from './keeper.ts';
 import type { Member, MemberSpec, Overlay } from './overlay.ts';
 import type {
   AcceptInput,
@@ -45,6 +46,8 @@ export interface EnforcerParts extends AdmitParts {
   /** Of the node: shared by the enforcers of all terminators. */
   readonly directory: SessionDirectory;
   readonly overlay?: Overlay;
+  /** For a terminator that outlives this enforcer. */
+  readonly keeper?: Keeper;
   /** Seconds between keepalives in the tunnel to a peer that we dialled: holds a NAT's mapping open. 0: none. */
   readonly keepaliveOf: (spiffeId: string) => number;
   /** Whether this node itself wants such a session: a terminator opens none of its own. */
@@ -165,19 +168,31 @@ export class LocalEnforcer implements Enforcer, Holder {
   }
 
   async setPeerLevel(session: SessionId, level: PostureLevel): Promise<void> {
-    const { directory, overlay } = this.#parts;
+    const { directory, overlay, keeper } = this.#parts;
     const standing = this.#standing(session);
     if (standing === undefined) return;
     directory.note(session, { peerLevel: level });
     this.#parts.onPeerLevel?.({ ...standing, peerLevel: level });
     if (standing.member !== undefined) await overlay?.setLevel(standing.member, level);
+    const now = this.#standing(session);
+    if (now !== undefined) await keeper?.note(now);
   }
 
   async release(session: SessionId, reason: Reason, byPeer = false): Promise<void> {
     if (!this.#own.delete(session)) return;
     const standing = this.#parts.directory.delete(session, reason, byPeer);
     if (standing === undefined) return;
-    if (standing.member !== undefined) await this.#parts.overlay?.leave(standing.member);
+    try {
+      if (standing.member !== undefined) await this.#parts.overlay?.leave(standing.member);
+    } finally {
+      await this.#parts.keeper?.forget(session);
+    }
+  }
+
+  /** A session that stood when a former enforcer died, and whose holder its terminator was shown to be. */
+  inherit(standing: Standing): void {
+    this.#own.add(standing.admission.id);
+    this.#parts.directory.renew(this, standing);
   }
 
   /**
@@ -268,14 +283,16 @@ export class LocalEnforcer implements Enforcer, Holder {
     connection: Connection,
     renewed: Standing | undefined,
   ): Promise<Admission> {
-    const { overlay, directory } = this.#parts;
+    const { overlay, directory, keeper } = this.#parts;
     const { spiffeId } = admission.peer;
     if (spec !== undefined && overlay === undefined)
       throw new ShellstreamError('TUNNEL_FAILED', 'no overlay on this node');
     if (renewed !== undefined) {
+      // Between the old pre-shared key and the new one there is nothing that could be taken on.
+      await keeper?.forget(admission.id);
       const standing = await this.#install(admission, role, spec, connection, renewed);
       directory.renew(this, standing);
-      return standing.admission;
+      return await this.#kept(standing);
     }
     const former = spec === undefined ? undefined : directory.tunnelOf(spiffeId);
     using place = directory.takePlace(spiffeId, former?.admission.id);
@@ -286,7 +303,13 @@ export class LocalEnforcer implements Enforcer, Holder {
     const standing = await this.#install(admission, role, spec, connection);
     this.#own.add(admission.id);
     place.put(this, standing);
-    return standing.admission;
+    return await this.#kept(standing);
+  }
+
+  async #kept(standing: Standing): Promise<Admission> {
+    const { admission, member } = standing;
+    const resumeToken = member === undefined ? undefined : await this.#parts.keeper?.keep(standing);
+    return resumeToken === undefined ? admission : { ...admission, resumeToken };
   }
 
   /** A grant commits only under the posture it was decided in. */

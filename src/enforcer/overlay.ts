@@ -9,7 +9,16 @@ import { formatPrefix, hostPrefix, prefixesEqual } from '../../protocol/net/pref
 import type { CryptoProvider, X25519KeyPair } from '../../protocol/noise/crypto.ts';
 import { mostRestrictive, type PostureLevel } from '../../protocol/posture/level.ts';
 import { AllowedIps } from '../dataplane/allowed-ips.ts';
-import type { DataPlane, FlowRule, FlowSession, Route, TunnelDevice, TunnelPeer } from '../dataplane/ports.ts';
+import type {
+  AdoptedTunnel,
+  DataPlane,
+  FlowRule,
+  FlowSession,
+  Route,
+  TunnelDevice,
+  TunnelPeer,
+  TunnelPeerState,
+} from '../dataplane/ports.ts';
 import { keyText } from '../dataplane/tunnel-rules.ts';
 import { Slots } from './slots.ts';
 import { Undo } from './undo.ts';
@@ -28,7 +37,8 @@ export interface OverlaySpec {
 export interface MemberSpec {
   readonly spiffeId: string;
   readonly publicKey: Uint8Array;
-  readonly presharedKey: Uint8Array;
+  /** Absent for a member of a former run: the kernel alone has it. */
+  readonly presharedKey?: Uint8Array;
   readonly endpoint?: { readonly address: string; readonly port: number };
   readonly keepalive: number;
   /** What lies behind the peer: WireGuard's allowed IPs, the pinned sources, and the routes, all from one list. */
@@ -108,6 +118,42 @@ export class Overlay implements AsyncDisposable {
     return new Overlay(dataplane, device, key, spec);
   }
 
+  /**
+   * Goes on with the device of a former run, whose WireGuard sessions stay as they are: it is never down, and there is no
+   * moment in which it lacks a filter. Of `kept` those become members whose peer is in the kernel exactly as they say;
+   * every other peer is removed. When it throws, the device is gone.
+   */
+  static async adopt(
+    dataplane: DataPlane,
+    crypto: CryptoProvider,
+    spec: OverlaySpec,
+    { device, privateKey }: AdoptedTunnel,
+    kept: readonly Member[],
+  ): Promise<Overlay> {
+    const { flows, network } = dataplane;
+    await using undo = new Undo();
+    // The device goes before its filter.
+    undo.add(() => flows.detach(device.ifindex));
+    undo.add(() => device[Symbol.asyncDispose]());
+    const overlay = new Overlay(dataplane, device, crypto.x25519FromPrivate(privateKey), spec);
+    const peers = await device.peers();
+    for (const member of kept) if (peers.some((peer) => isPeerOf(member.spec, peer))) await overlay.#takeBack(member);
+    const strangers = peers.filter(({ publicKey }) => !overlay.#keys.has(keyText(publicKey)));
+    await device.removePeers(strangers.map(({ publicKey }) => publicKey));
+    await flows.attach({ ifindex: device.ifindex, kind: 'tunnel' });
+    for (const address of spec.addresses) await network.addAddress(device.ifindex, address);
+    await network.setUp(device.ifindex);
+    const routes = overlay.members.flatMap((member) => overlay.#routes(member.spec));
+    const stale = (await network.routes()).filter(
+      ({ ifindex, destination }) =>
+        ifindex === device.ifindex && !routes.some((route) => prefixesEqual(route.destination, destination)),
+    );
+    await network.removeRoutes(stale);
+    await network.addRoutes(routes);
+    undo.keep();
+    return overlay;
+  }
+
   get publicKey(): Uint8Array {
     return this.#key.publicKey;
   }
@@ -132,6 +178,26 @@ export class Overlay implements AsyncDisposable {
   check(spec: MemberSpec, former?: Member): void {
     this.#refuseForeignKey(spec, former?.number);
     this.#refuseOverlap(spec, former?.number);
+  }
+
+  /** Its flows, with the slots and the generation that it had; not one that would be refused as a new member. */
+  async #takeBack({ session, spec, generation }: Member): Promise<void> {
+    const { flows } = this.#dataplane;
+    try {
+      this.check(spec);
+      this.#sessionSlots.claim(session.sessionSlot, session.generation);
+      this.#peerSlots.claim(session.peerSlot, session.generation);
+    } catch (error) {
+      if (error instanceof ShellstreamError) return;
+      throw error;
+    }
+    await flows.setPeerLevel(session.peerSlot, spec.level);
+    await flows.pinSources(this.device.ifindex, session.peerSlot, spec.prefixes);
+    await flows.install(session, this.#rules(spec));
+    await flows.activate(session);
+    this.#lastNumber += 1;
+    this.#enter({ number: this.#lastNumber, session, spec, generation });
+    this.#levels.set(this.#lastNumber, spec.level);
   }
 
   /** Flows are installed, then activated, then the tunnel; whatever fails takes back what came before it. */
@@ -259,6 +325,8 @@ export class Overlay implements AsyncDisposable {
     // Whoever was joining while it closed and opened lost its peer, and nobody would end a session that the level allows.
     await this.#exclusively(async () => {
       for (const { spec } of this.members) {
+        // What only the kernel knew is gone; the session gets its tunnel back when it attests again.
+        if (spec.presharedKey === undefined) continue;
         await this.device.removePeer(spec.publicKey);
         await this.device.addPeer(tunnelPeer(spec));
       }
@@ -340,13 +408,23 @@ export class Overlay implements AsyncDisposable {
 }
 
 function tunnelPeer(spec: MemberSpec): TunnelPeer {
+  const { presharedKey } = spec;
+  if (presharedKey === undefined) throw new ShellstreamError('TUNNEL_FAILED', 'a peer without a pre-shared key');
   return {
     publicKey: spec.publicKey,
-    presharedKey: spec.presharedKey,
+    presharedKey,
     allowedIps: spec.prefixes,
     keepalive: spec.keepalive,
     ...(spec.endpoint === undefined ? {} : { endpoint: spec.endpoint }),
   };
+}
+
+function isPeerOf({ publicKey, prefixes }: MemberSpec, peer: TunnelPeerState): boolean {
+  return (
+    keyText(publicKey) === keyText(peer.publicKey) &&
+    prefixes.length === peer.allowedIps.length &&
+    prefixes.every((prefix) => peer.allowedIps.some((allowed) => prefixesEqual(prefix, allowed)))
+  );
 }
 
 /** Whether two specs differ in nothing that flows, pins or routes come from. */

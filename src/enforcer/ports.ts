@@ -113,6 +113,14 @@ export interface Admission {
   readonly answer?: GrantBody;
   /** Mesh only: counts attestations, 1 at the first. */
   readonly tunnelGeneration?: number;
+  /** 32 bytes: by these its holder claims it from an enforcer that was started anew. Absent: it ends with this one. */
+  readonly resumeToken?: Uint8Array;
+}
+
+/** Of a session that stood when an enforcer died. */
+export interface Claim {
+  readonly session: SessionId;
+  readonly token: Uint8Array;
 }
 
 // ── what the enforcer is given ───────────────────────────────────────────────────────────────────────────────

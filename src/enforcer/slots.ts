@@ -26,6 +26,22 @@ export class Slots {
     return { slot, generation: this.nextGeneration(slot) };
   }
 
+  /**
+   * Takes a slot that a holder has from before, with its generation; the next one is higher.
+   * @throws ShellstreamError SESSION_LIMIT when there is no such slot, or somebody has it
+   */
+  claim(slot: number, generation: number): void {
+    if (slot >= this.#next && slot < this.#size) {
+      for (; this.#next < slot; this.#next++) this.#free.push(this.#next);
+      this.#next = slot + 1;
+    } else {
+      const at = this.#free.indexOf(slot);
+      if (at < 0) throw new ShellstreamError('SESSION_LIMIT', `slot ${slot} is not free`);
+      this.#free.splice(at, 1);
+    }
+    this.#generations[slot] = generation;
+  }
+
   /** For a holder whose flows change in place. */
   nextGeneration(slot: number): number {
     const generation = ((this.#generations[slot] ?? 0) + 1) >>> 0;

@@ -43,7 +43,12 @@ export class Mesh implements AsyncDisposable {
       const { name, spiffeId, address } = config;
       if (address === undefined) return { name, spiffeId, address, dialled: undefined };
       const { clock, log, posture, accord, random, directory } = parts;
-      const dial = (signal: AbortSignal): Promise<SessionId> => parts.dial(address, parts.approachOf(config), signal);
+      const dial = async (signal: AbortSignal): Promise<SessionId> => {
+        // One that outlived a former enforcer is what a new one would only take the place of.
+        const standing = directory.tunnelOf(spiffeId);
+        if (standing?.role === 'initiator') return standing.admission.id;
+        return await parts.dial(address, parts.approachOf(config), signal);
+      };
       const stands = (id: SessionId): boolean => directory.get(id) !== undefined;
       const dialled = new DialledPeer({ name, clock, log, posture, accord, random, dial, stands });
       return { name, spiffeId, address, dialled };

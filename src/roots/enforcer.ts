@@ -7,11 +7,11 @@ import { isIP } from 'node:net';
 import { tierPolicyOf } from '../../protocol/capability/index.ts';
 import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
 import type { CryptoProvider } from '../../protocol/noise/crypto.ts';
-import { levelFromTrustedSource } from '../../protocol/posture/index.ts';
+import { levelFromTrustedSource, mostRestrictive, type PostureLevel } from '../../protocol/posture/index.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import type { LoadedAccord } from '../base/accord-file.ts';
 import type { Clock } from '../base/clock.ts';
-import type { Config } from '../base/config.ts';
+import { type Config, interfacePrefix } from '../base/config.ts';
 import type { Endpoint } from '../base/config-schema.ts';
 import { Listeners } from '../base/listeners.ts';
 import type { Logger } from '../base/logger.ts';
@@ -22,6 +22,7 @@ import { Nonces } from '../enforcer/nonces.ts';
 import { Overlay } from '../enforcer/overlay.ts';
 import { Overseer } from '../enforcer/overseer.ts';
 import type { SessionId } from '../enforcer/ports.ts';
+import type { StandingStore } from '../enforcer/standing-store.ts';
 import type { Approach, Terminator } from '../enforcer/terminator-port.ts';
 import { Terminators } from '../enforcer/terminators.ts';
 import { SpiffeAttestor } from '../identity/attestor.ts';
@@ -33,6 +34,7 @@ import { intentions, meshApproach } from './approach.ts';
 import { Isolation } from './isolation.ts';
 import { Lease } from './lease.ts';
 import { followExternalPosture, postureSteps } from './posture-steps.ts';
+import { adoptOverlay, type Former, findFormer, type Survival, startSurvival } from './survival.ts';
 
 export interface EnforcerWorld {
   readonly config: Config;
@@ -46,6 +48,8 @@ export interface EnforcerWorld {
   readonly random: () => number;
   /** Where posture is kept, and what a former run kept there. */
   readonly posture: OpenedPosture;
+  /** Where sessions are kept for the next run; absent: none outlives this one. */
+  readonly standing?: StandingStore;
 }
 
 /** A shell attestation token that was looked at. */
@@ -68,11 +72,17 @@ export interface EnforcerNode extends AsyncDisposable {
   readonly lease: Lease;
   readonly tokenChecks: Pick<Listeners<TokenCheck>, 'add'>;
   readonly startedAtMs: number;
+  /** Of sessions of terminators that outlive this process. */
+  readonly survival: Survival | undefined;
   /**
    * Takes on a terminator: `start` is given its door to this enforcer. Disposing lets it go, and takes away
    * whatever it still holds.
+   * @param options `outlives`: should this process die, it keeps its sessions for the next one
    */
-  hire<T extends Terminator>(start: (enforcer: LocalEnforcer) => Promise<T>): Promise<Engagement<T>>;
+  hire<T extends Terminator>(
+    start: (enforcer: LocalEnforcer) => Promise<T>,
+    options?: { readonly outlives?: boolean },
+  ): Promise<Engagement<T>>;
 }
 
 export interface Engagement<T extends Terminator> extends AsyncDisposable {
@@ -84,8 +94,11 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
   const { config, accord, identity, dataplane, crypto, clock, log } = world;
   await using parts = new AsyncDisposableStack();
 
-  // What a former run left has no session behind it. At lockdown its filter stays until ours takes its place.
-  if (!(await isLockedDown(dataplane))) await dataplane.flows.reset();
+  // What else a former run left has no session behind it. At lockdown its filter stays until ours takes its place.
+  const isLocked = await isLockedDown(dataplane);
+  const former = await findFormer(world, isLocked);
+  await dataplane.tunnels.removeLeftovers(interfacePrefix(config.instance));
+  if (!isLocked) await dataplane.flows.reset(former?.tunnel.device.ifindex);
   await removeStaleRoutes(dataplane);
 
   const tokenChecks = new Listeners<TokenCheck>();
@@ -108,9 +121,12 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
   }
   const isolation = new Isolation(dataplane, config.posture);
   const lease = parts.use(await Lease.start(dataplane, clock, config.posture.leaseSeconds, log));
-  const overlay = await openOverlay(world);
+  const opened = await openOverlay(world, former, await levelNow(posture, dataplane));
+  const overlay = opened?.overlay;
   if (overlay !== undefined) parts.use(overlay);
   const directory = new SessionDirectory(config.limits);
+  const survival = opened === undefined ? undefined : await startSurvival(world, directory, opened);
+  if (survival !== undefined) parts.use(survival);
   const terminators = new Terminators();
   const overseer = parts.use(
     new Overseer({ clock, log: log.child({ part: 'enforcer' }), posture, accord: accord.accord, directory }),
@@ -150,10 +166,14 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
     intends: intentions(config),
     onPeerLevel: overseer.peerLevelChanged.bind(overseer),
   };
-  const hire = async <T extends Terminator>(start: (enforcer: LocalEnforcer) => Promise<T>): Promise<Engagement<T>> => {
+  const hire: EnforcerNode['hire'] = async <T extends Terminator>(
+    start: (enforcer: LocalEnforcer) => Promise<T>,
+    { outlives = false } = {},
+  ): Promise<Engagement<T>> => {
     let terminator: T | undefined;
     const enforcer = new LocalEnforcer({
       ...enforcerParts,
+      ...(outlives && survival !== undefined ? { keeper: survival.keeper } : {}),
       nonces: new Nonces(clock, { lifetimeMs: NONCE_LIFETIME_MS, limit: MAX_NONCES }),
       onRevoked: (session, reason) =>
         void terminator?.end(session, reason).catch((error: unknown) => {
@@ -192,6 +212,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
     lease,
     tokenChecks,
     startedAtMs: clock.now(),
+    survival,
     hire,
     async [Symbol.asyncDispose]() {
       await mesh[Symbol.asyncDispose]();
@@ -211,10 +232,20 @@ const MESH_SLOTS = 1024;
 /** Of a name's addresses. */
 const MAX_ADDRESSES = 4;
 
-async function openOverlay({ config, dataplane, crypto }: EnforcerWorld): Promise<Overlay | undefined> {
+/** A new one, unless that of a former run goes on with what of its sessions may. */
+async function openOverlay(world: EnforcerWorld, former: Former | undefined, level: PostureLevel) {
+  const { config, dataplane, crypto } = world;
   const { interface: interfaceName, port: listenPort, mtu, addresses } = config.wireguard;
   if (addresses.length === 0) return undefined;
-  return await Overlay.open(dataplane, crypto, { interfaceName, listenPort, mtu, addresses, slots: MESH_SLOTS });
+  const spec = { interfaceName, listenPort, mtu, addresses, slots: MESH_SLOTS };
+  const adopted = former === undefined ? undefined : await adoptOverlay(world, former, spec, level);
+  return adopted ?? { overlay: await Overlay.open(dataplane, crypto, spec), kept: [] };
+}
+
+/** The strictest of what the console said and what stands in the map. */
+async function levelNow(posture: PostureEngine, { flows }: DataPlane): Promise<PostureLevel> {
+  const { external, own } = await flows.posture();
+  return mostRestrictive(posture.level, levelFromTrustedSource(external), levelFromTrustedSource(own));
 }
 
 /** Names are resolved here: a terminator needs no resolver, and learns no names. */
@@ -247,8 +278,8 @@ async function addressesOf(host: string): Promise<readonly string[]> {
 }
 
 /**
- * Routes of our protocol that a former run left. Those over a tunnel belong to another instance on this host: our own
- * tunnels of former runs are gone by now, and their routes with them.
+ * Routes of our protocol that a former run left. Those over a tunnel belong to another instance on this host, or to a
+ * tunnel that we go on with: our other tunnels of former runs are gone by now, and their routes with them.
  */
 async function removeStaleRoutes({ network }: DataPlane): Promise<void> {
   const tunnels = new Set(

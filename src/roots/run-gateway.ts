@@ -5,15 +5,16 @@
 import { join } from 'node:path';
 import { loadAccord } from '../base/accord-file.ts';
 import { systemClock } from '../base/clock.ts';
-import { type Config, interfacePrefix, loadConfig } from '../base/config.ts';
+import { type Config, loadConfig } from '../base/config.ts';
 import { loadCryptoProvider } from '../base/crypto.ts';
 import { createLogger, type Logger, logFile } from '../base/logger.ts';
 import { startControl } from '../control/server.ts';
 import { openLinuxDataPlane, peerCredentialsOf, probeTunnelDriver } from '../dataplane/linux/index.ts';
+import { openStandingStore, type StandingStore } from '../enforcer/standing-store.ts';
 import { openIdentitySource } from '../identity/index.ts';
 import { openPostureStore } from '../posture/store.ts';
 import { bootId } from './boot-id.ts';
-import { startEnforcer } from './enforcer.ts';
+import { type EnforcerWorld, startEnforcer } from './enforcer.ts';
 import { gatewayView } from './gateway-view.ts';
 import { serveMetrics } from './metrics.ts';
 import { privateDirectory } from './private-directory.ts';
@@ -46,14 +47,18 @@ export async function runGateway(configPath: string): Promise<void> {
       instance: config.instance,
       governancePage: join(config.runtimeDirectory, 'governance'),
       tunnels: tunnels.kind,
-      interfacePrefix: interfacePrefix(config.instance),
     }),
   );
 
-  const place = { folder: config.stateDirectory, bootId: await bootId(config.runtimeDirectory), sha256: crypto.sha256 };
+  const boot = await bootId(config.runtimeDirectory);
+  const place = { folder: config.stateDirectory, bootId: boot, sha256: crypto.sha256 };
   const posture = await openPostureStore(place, clock.now());
   const world = { config, accord, identity, dataplane, crypto, clock, log, random: Math.random, posture };
-  const node = await startEnforcer(world);
+  const standing =
+    dataplane.tunnels.survives && config.terminators.socket !== undefined
+      ? { standing: await openStanding(world, boot) }
+      : {};
+  const node = await startEnforcer({ ...world, ...standing });
   // They go after the node's end, which drains their sessions; and the node ends when they cannot start.
   const hosts = parts.use(new AsyncDisposableStack());
   parts.use(node);
@@ -81,6 +86,17 @@ export async function runGateway(configPath: string): Promise<void> {
   await ended(interrupted);
   await giveUpAfter(config.shutdownSeconds + SHUTDOWN_GRACE_SECONDS, log, parts.disposeAsync());
   log.info('gateway stopped', {});
+}
+
+/** Terminators that came by themselves outlive this process, and with them sessions whose tunnels are the kernel's. */
+async function openStanding({ config, accord, crypto, log }: EnforcerWorld, boot: string): Promise<StandingStore> {
+  const { instance, site, listen, limits, wireguard, mesh, posture } = config;
+  const told = JSON.stringify(
+    [packageVersion(), boot, instance, site, listen, limits, wireguard, mesh, posture],
+    (_, value) => (value instanceof Uint8Array ? [...value] : value),
+  );
+  const circumstances = crypto.sha256(Buffer.concat([accord.hash, Buffer.from(told)]));
+  return await openStandingStore({ folder: join(config.runtimeDirectory, 'standing'), circumstances, log });
 }
 
 function openLog({ level, file }: Config['log']): Logger {

@@ -88,7 +88,7 @@ export async function admitTerminators(node: EnforcerNode, options: DoorOptions)
   async function serve(link: Link): Promise<void> {
     const lost = Promise.withResolvers<string>();
     try {
-      await using engagement = await engage(node, link, lost.resolve);
+      await using engagement = await engage(node, link, lost.resolve, { outlives: true });
       log.info('a terminator came', { terminators: node.terminators.count });
       node.mesh.nudge();
       const why = await lives(node, engagement.terminator, lost.promise);
@@ -111,19 +111,22 @@ function strangerTo({ uid, credentialsOf }: DoorOptions, socket: Socket): string
   }
 }
 
-/** Engages whoever is at the other end of a link. */
+/** Engages whoever is at the other end of a link. @param options as of `hire` */
 export async function engage(
   node: EnforcerNode,
   link: Link,
   onLost: (detail: string) => void,
+  options: { readonly outlives?: boolean } = {},
 ): Promise<Engagement<RemoteTerminator>> {
   const { clock } = node.world;
+  const survival = options.outlives === true ? node.survival : undefined;
   return await node.hire(async (enforcer) => {
     const terminator = new RemoteTerminator({
       link,
       clock,
       enforcer,
-      start: startOrder(node),
+      start: { ...startOrder(node), ...(survival === undefined ? {} : { graceMs: survival.graceMs }) },
+      ...(survival === undefined ? {} : { resume: (claims) => survival.orphans.claim(claims, enforcer) }),
       onLost: (reason, detail) => onLost(detail ?? reason),
     });
     const late = clock.after(START_MS, () => terminator.close());
@@ -133,7 +136,7 @@ export async function engage(
       late.cancel();
     }
     return terminator;
-  });
+  }, options);
 }
 
 function startOrder({ world, posture }: EnforcerNode): StartOrder {

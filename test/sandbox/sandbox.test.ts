@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { type AddressInfo, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -101,6 +101,28 @@ describeWith(['addon crypto', 'addon kernel', 'addon sandbox'], 'a process that 
       expect([field('Seccomp'), field('NoNewPrivs')]).toEqual(['2', '1']);
       for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb']) expect(field(set)).toBe('0'.repeat(16));
     }
+  });
+
+  test('that may come back to a unix socket reaches one that lets it, no other one, and nothing else', async () => {
+    const closed = createServer((socket) => socket.end('hello'));
+    servers.push(closed);
+    await once(closed.listen(join(folder, 'socket.closed')), 'listening');
+    chmodSync(join(folder, 'socket.closed'), 0);
+    await using returning = start(process.execPath, [CHILD, 'returning', '1', join(folder, 'socket')]);
+    await returning.line(/^ready /);
+    const outcomes: unknown[] = [];
+    const names = ['a unix socket', 'a unix socket of others', 'a datagram', 'reading secrets', 'another listener'];
+    for (const name of names) {
+      returning.write(`${name}\n`);
+      outcomes.push(JSON.parse((await returning.line(new RegExp(`^${name}: `))).slice(name.length + 2)));
+    }
+    expect(outcomes).toEqual([
+      { is: 'hello' },
+      { failed: 'EACCES' },
+      { failed: 'EPERM' },
+      { failed: 'EPERM' },
+      { failed: 'EPERM' },
+    ]);
   });
 
   test('is not entered with a ring open, by which every call would go past the filter', async () => {

@@ -20,7 +20,7 @@ import { attestOver } from '../../src/mesh/dial.ts';
 import type { OpenedPosture } from '../../src/posture/store.ts';
 import { Session } from '../../src/session/session.ts';
 import { eventually } from './eventually.ts';
-import { type MemoryGateway as Gateway, startMemoryGateway } from './memory-gateway.ts';
+import { type MemoryGateway as Gateway, type MemoryGatewayWorld, startMemoryGateway } from './memory-gateway.ts';
 import { ACCORD, footprint, type MemoryDomains, memoryDomains, NOTHING } from './memory-nodes.ts';
 
 export interface MemorySitesOptions {
@@ -29,15 +29,19 @@ export interface MemorySitesOptions {
   /** Over the configuration of either site. */
   readonly limits?: object;
   readonly random?: () => number;
+  /** Whether tunnels outlive who made them, as the kernel's do. */
+  readonly tunnelsSurvive?: boolean;
 }
 
-interface MemorySiteParts extends Pick<MemorySite, 'name' | 'dataplane' | 'source' | 'tokens' | 'entry'> {
+interface MemorySiteParts extends Pick<MemorySite, 'name' | 'world' | 'dataplane' | 'source' | 'tokens' | 'entry'> {
   readonly start: (logger: Logger) => Promise<Gateway>;
 }
 
 export class MemorySite {
   readonly name: 'a' | 'b';
   readonly dataplane: MemoryDataPlane;
+  /** What its gateway is made of. */
+  readonly world: Omit<MemoryGatewayWorld, 'log'>;
   readonly source: Awaited<ReturnType<MemoryDomains['identity']>>['source'];
   readonly tokens: Awaited<ReturnType<MemoryDomains['identity']>>['tokens'];
   readonly entry: Awaited<ReturnType<MemoryDomains['identity']>>['entry'];
@@ -49,6 +53,7 @@ export class MemorySite {
   constructor(parts: MemorySiteParts) {
     this.name = parts.name;
     this.dataplane = parts.dataplane;
+    this.world = parts.world;
     this.source = parts.source;
     this.tokens = parts.tokens;
     this.entry = parts.entry;
@@ -140,7 +145,7 @@ export class MemorySites implements AsyncDisposable {
     const domains = await memoryDomains(clock);
     const site = async (name: 'a' | 'b', host: string, peers: readonly object[]): Promise<MemorySite> => {
       const { source, tokens, entry } = await domains.identity(name, '/gateway', ttl);
-      const dataplane = createMemoryDataPlane({ clock, wire, host });
+      const dataplane = createMemoryDataPlane({ clock, wire, host, tunnelsSurvive: options.tunnelsSurvive ?? false });
       const config = parseConfig(
         JSON.stringify({
           apiVersion: 'shellstream/v1',
@@ -162,10 +167,10 @@ export class MemorySites implements AsyncDisposable {
         clock,
         carrier: internet.host(host),
         posture: forgetfulPosture(),
+        random: options.random ?? (() => 0.5),
       };
-      const random = options.random ?? (() => 0.5);
-      const start = (log: Logger): Promise<Gateway> => startMemoryGateway({ ...world, log, random });
-      return new MemorySite({ name, dataplane, source, tokens, entry, start });
+      const start = (log: Logger): Promise<Gateway> => startMemoryGateway({ ...world, log });
+      return new MemorySite({ name, world, dataplane, source, tokens, entry, start });
     };
     const peer = {
       name: 'b',

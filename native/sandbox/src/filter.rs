@@ -8,11 +8,11 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
 
-/// Of `enter`, to be installed in this order.
-pub fn programs() -> Result<[BpfProgram; 2], String> {
+/// Of `enter`, to be installed in this order. `unix`: streams to unix sockets may be opened besides.
+pub fn programs(unix: bool) -> Result<[BpfProgram; 2], String> {
     Ok([
         compile(no_clone3(), SeccompAction::Allow, errno(libc::ENOSYS))?,
-        compile(allowed()?, errno(libc::EPERM), SeccompAction::Allow)?,
+        compile(allowed(unix)?, errno(libc::EPERM), SeccompAction::Allow)?,
     ])
 }
 
@@ -39,10 +39,10 @@ fn no_clone3() -> Rules {
     BTreeMap::from([(libc::SYS_clone3, vec![])])
 }
 
-fn allowed() -> Result<Rules, String> {
+fn allowed(unix: bool) -> Result<Rules, String> {
     let mut rules: Rules = ANY_ARGUMENTS.iter().map(|call| (*call, vec![])).collect();
     rules.extend(OF_THIS_ARCHITECTURE.iter().map(|call| (*call, vec![])));
-    rules.extend(by_arguments().map_err(|why| why.to_string())?);
+    rules.extend(by_arguments(unix).map_err(|why| why.to_string())?);
     Ok(rules)
 }
 
@@ -126,7 +126,7 @@ const OF_THIS_ARCHITECTURE: &[c_long] = &[];
 type Condition = Result<SeccompCondition, seccompiler::BackendError>;
 
 /// Each rule is a way to be allowed; its conditions hold together.
-fn by_arguments() -> Result<Rules, seccompiler::BackendError> {
+fn by_arguments(unix: bool) -> Result<Rules, seccompiler::BackendError> {
     let mut rules = Rules::new();
     let mut allow = |call: c_long, conditions: Vec<Condition>| {
         let conditions = conditions.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -140,6 +140,10 @@ fn by_arguments() -> Result<Rules, seccompiler::BackendError> {
             let kind = among(1, !(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK), libc::SOCK_STREAM);
             allow(libc::SYS_socket, vec![is(0, family), kind, is(2, protocol)])?;
         }
+    }
+    if unix {
+        let kind = among(1, !(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK), libc::SOCK_STREAM);
+        allow(libc::SYS_socket, vec![is(0, libc::AF_UNIX), kind, is(2, 0)])?;
     }
     // What libuv sets on TCP; not TCP_ULP, not a filter, nothing of netfilter.
     for (level, option) in [
@@ -208,7 +212,7 @@ mod tests {
 
     #[test]
     fn compiles_within_the_kernels_limit() {
-        for program in programs().expect("compiles") {
+        for program in [programs(false), programs(true)].into_iter().flat_map(|both| both.expect("compiles")) {
             assert!(program.len() < 4096);
         }
     }

@@ -42,13 +42,14 @@ pub fn keep_over_exec(fd: i32) -> Result<()> {
 }
 
 /// For the whole process, all threads, and for good. Throws with the step that failed; the process is then in an
-/// unknown state between free and confined, and must end.
+/// unknown state between free and confined, and must end. `unix`: it may connect to unix sockets, which is for one that
+/// comes back to a socket of its parent's; what other sockets it reaches is the file system's to say.
 #[napi(catch_unwind)]
-pub fn enter() -> Result<()> {
+pub fn enter(unix: bool) -> Result<()> {
     if holds_ring()? {
         return Err(failed("looking for an io_uring", "there is one, and it goes around every filter"));
     }
-    let filters = filter::programs().map_err(|why| failed("compiling the filter", &why))?;
+    let filters = filter::programs(unix).map_err(|why| failed("compiling the filter", &why))?;
     capabilities::drop_everywhere().map_err(|why| failed("dropping capabilities", &why))?;
     // No core dump holds our keys, and no process of the same user may attach.
     set(libc::PR_SET_DUMPABLE, 0).map_err(|why| failed("PR_SET_DUMPABLE", &why.to_string()))?;

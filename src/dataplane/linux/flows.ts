@@ -127,6 +127,10 @@ class KernelFlows implements LinuxFlows {
     });
   }
 
+  async replacesAtOnce(ifindex: number): Promise<boolean> {
+    return kernelCall('look at attachments', () => this.plane.replacesAtOnce(ifindex));
+  }
+
   async pinSources(ifindex: number, peerSlot: number, prefixes: readonly Prefix[]): Promise<void> {
     this.#checkPeer(peerSlot);
     const keys = prefixes.map((prefix) => pack.packSourceKey(ifindex, prefix));
@@ -243,10 +247,10 @@ class KernelFlows implements LinuxFlows {
   }
 
   /** Posture keeps both slots: a restart must not loosen. */
-  async reset(): Promise<void> {
+  async reset(keep?: number): Promise<void> {
     kernelCall('reset the data plane', () => {
       this.plane.clear('session_state');
-      for (const ifindex of this.plane.attached()) this.plane.detach(ifindex);
+      for (const ifindex of this.plane.attached()) if (ifindex !== keep) this.plane.detach(ifindex);
       this.#policies.forget();
       for (const map of CLEARED_BY_RESET) this.plane.clear(map);
     });

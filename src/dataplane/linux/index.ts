@@ -15,8 +15,8 @@ export interface LinuxDataPlaneOptions {
   /** Path of the governance page. */
   readonly governancePage: string;
   readonly tunnels: LinuxTunnelKind;
-  /** Prefix of the instance's interface names: devices of former runs under it are deleted. */
-  readonly interfacePrefix: string;
+  /** Prefix of the instance's interface names: devices of former runs under it are deleted; absent: they are left. */
+  readonly interfacePrefix?: string;
   /** Path of a network namespace; that of the process unless told. */
   readonly namespace?: string;
 }
@@ -35,7 +35,7 @@ export async function openLinuxDataPlane(options: LinuxDataPlaneOptions): Promis
   const tunnels = createLinuxTunnels({ kind: options.tunnels, ...place });
   const flows = await createLinuxFlows({ instance: options.instance, ...place });
   // After the flows: owning the instance is what says that these devices belong to nobody.
-  await tunnels.removeLeftovers(options.interfacePrefix);
+  if (options.interfacePrefix !== undefined) await tunnels.removeLeftovers(options.interfacePrefix);
   return {
     flows,
     tunnels,

@@ -1,7 +1,7 @@
 /** WireGuard on Linux: the kernel's where it has one, else the one embedded in the addon. Both behave as the port says. */
 import type * as Addon from '../../../native/kernel/kernel.d.ts';
 import { assertNever, ShellstreamError } from '../../../protocol/errors.ts';
-import type { TunnelDevice, TunnelDriver, TunnelPeer, TunnelPeerState, TunnelSpec } from '../ports.ts';
+import type { AdoptedTunnel, TunnelDevice, TunnelDriver, TunnelPeer, TunnelPeerState, TunnelSpec } from '../ports.ts';
 import { checkLeftoverPrefix, checkPublicKeys, checkTunnelSpec, TunnelPeers, tunnelFailed } from '../tunnel-rules.ts';
 import { kernelAddon } from './native.ts';
 
@@ -42,6 +42,22 @@ class LinuxTunnels implements TunnelDriver {
     return tunnel;
   }
 
+  get survives(): boolean {
+    return this.kind === 'kernel';
+  }
+
+  async adopt(name: string): Promise<AdoptedTunnel | undefined> {
+    if (!this.survives) return undefined;
+    const native = attempt(`device ${name}`, () => kernelAddon().KernelTunnel.adopt(name, this.#namespace));
+    if (native === null) return undefined;
+    const privateKey = attempt(`device ${name}`, () => native.privateKey());
+    const peers = new TunnelPeers(privateKey);
+    const device = new LinuxTunnel(native, peers, () => this.#live.delete(name));
+    for (const { publicKey, allowedIps } of await device.peers()) peers.admit({ ...NO_SECRETS, publicKey, allowedIps });
+    this.#live.set(name, device);
+    return { device, privateKey };
+  }
+
   async removeLeftovers(prefix: string): Promise<readonly string[]> {
     checkLeftoverPrefix(prefix);
     const { RouteNetlink, removeDeadControlSockets } = kernelAddon();
@@ -73,6 +89,9 @@ class LinuxTunnels implements TunnelDriver {
     return assertNever(this.kind);
   }
 }
+
+/** Of a peer that the kernel has: what is asked here is only whose the addresses are. */
+const NO_SECRETS = { presharedKey: new Uint8Array(32), keepalive: 0 };
 
 type NativeTunnel = Addon.EmbeddedTunnel | Addon.KernelTunnel;
 

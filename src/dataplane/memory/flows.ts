@@ -120,6 +120,10 @@ class FlowsInMemory implements MemoryFlows {
     this.#state.interfaces.delete(ifindex);
   }
 
+  async replacesAtOnce(ifindex: number): Promise<boolean> {
+    return this.#state.interfaces.has(ifindex);
+  }
+
   async pinSources(ifindex: number, peerSlot: number, prefixes: readonly Prefix[]): Promise<void> {
     this.#checkPeer(peerSlot);
     const added = prefixes.map((prefix) => ({ ...mappedPrefix(prefix), peerSlot }));
@@ -212,9 +216,10 @@ class FlowsInMemory implements MemoryFlows {
     return { ...this.#countersOf(sessionSlot) };
   }
 
-  async reset(): Promise<void> {
+  async reset(keep?: number): Promise<void> {
     const { interfaces, sources, peerLevels, sessions, policies, live, controls, answers } = this.#state;
-    for (const part of [interfaces, sources, peerLevels, sessions, policies, live, controls, answers]) part.clear();
+    for (const ifindex of interfaces.keys()) if (ifindex !== keep) interfaces.delete(ifindex);
+    for (const part of [sources, peerLevels, sessions, policies, live, controls, answers]) part.clear();
     this.#counters.clear();
     this.#claims.clear();
     this.#state.leaseUntil = 0n;

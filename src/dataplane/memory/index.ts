@@ -19,6 +19,8 @@ export interface MemoryDataPlaneOptions {
   readonly wire?: MemoryWire;
   /** Address of this host on the wire. */
   readonly host?: string;
+  /** Whether tunnels outlive who made them. */
+  readonly tunnelsSurvive?: boolean;
 }
 
 export interface MemoryDataPlane extends DataPlane {
@@ -29,12 +31,12 @@ export interface MemoryDataPlane extends DataPlane {
 }
 
 export function createMemoryDataPlane(options: MemoryDataPlaneOptions = {}): MemoryDataPlane {
-  const { clock = systemClock, wire = new MemoryWire(), host = '192.0.2.1' } = options;
+  const { clock = systemClock, wire = new MemoryWire(), host = '192.0.2.1', tunnelsSurvive = false } = options;
   const bootTimeNs = (): bigint => BigInt(Math.round(clock.monotonic() * 1e6));
   const network = new MemoryNetwork();
   return {
     flows: createMemoryFlows({ bootTimeNs }),
-    tunnels: new MemoryTunnels({ network, wire, host, clock }),
+    tunnels: new MemoryTunnels({ network, wire, host, clock, survives: tunnelsSurvive }),
     network,
     governance: createMemoryGovernancePage(),
     bootTimeNs,

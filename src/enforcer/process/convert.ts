@@ -15,6 +15,7 @@ import type {
   HandshakeEnded,
   Stream,
   Admission as WireAdmission,
+  Claim as WireClaim,
   Connection as WireConnection,
   Grant as WireGrant,
 } from '../../../protocol/gen/shellstream/enforcer/v1/enforcer_pb.ts';
@@ -38,6 +39,7 @@ import type {
   AdmitInput,
   ApproachInput,
   ChallengeInput,
+  Claim,
   Connection,
   SessionId,
 } from '../ports.ts';
@@ -131,6 +133,13 @@ export function acceptFrom(wire: Accept): AcceptInput {
   };
 }
 
+export const MAX_CLAIMS = 512;
+
+export function claimsFrom(wire: readonly WireClaim[]): readonly Claim[] {
+  if (wire.length > MAX_CLAIMS) throw malformed('claims', wire.length);
+  return wire.map(({ session, token }) => ({ session: sessionId(session), token: key(token) }));
+}
+
 // ── admissions ───────────────────────────────────────────────────────────────────────────────────────────────
 
 export function admissionTo(admission: Admission): MessageInitShape<typeof AdmissionSchema> {
@@ -160,6 +169,7 @@ export function admissionTo(admission: Admission): MessageInitShape<typeof Admis
     reattestSecret: admission.reattestSecret,
     answer: answer === undefined ? NOTHING : encodeFrame({ type: 'GRANT', grant: answer }),
     tunnelGeneration: admission.tunnelGeneration ?? 0,
+    resumeToken: admission.resumeToken ?? NOTHING,
   };
 }
 
@@ -183,6 +193,7 @@ export function admissionFrom(wire: WireAdmission): Admission {
     reattestSecret: key(wire.reattestSecret),
     ...maybe('answer', wire.answer, grantFrame),
     ...(wire.tunnelGeneration === 0 ? {} : { tunnelGeneration: wire.tunnelGeneration }),
+    ...maybe('resumeToken', wire.resumeToken, key),
   };
 }
 
@@ -291,16 +302,16 @@ export function requestFrom(wire: WireRequest | undefined): SessionRequest {
 }
 
 /** Keys, hashes, nonces and secrets are all of one length. A copy: it outlives its message. */
-function key(bytes: Uint8Array): Uint8Array {
+export function key(bytes: Uint8Array): Uint8Array {
   if (bytes.length !== KEY_BYTES) throw malformed('32 bytes', bytes.length);
   return new Uint8Array(bytes);
 }
 
-function connectionTo({ localAddress, localPort, remoteAddress, remotePort }: Connection) {
+export function connectionTo({ localAddress, localPort, remoteAddress, remotePort }: Connection) {
   return { localAddress, localPort, remoteAddress, remotePort };
 }
 
-function connectionFrom(wire: WireConnection | undefined): Connection {
+export function connectionFrom(wire: WireConnection | undefined): Connection {
   const { localAddress, localPort, remoteAddress, remotePort } = present('connection', wire);
   if (localAddress.length > MAX_ADDRESS || remoteAddress.length > MAX_ADDRESS) throw malformed('address', 'too long');
   return { localAddress, localPort: port(localPort), remoteAddress, remotePort: port(remotePort) };
@@ -320,7 +331,7 @@ function word<const Word extends string>(words: readonly Word[], text: string): 
   return known;
 }
 
-function present<T>(what: string, value: T | undefined): T {
+export function present<T>(what: string, value: T | undefined): T {
   if (value === undefined) throw malformed(what, 'missing');
   return value;
 }
@@ -334,6 +345,6 @@ function maybe<Name extends string, Raw extends { readonly length: number }, Val
   return raw.length === 0 ? {} : ({ [name]: parse(raw) } as { readonly [N in Name]?: Value });
 }
 
-function malformed(what: string, got: unknown): ShellstreamError {
+export function malformed(what: string, got: unknown): ShellstreamError {
   return new ShellstreamError('MALFORMED', `${what}: ${String(got)}`);
 }

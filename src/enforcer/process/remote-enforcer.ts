@@ -5,7 +5,7 @@ import { parseEvidence, parseOffer } from '../../../protocol/handshake/index.ts'
 import type { Reason } from '../../../protocol/reasons.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Link } from '../../link/index.ts';
-import type { Admission, Enforcer } from '../ports.ts';
+import type { Admission, Claim, Enforcer, SessionId } from '../ports.ts';
 import type { Terminator, TerminatorEvent } from '../terminator-port.ts';
 import { Conversation, type Dialect } from './conversation.ts';
 import {
@@ -16,6 +16,7 @@ import {
   approachTo,
   challengeTo,
   level,
+  MAX_CLAIMS,
   port,
   reason,
   requestFrom,
@@ -40,6 +41,8 @@ export interface StartOrder {
   readonly limits: string;
   readonly accord: Uint8Array;
   readonly posture: { readonly level: 1 | 2 | 3 | 4 | 5; readonly epoch: bigint };
+  /** How long sessions with a resume token outlive the enforcer; absent: not at all. */
+  readonly graceMs?: number;
 }
 
 export interface RemoteEnforcerParts {
@@ -54,6 +57,7 @@ export class RemoteEnforcer implements Enforcer {
   readonly #started = Promise.withResolvers<StartOrder>();
   readonly #dials = new Map<number, AbortController>();
   #terminator: Terminator | undefined;
+  #events: Disposable | undefined;
   /** What was told between the start and the moment at which the terminator is there to hear it. */
   #posture: StartOrder['posture'] | undefined;
 
@@ -67,6 +71,7 @@ export class RemoteEnforcer implements Enforcer {
       hear: (news) => this.#hear(news),
       onClose: (why, detail) => {
         this.#started.reject(new ShellstreamError('CONNECTION_LOST', 'the enforcer went away'));
+        this.#events?.[Symbol.dispose]();
         onLost(why, detail);
       },
     });
@@ -81,7 +86,7 @@ export class RemoteEnforcer implements Enforcer {
   serve(terminator: Terminator, listening: { readonly port: number }): void {
     this.#terminator = terminator;
     if (this.#posture !== undefined) terminator.setPosture(this.#posture.level, this.#posture.epoch);
-    terminator.onEvent((event) => this.#conversation.tell(eventTo(event)));
+    this.#events = terminator.onEvent((event) => this.#conversation.tell(eventTo(event)));
     this.#conversation.tell({ case: 'listening', value: listening });
   }
 
@@ -112,6 +117,23 @@ export class RemoteEnforcer implements Enforcer {
       // An enforcer that lost us takes away all that we held, and one that is gone has nothing that renews its lease.
       if (reasonOf(error) !== 'CONNECTION_LOST') throw error;
     }
+  }
+
+  /** Before `serve`, of one that was there before: which sessions an enforcer that was started anew lets stand. */
+  async resume(claims: readonly Claim[]): Promise<readonly SessionId[]> {
+    const sessions: SessionId[] = [];
+    for (let at = 0; at < claims.length; at += MAX_CLAIMS) {
+      const value = { claims: claims.slice(at, at + MAX_CLAIMS) };
+      const answer = await this.#conversation.ask({ case: 'resume', value });
+      if (answer.case !== 'resumed') throw unexpected(answer.case);
+      sessions.push(...answer.value.sessions.map(sessionId));
+    }
+    return sessions;
+  }
+
+  /** Ends the connection to it; `onLost` follows. */
+  close(): void {
+    this.#conversation.close();
   }
 
   #hear(news: ToTerminatorBody): void {
@@ -200,6 +222,7 @@ const DIALECT: Dialect<ToEnforcerInit, ToTerminatorBody> = {
       case 'admission':
       case 'done':
       case 'failed':
+      case 'resumed':
         return 'answer';
     }
   },
@@ -217,12 +240,13 @@ function admissionOf(answer: ToTerminatorBody): Admission {
   return admissionFrom(answer.value);
 }
 
-function startFrom({ address: host, port: at, limits, accord, ...posture }: Start): StartOrder {
+function startFrom({ address: host, port: at, limits, accord, graceMs, ...posture }: Start): StartOrder {
   return {
     listen: { address: address(host), port: port(at) },
     limits,
     accord: new Uint8Array(accord),
     posture: { level: level(posture.level), epoch: posture.epoch },
+    ...(graceMs === 0 ? {} : { graceMs }),
   };
 }
 

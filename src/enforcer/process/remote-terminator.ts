@@ -9,7 +9,7 @@ import type { Reason } from '../../../protocol/reasons.ts';
 import type { Clock } from '../../base/clock.ts';
 import { Listeners } from '../../base/listeners.ts';
 import type { Link } from '../../link/index.ts';
-import type { Enforcer, SessionId } from '../ports.ts';
+import type { Claim, Enforcer, SessionId } from '../ports.ts';
 import {
   type DialOrder,
   MAX_STREAMS_TOLD,
@@ -25,6 +25,7 @@ import {
   admitFrom,
   approachFrom,
   challengeFrom,
+  claimsFrom,
   drainReceivedFrom,
   level,
   outcomeFrom,
@@ -50,6 +51,8 @@ export interface RemoteTerminatorParts {
   readonly clock: Clock;
   readonly enforcer: Enforcer;
   readonly start: StartOrder;
+  /** Answers which of them stand, for a terminator that outlived an enforcer; absent: none does. */
+  readonly resume?: (claims: readonly Claim[]) => readonly SessionId[];
   /** Its process or its connection is gone; what it held is the caller's to release. */
   readonly onLost: (reason: Reason, detail: string | undefined) => void;
 }
@@ -68,11 +71,13 @@ const DRAIN_GRACE_MS = 2_000;
 export class RemoteTerminator implements Terminator {
   readonly #conversation: Conversation<ToTerminatorInit, ToEnforcerBody>;
   readonly #enforcer: Enforcer;
+  readonly #resume: RemoteTerminatorParts['resume'];
   readonly #events = new Listeners<TerminatorEvent>();
   readonly #listening = Promise.withResolvers<number>();
 
-  constructor({ link, clock, enforcer, start, onLost }: RemoteTerminatorParts) {
+  constructor({ link, clock, enforcer, start, resume, onLost }: RemoteTerminatorParts) {
     this.#enforcer = enforcer;
+    this.#resume = resume;
     this.#listening.promise.catch(() => undefined);
     this.#conversation = new Conversation({
       link,
@@ -86,8 +91,8 @@ export class RemoteTerminator implements Terminator {
         onLost(why, detail);
       },
     });
-    const { listen, limits, accord, posture } = start;
-    this.#conversation.tell({ case: 'start', value: { ...listen, limits, accord, ...posture } });
+    const { listen, limits, accord, posture, graceMs = 0 } = start;
+    this.#conversation.tell({ case: 'start', value: { ...listen, limits, accord, ...posture, graceMs } });
   }
 
   /** The port it listens on; rejects when it goes before. */
@@ -210,6 +215,10 @@ export class RemoteTerminator implements Terminator {
         await enforcer.release(sessionId(session), reason(why), byPeer);
         return DONE;
       }
+      case 'resume': {
+        const sessions = this.#resume?.(claimsFrom(question.value.claims)) ?? [];
+        return { case: 'resumed', value: { sessions: [...sessions] } };
+      }
       default:
         throw new ShellstreamError('MALFORMED', `${question.case} is no question`);
     }
@@ -229,6 +238,7 @@ const DIALECT: Dialect<ToTerminatorInit, ToEnforcerBody> = {
       case 'accept':
       case 'setPeerLevel':
       case 'release':
+      case 'resume':
         return 'question';
       case 'done':
       case 'failed':

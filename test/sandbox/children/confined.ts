@@ -1,5 +1,6 @@
 /**
- * A process like a terminator that confined itself. `confined.ts ready` says `ready` and its port when it has; then each line
+ * A process like a terminator that confined itself. `confined.ts ready`, or `returning` for one that may come back to a unix
+ * socket, says `ready` and its port when it has; then each line
  * of stdin names something to try, and is answered with the name and what came of it, as JSON. `confined.ts unprepared` tries
  * to enter without the step before.
  */
@@ -44,7 +45,7 @@ const commands = createInterface(process.stdin);
 
 // More threads than are ever idle, some of them made after.
 await promisify(scrypt)('warm', randomBytes(8), 16);
-enterSandbox();
+enterSandbox({ unixSockets: verb === 'returning' });
 console.log(`ready ${port}`);
 
 const TRIES: Record<string, () => unknown> = {
@@ -78,6 +79,7 @@ const TRIES: Record<string, () => unknown> = {
   'listing processes': () => readdirSync('/proc'),
   'starting a program': () => once(spawn('/bin/true'), 'spawn'),
   'a unix socket': () => received(connect(unixPath)),
+  'a unix socket of others': () => received(connect(`${unixPath}.closed`)),
   'a datagram': async () => {
     const socket = createSocket('udp4');
     socket.bind(0);

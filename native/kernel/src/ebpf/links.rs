@@ -84,6 +84,12 @@ pub fn attached(folder: &Path) -> Result<Vec<u32>> {
     Ok(found)
 }
 
+/// Whether what stands on the interface, both ways, is what `attach` replaces in one step: links of tcx, and no clsact.
+pub fn held_by_tcx(folder: &Path, ifindex: u32) -> Result<bool> {
+    let marks = files_in(folder)?.iter().any(|path| clsact_mark(path).is_some_and(|(found, ..)| found == ifindex));
+    Ok(!marks && [Way::In, Way::Out].into_iter().all(|way| tcx_pin(folder, ifindex, way).exists()))
+}
+
 fn attach_tcx(program: &SchedClassifier, folder: &Path, ifindex: u32, way: Way, what: &str) -> Result<()> {
     let fd = program.fd().map_err(|error| KernelError::from_chain(what, &error))?;
     let pin = tcx_pin(folder, ifindex, way);

@@ -147,6 +147,12 @@ impl FlowPlane {
         Ok(links::attached(&self.plane()?.pins.links())?)
     }
 
+    /// Whether the next `attach` replaces a filter on the interface, both ways, with no moment between the old and the new.
+    #[napi(catch_unwind)]
+    pub fn replaces_at_once(&self, ifindex: u32) -> napi::Result<bool> {
+        Ok(links::held_by_tcx(&self.plane()?.pins.links(), ifindex)?)
+    }
+
     #[napi(catch_unwind)]
     pub fn get(&self, map: String, key: &[u8]) -> napi::Result<Option<Buffer>> {
         Ok(self.table(&map)?.get(key)?.map(Buffer::from))

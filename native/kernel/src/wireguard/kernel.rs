@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use napi::Env;
-use napi::bindgen_prelude::{Object, ToNapiValue};
+use napi::bindgen_prelude::{Buffer, Object, ToNapiValue};
 use napi_derive::napi;
 use netlink_packet_core::{NLM_F_ACK, NlasIterator};
 use netlink_packet_generic::GenlMessage;
@@ -90,6 +90,34 @@ impl KernelTunnel {
                 Err(error.into())
             }
         }
+    }
+
+    /// The device of this name that a former process left, with nothing of it changed; none when there is none.
+    #[napi(catch_unwind)]
+    pub fn adopt(name: String, namespace: Option<String>) -> napi::Result<Option<Self>> {
+        let Some((wireguard, family, route, ifindex)) = Inside::open(namespace.as_deref())?.run(|| {
+            let mut wireguard = Netlink::open(NETLINK_GENERIC)?;
+            let route = Netlink::open(NETLINK_ROUTE)?;
+            let family =
+                find_family(&mut wireguard)?.map_err(|refusal| refusal.into_error("the kernel has no WireGuard"))?;
+            Ok(tun::ifindex(&name).ok().map(|ifindex| (wireguard, family, route, ifindex)))
+        })?
+        else {
+            return Ok(None);
+        };
+        let mut device = KernelDevice { wireguard, family, route, ifindex, keys: HashSet::new(), is_open: true };
+        // A link of this name that is no WireGuard device fails here.
+        let DeviceState { listen_port, peers, .. } = device.read()?;
+        device.keys.extend(peers.iter().map(|peer| peer.public_key));
+        Ok(Some(Self { device: Arc::new(Mutex::new(device)), name, ifindex, listen_port }))
+    }
+
+    /// Read back from the kernel, which tells it to CAP_NET_ADMIN alone.
+    #[napi(catch_unwind)]
+    pub fn private_key(&self) -> napi::Result<Buffer> {
+        let state = lock(&self.device)?.read()?;
+        let key = state.private_key.ok_or_else(|| KernelError::refused("WireGuard device", "it has no private key"))?;
+        Ok(key.to_vec().into())
     }
 
     #[napi(getter, catch_unwind)]

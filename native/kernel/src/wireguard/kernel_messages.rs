@@ -78,6 +78,7 @@ fn allowed_ip(network: &IpNetwork) -> WireguardAllowedIp {
 #[derive(Default)]
 pub struct DeviceState {
     pub listen_port: u16,
+    pub private_key: Option<[u8; 32]>,
     pub peers: Vec<PeerState>,
 }
 
@@ -94,6 +95,7 @@ impl DeviceState {
         for attribute in decoded.map_err(words)?.attributes {
             match attribute {
                 WireguardAttribute::ListenPort(port) => self.listen_port = port,
+                WireguardAttribute::PrivateKey(key) => self.private_key = Some(key),
                 WireguardAttribute::Peers(peers) => {
                     for peer in peers {
                         self.take_peer(peer.0, now);
