@@ -1,9 +1,11 @@
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
+import { jailCommand } from '../src/base/jail.ts';
+import { jailUserOfHost } from '../src/base/jail-user.ts';
 import { attempt, type Finished, type ProcessOptions, run, start } from './support/processes.ts';
 import { describeWith } from './support/requirements.ts';
 
@@ -71,14 +73,27 @@ describeWith(['addon crypto', 'addon kernel', 'bpf objects'], 'the npm package',
   });
 
   test('finds its addons and its eBPF programs where it is installed', async () => {
-    // The doctor of an unprivileged or unconfigured host finds things to mend; those three it must not.
+    // The doctor of an unprivileged or unconfigured host finds things to mend; those four it must not.
     const { stdout } = await npmAttempt(['exec', '--offline', '--', 'shellstream', 'doctor', '--json'], elsewhere);
     const { findings } = report.parse(JSON.parse(stdout));
     expect(findings.filter(({ name }) => name.startsWith('native '))).toEqual([
       { name: 'native kernel', state: 'ok' },
       { name: 'native bpf', state: 'ok' },
+      { name: 'native sandbox', state: 'ok' },
       { name: 'native crypto', state: 'ok' },
     ]);
+  });
+
+  describeWith(['root', 'bwrap', 'addon sandbox'], 'as root', () => {
+    test('starts in the jail of terminators where it is installed', async () => {
+      const packageRoot = await realpath(join(elsewhere, 'node_modules/shellstream'));
+      const entry = join(packageRoot, 'dist/src/roots/shellstream.js');
+      const user = await jailUserOfHost('pack');
+      const place = { node: await realpath(process.execPath), packageRoot, entry, ...user, env: {} };
+      const { command, args } = jailCommand({ ...place, args: ['terminator', '--socket', '/nowhere'] });
+      // All of its modules load there, and then it has no gateway.
+      expect(await attempt(command, args)).toMatchObject({ code: 1, stderr: expect.stringContaining('/nowhere') });
+    });
   });
 
   const npx = (args: readonly string[]): Promise<Finished> => npm(['exec', '--offline', '--', ...args], elsewhere);
