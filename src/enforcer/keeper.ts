@@ -2,8 +2,9 @@
 import type { CryptoProvider } from '../../protocol/noise/crypto.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Standing } from './directory.ts';
+import type { KeptSession } from './kept-session.ts';
 import type { SessionId } from './ports.ts';
-import type { KeptSession, StandingStore } from './standing-store.ts';
+import type { StandingStore } from './standing-store.ts';
 
 export interface KeeperParts {
   readonly store: StandingStore;

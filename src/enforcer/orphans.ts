@@ -9,9 +9,9 @@ import type { Logger } from '../base/logger.ts';
 import type { Holder, SessionDirectory } from './directory.ts';
 import type { LocalEnforcer } from './enforcer.ts';
 import type { Keeper } from './keeper.ts';
+import type { KeptSession } from './kept-session.ts';
 import type { Overlay } from './overlay.ts';
 import type { Claim, SessionId } from './ports.ts';
-import type { KeptSession } from './standing-store.ts';
 
 export interface OrphansParts {
   readonly clock: Clock;

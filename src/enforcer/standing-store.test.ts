@@ -6,7 +6,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parsePrefix } from '../../protocol/net/prefix.ts';
 import * as words from '../../test/support/enforcer-words.ts';
 import type { Logger } from '../base/logger.ts';
-import { type KeptSession, openStandingStore, type StandingStore } from './standing-store.ts';
+import type { KeptSession } from './kept-session.ts';
+import { openStandingStore, type StandingStore } from './standing-store.ts';
 
 const CIRCUMSTANCES = new Uint8Array(32).fill(1);
 const SEED = Number(process.env.FC_SEED ?? 20_261_121);

@@ -6,17 +6,9 @@
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from '../base/logger.ts';
-import type { Standing } from './directory.ts';
-import type { Member } from './overlay.ts';
+import type { KeptSession } from './kept-session.ts';
 import type { SessionId } from './ports.ts';
 import { decodeKept, encodeKept } from './process/kept.ts';
-
-/** A session with a tunnel. */
-export interface KeptSession {
-  readonly standing: Standing & { readonly member: Member };
-  /** SHA-256 of the resume token. */
-  readonly resumeHash: Uint8Array;
-}
 
 export interface StandingStore {
   /** Replaces what was kept of the session. Calls take effect in their order. */

@@ -6,15 +6,11 @@ import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import { tierPolicyOf } from '../../protocol/capability/index.ts';
 import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
-import type { CryptoProvider } from '../../protocol/noise/crypto.ts';
 import { levelFromTrustedSource, mostRestrictive, type PostureLevel } from '../../protocol/posture/index.ts';
 import type { Reason } from '../../protocol/reasons.ts';
-import type { LoadedAccord } from '../base/accord-file.ts';
-import type { Clock } from '../base/clock.ts';
-import { type Config, interfacePrefix } from '../base/config.ts';
+import { interfacePrefix } from '../base/config.ts';
 import type { Endpoint } from '../base/config-schema.ts';
 import { Listeners } from '../base/listeners.ts';
-import type { Logger } from '../base/logger.ts';
 import type { DataPlane } from '../dataplane/ports.ts';
 import { SessionDirectory } from '../enforcer/directory.ts';
 import { LocalEnforcer } from '../enforcer/enforcer.ts';
@@ -22,35 +18,18 @@ import { Nonces } from '../enforcer/nonces.ts';
 import { Overlay } from '../enforcer/overlay.ts';
 import { Overseer } from '../enforcer/overseer.ts';
 import type { SessionId } from '../enforcer/ports.ts';
-import type { StandingStore } from '../enforcer/standing-store.ts';
 import type { Approach, Terminator } from '../enforcer/terminator-port.ts';
 import { Terminators } from '../enforcer/terminators.ts';
 import { SpiffeAttestor } from '../identity/attestor.ts';
-import { type IdentitySource, SpireSatVerifier, SvidVerifier } from '../identity/index.ts';
+import { SpireSatVerifier, SvidVerifier } from '../identity/index.ts';
 import { Mesh } from '../mesh/mesh.ts';
 import { PostureEngine } from '../posture/engine.ts';
-import type { OpenedPosture } from '../posture/store.ts';
 import { intentions, meshApproach } from './approach.ts';
+import type { EnforcerWorld } from './enforcer-world.ts';
 import { Isolation } from './isolation.ts';
 import { Lease } from './lease.ts';
 import { followExternalPosture, postureSteps } from './posture-steps.ts';
 import { adoptOverlay, type Former, findFormer, type Survival, startSurvival } from './survival.ts';
-
-export interface EnforcerWorld {
-  readonly config: Config;
-  readonly accord: LoadedAccord;
-  readonly identity: IdentitySource;
-  readonly dataplane: DataPlane;
-  readonly crypto: CryptoProvider;
-  readonly clock: Clock;
-  readonly log: Logger;
-  /** Uniform in [0, 1): jitter only. */
-  readonly random: () => number;
-  /** Where posture is kept, and what a former run kept there. */
-  readonly posture: OpenedPosture;
-  /** Where sessions are kept for the next run; absent: none outlives this one. */
-  readonly standing?: StandingStore;
-}
 
 /** A shell attestation token that was looked at. */
 export interface TokenCheck {

@@ -14,7 +14,8 @@ import { openStandingStore, type StandingStore } from '../enforcer/standing-stor
 import { openIdentitySource } from '../identity/index.ts';
 import { openPostureStore } from '../posture/store.ts';
 import { bootId } from './boot-id.ts';
-import { type EnforcerWorld, startEnforcer } from './enforcer.ts';
+import { startEnforcer } from './enforcer.ts';
+import type { EnforcerWorld } from './enforcer-world.ts';
 import { gatewayView } from './gateway-view.ts';
 import { serveMetrics } from './metrics.ts';
 import { privateDirectory } from './private-directory.ts';

@@ -7,10 +7,10 @@ import { judgeSession, mostRestrictive, type PostureLevel } from '../../protocol
 import type { AdoptedTunnel } from '../dataplane/ports.ts';
 import type { SessionDirectory } from '../enforcer/directory.ts';
 import { Keeper } from '../enforcer/keeper.ts';
+import type { KeptSession } from '../enforcer/kept-session.ts';
 import { Orphans } from '../enforcer/orphans.ts';
 import { Overlay, type OverlaySpec } from '../enforcer/overlay.ts';
-import type { KeptSession } from '../enforcer/standing-store.ts';
-import type { EnforcerWorld } from './enforcer.ts';
+import type { EnforcerWorld } from './enforcer-world.ts';
 
 /** A tunnel of a former run, and the sessions that it had. */
 export interface Former {

@@ -4,7 +4,8 @@
  */
 import type { LocalEnforcer } from '../../src/enforcer/enforcer.ts';
 import { type Carrier, memoryLinkPair } from '../../src/link/index.ts';
-import { type EnforcerNode, type EnforcerWorld, startEnforcer } from '../../src/roots/enforcer.ts';
+import { type EnforcerNode, startEnforcer } from '../../src/roots/enforcer.ts';
+import type { EnforcerWorld } from '../../src/roots/enforcer-world.ts';
 import type { LocalTerminator } from '../../src/roots/terminator.ts';
 import { engage } from '../../src/roots/terminator-host.ts';
 import { serveEnforcer } from '../../src/roots/terminator-process.ts';

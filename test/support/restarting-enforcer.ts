@@ -1,10 +1,12 @@
 /** Site-a of `MemorySites` as an enforcer and a terminator of its own life: the enforcer is killed and started again under it. */
 import type { Clock } from '../../src/base/clock.ts';
 import type { Logger } from '../../src/base/logger.ts';
+import type { KeptSession } from '../../src/enforcer/kept-session.ts';
 import type { SessionId } from '../../src/enforcer/ports.ts';
-import type { KeptSession, StandingStore } from '../../src/enforcer/standing-store.ts';
+import type { StandingStore } from '../../src/enforcer/standing-store.ts';
 import { type Link, type MemoryLinkPair, memoryLinkPair } from '../../src/link/index.ts';
-import { type EnforcerNode, type EnforcerWorld, startEnforcer } from '../../src/roots/enforcer.ts';
+import { type EnforcerNode, startEnforcer } from '../../src/roots/enforcer.ts';
+import type { EnforcerWorld } from '../../src/roots/enforcer-world.ts';
 import type { LocalTerminator } from '../../src/roots/terminator.ts';
 import { engage } from '../../src/roots/terminator-host.ts';
 import { serveEnforcer } from '../../src/roots/terminator-process.ts';

@@ -5,8 +5,8 @@ import { formatAddress, tryParseAddress } from '../../../protocol/net/address.ts
 import { prefixesFromWire, prefixToWire } from '../../../protocol/wire/convert.ts';
 import { parseExact } from '../../../protocol/wire/parse.ts';
 import type { ControlFlow } from '../../dataplane/ports.ts';
+import type { KeptSession } from '../kept-session.ts';
 import type { Member } from '../overlay.ts';
-import type { KeptSession } from '../standing-store.ts';
 import {
   address,
   admissionFrom,

@@ -1,0 +1,26 @@
+import type { CryptoProvider } from '../../protocol/noise/crypto.ts';
+import type { LoadedAccord } from '../base/accord-file.ts';
+import type { Clock } from '../base/clock.ts';
+import type { Config } from '../base/config.ts';
+import type { Logger } from '../base/logger.ts';
+import type { DataPlane } from '../dataplane/ports.ts';
+import type { StandingStore } from '../enforcer/standing-store.ts';
+import type { IdentitySource } from '../identity/index.ts';
+import type { OpenedPosture } from '../posture/store.ts';
+
+/** What an enforcer needs of the world. */
+export interface EnforcerWorld {
+  readonly config: Config;
+  readonly accord: LoadedAccord;
+  readonly identity: IdentitySource;
+  readonly dataplane: DataPlane;
+  readonly crypto: CryptoProvider;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Uniform in [0, 1): jitter only. */
+  readonly random: () => number;
+  /** Where posture is kept, and what a former run kept there. */
+  readonly posture: OpenedPosture;
+  /** Where sessions are kept for the next run; absent: none outlives this one. */
+  readonly standing?: StandingStore;
+}
