@@ -5,6 +5,7 @@ import { VERSION } from '../../protocol/handshake/index.ts';
 import { parseSpiffeId, trustDomainOf } from '../../protocol/identity/spiffe-id.ts';
 import { systemClock as clock } from '../../src/base/clock.ts';
 import { loadCryptoProvider } from '../../src/base/crypto.ts';
+import { Descriptors } from '../../src/base/descriptors.ts';
 import { StreamsOnlyEnforcer } from '../../src/enforcer/streams-only.ts';
 import type { Approach } from '../../src/enforcer/terminator-port.ts';
 import { SpiffeAttestor } from '../../src/identity/attestor.ts';
@@ -85,7 +86,7 @@ export class Operator {
   async open(request: SessionRequest, listener: SessionListener): Promise<Session> {
     const { link, attested } = await this.attest(request);
     const parts = { clock, enforcer: this.#enforcer, posture: POSTURE, handshake: this.#handshake };
-    const limits = { pingMs: 60_000, maxStreams: 64, windowBytes: WINDOW_BYTES };
+    const limits = { pingMs: 60_000, maxStreams: 64, windowBytes: WINDOW_BYTES, descriptors: new Descriptors(64) };
     return new Session({ ...parts, ...limits }, link, attested, listener, this.#approach(request));
   }
 

@@ -7,6 +7,7 @@ import { encodeEvidence, encodeOffer } from '../../protocol/handshake/index.ts';
 import { parseSpiffeId } from '../../protocol/identity/spiffe-id.ts';
 import { requestToWire } from '../../protocol/wire/convert.ts';
 import { nodeCrypto as crypto } from '../../src/base/crypto-node.ts';
+import { Descriptors } from '../../src/base/descriptors.ts';
 import { silentLogger } from '../../src/base/logger.ts';
 import { SimulatedClock } from '../../src/base/simulated-clock.ts';
 import { admissionTo } from '../../src/enforcer/process/convert.ts';
@@ -152,6 +153,7 @@ async function begin(records: readonly Uint8Array[]): Promise<string> {
   const starting = serveEnforcer({
     link: links.initiator,
     carrier,
+    descriptors: new Descriptors(64),
     crypto,
     clock,
     log: silentLogger,

@@ -4,6 +4,7 @@ import type { PostureLevel } from '../../protocol/posture/index.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import { ACCORD } from '../../test/support/memory-nodes.ts';
 import { MemorySites } from '../../test/support/memory-sites.ts';
+import { Descriptors } from '../base/descriptors.ts';
 import { SimulatedClock } from '../base/simulated-clock.ts';
 import { AdmissionControl, type AdmissionLimits } from './admission.ts';
 import { TokenBuckets } from './token-buckets.ts';
@@ -16,7 +17,7 @@ const LIMITS: AdmissionLimits = {
 const STRANGER = '203.0.113.1';
 const PEER = '198.51.100.1';
 
-function control(limits: Partial<AdmissionLimits> = {}, level: PostureLevel = 5) {
+function control(limits: Partial<AdmissionLimits> = {}, level: PostureLevel = 5, descriptors = new Descriptors(1e6)) {
   const clock = new SimulatedClock();
   const refused: (readonly [Reason, number])[] = [];
   const admission = new AdmissionControl({
@@ -24,10 +25,27 @@ function control(limits: Partial<AdmissionLimits> = {}, level: PostureLevel = 5)
     accord: ACCORD.accord,
     clock,
     limits: { ...LIMITS, ...limits },
+    descriptors,
     onRefused: (reason, count) => refused.push([reason, count]),
   });
   return { admission, clock, refused };
 }
+
+describe('descriptors', () => {
+  it('of a crowd that asked and stays: none is left for more of it, and a share for peers of the mesh', async () => {
+    const { admission, refused, clock } = control({}, 5, new Descriptors(10));
+    const crowd = Array.from({ length: 10 }, () => admission.meet(STRANGER));
+    for (const visit of crowd) visit?.asked();
+    expect(crowd.filter((visit) => visit !== undefined)).toHaveLength(8);
+    expect([admission.meet(STRANGER), admission.meet(PEER)].map((visit) => visit !== undefined)).toEqual([false, true]);
+    crowd[0]?.[Symbol.dispose]();
+    crowd[0]?.[Symbol.dispose]();
+    const after = [admission.meet(STRANGER), admission.meet(STRANGER)];
+    expect(after.map((visit) => visit !== undefined)).toEqual([false, false]);
+    await clock.advance(1_000);
+    expect(refused.at(-1)?.[0]).toBe('OVERLOADED');
+  });
+});
 
 describe('admission', () => {
   it('refuses beyond the pending limit, until one is through', () => {

@@ -7,7 +7,9 @@
 import { type Accord, remoteHandshakeAllowed } from '../../protocol/posture/index.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import type { Clock } from '../base/clock.ts';
+import type { Descriptors } from '../base/descriptors.ts';
 import type { PostureReader } from '../enforcer/ports.ts';
+import type { Visit } from '../link/index.ts';
 import { Doorstep } from './doorstep.ts';
 import { type Claimant, HandshakeBudget, type HandshakeBudgetLimits, type Work } from './handshake-budget.ts';
 import { MeshSources } from './mesh-sources.ts';
@@ -28,6 +30,8 @@ export interface AdmissionParts {
   readonly accord: Accord;
   readonly clock: Clock;
   readonly limits: AdmissionLimits;
+  /** What the process has for connections of all kinds. */
+  readonly descriptors: Descriptors;
   /** Connections that were turned away, at most once a second for each reason. */
   readonly onRefused?: (reason: Reason, count: number) => void;
 }
@@ -64,10 +68,22 @@ export class AdmissionControl implements Disposable {
   }
 
   /** A connection came and has said nothing yet: a place for it until it has, or undefined to cut it. */
-  meet(remoteAddress: string): Disposable | undefined {
-    const place = this.#doorstep.take(this.#claimant(remoteAddress), remoteAddress);
-    if (place === undefined) this.#refusals.add('OVERLOADED');
-    return place;
+  meet(remoteAddress: string): Visit | undefined {
+    const claimant = this.#claimant(remoteAddress);
+    const descriptor = this.#descriptor(claimant);
+    const place = descriptor && this.#doorstep.take(claimant, remoteAddress);
+    if (place === undefined) {
+      descriptor?.[Symbol.dispose]();
+      this.#refusals.add('OVERLOADED');
+      return undefined;
+    }
+    return {
+      asked: () => place[Symbol.dispose](),
+      [Symbol.dispose]: () => {
+        place[Symbol.dispose]();
+        descriptor?.[Symbol.dispose]();
+      },
+    };
   }
 
   /** The reason for turning a connection away before it is answered, if there is one. */
@@ -118,6 +134,12 @@ export class AdmissionControl implements Disposable {
     // A peer has a rate of its own: whoever is in its network cannot use it up.
     const isInRate = claimant === 'mesh' ? this.#rates.takeFor(remoteAddress) : this.#rates.take(remoteAddress);
     return isInRate ? undefined : 'RATE_LIMITED';
+  }
+
+  #descriptor(claimant: Claimant): Disposable | undefined {
+    const { descriptors, limits } = this.#parts;
+    const keptForMesh = Math.ceil((descriptors.total * limits.handshakeBudget.meshPercent) / 100);
+    return descriptors.take(claimant === 'mesh' ? 0 : keptForMesh);
   }
 
   #hasPlace(claimant: Claimant): boolean {

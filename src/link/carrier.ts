@@ -1,5 +1,5 @@
 /** How links come to be, both ways: what a gateway must be given to reach others and be reached. */
-import type { Link } from './link.ts';
+import type { Link, Visit } from './link.ts';
 import { dialWebSocket } from './websocket-client.ts';
 import { listenWebSocket } from './websocket-server.ts';
 
@@ -14,11 +14,8 @@ export interface ListenOptions {
   readonly port: number;
   /** Whether other processes of this user share the port; the kernel spreads connections over them. */
   readonly reusePort?: boolean;
-  /**
-   * Asked when a connection comes, before a byte of it is read; undefined: it is cut. Disposed of when the connection has
-   * asked for its upgrade or is gone.
-   */
-  readonly meet?: (remoteAddress: string) => Disposable | undefined;
+  /** Asked when a connection comes, before a byte of it is read; undefined: it is cut. Disposed of when it is gone. */
+  readonly meet?: (remoteAddress: string) => Visit | undefined;
   /** Asked before anything is answered; false: the connection is cut without a word. */
   readonly admit: (remoteAddress: string) => boolean;
   readonly accept: (link: Link) => void;

@@ -52,3 +52,9 @@ export interface Link {
   /** Sends what is buffered, for a short time, then ends. Idempotent. */
   close(): void;
 }
+
+/** A connection that came in, as long as it is there. */
+export interface Visit extends Disposable {
+  /** It has said what it wants. */
+  asked(): void;
+}

@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import { plainAddress } from './base-link.ts';
-import type { Link } from './link.ts';
+import type { Link, Visit } from './link.ts';
 import { WebSocketLink } from './websocket-link.ts';
 import { MAX_HEADER_BYTES, requestedKey, SUBPROTOCOL, upgradeAnswer } from './websocket-upgrade.ts';
 
@@ -16,11 +16,8 @@ export interface WebSocketListenOptions {
   readonly reusePort?: boolean;
   /** A new connection; the link reads nothing before it has a record listener. */
   readonly accept: (link: Link) => void;
-  /**
-   * Asked when a connection comes, before a byte of it is read; undefined: it is cut. Disposed of when the connection has
-   * asked for its upgrade or is gone.
-   */
-  readonly meet?: (remoteAddress: string) => Disposable | undefined;
+  /** Asked when a connection comes, before a byte of it is read; undefined: it is cut. Disposed of when it is gone. */
+  readonly meet?: (remoteAddress: string) => Visit | undefined;
   /** Asked before the upgrade is answered, and so before any cryptography; false: the connection is cut without a word. */
   readonly admit: (remoteAddress: string) => boolean;
   /** Connections at once, upgraded or not; 10,000 unless told. */
@@ -57,23 +54,20 @@ export async function listenWebSocket(options: WebSocketListenOptions): Promise<
 
   /** Every connection, with its link once it has been upgraded. */
   const connections = new Map<Socket, WebSocketLink | undefined>();
-  const places = new Map<Socket, Disposable>();
-  const leavePlace = (socket: Socket): void => {
-    places.get(socket)?.[Symbol.dispose]();
-    places.delete(socket);
-  };
+  const visits = new Map<Socket, Visit>();
   server.on('connection', (socket) => {
     connections.set(socket, undefined);
     socket.once('close', () => {
       connections.delete(socket);
-      leavePlace(socket);
+      visits.get(socket)?.[Symbol.dispose]();
+      visits.delete(socket);
     });
     // Between two handlers a socket has none of its own, and an error without one ends the process.
     socket.on('error', () => socket.destroy());
     if (options.meet === undefined) return;
-    const place = options.meet(plainAddress(socket.remoteAddress));
-    if (place === undefined) socket.destroy();
-    else places.set(socket, place);
+    const visit = options.meet(plainAddress(socket.remoteAddress));
+    if (visit === undefined) socket.destroy();
+    else visits.set(socket, visit);
   });
   server.on('clientError', (_error, socket) => socket.destroy());
   server.on('request', (_request, response) => {
@@ -81,7 +75,7 @@ export async function listenWebSocket(options: WebSocketListenOptions): Promise<
   });
   server.on('upgrade', (request: IncomingMessage, _socket, head: Buffer) => {
     const { socket } = request;
-    leavePlace(socket);
+    visits.get(socket)?.asked();
     const decision = decide(request, options.admit);
     if (decision === 'silence') socket.destroy();
     else if ('refusal' in decision) answer(socket, decision.refusal);

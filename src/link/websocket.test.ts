@@ -5,7 +5,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { reasonOf } from '../../protocol/errors.ts';
 import { eventually } from '../../test/support/eventually.ts';
-import { type Link, MAX_RECORD_BYTES } from './link.ts';
+import { type Link, MAX_RECORD_BYTES, type Visit } from './link.ts';
 import { dialWebSocket } from './websocket-client.ts';
 import { listenWebSocket, type WebSocketListener, type WebSocketListenOptions } from './websocket-server.ts';
 
@@ -96,14 +96,19 @@ describe('an upgrade is refused', () => {
     await once(socket, 'close');
   });
 
-  it('to a stranger for whom there is no place, before a byte is read; who upgrades or goes gives the place back', async () => {
+  it('to a stranger for whom there is no place, before a byte is read; it is told who asked, and who went', async () => {
     let free = 1;
-    const meet = (): Disposable | undefined => {
+    const met: string[] = [];
+    const meet = (): Visit | undefined => {
       if (free === 0) return undefined;
       free -= 1;
       return {
-        [Symbol.dispose]: () => {
+        asked: () => {
+          met.push('asked');
           free += 1;
+        },
+        [Symbol.dispose]: () => {
+          if (met.push('went') === 1) free += 1;
         },
       };
     };
@@ -115,7 +120,7 @@ describe('an upgrade is refused', () => {
     await eventually('the listener without connections', () => listener.connections === 0);
     expect((await ask(listener, GOOD)).head).toMatch(/ 101 /);
     expect((await ask(listener, GOOD)).head).toMatch(/ 101 /);
-    expect(free).toBe(1);
+    expect([free, met]).toEqual([1, ['went', 'asked', 'asked']]);
   });
 
   it('to the one connection too many', async () => {

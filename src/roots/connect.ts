@@ -6,6 +6,7 @@ import { loadAccord } from '../base/accord-file.ts';
 import { systemClock as clock } from '../base/clock.ts';
 import { loadConfig } from '../base/config.ts';
 import { loadCryptoProvider } from '../base/crypto.ts';
+import { Descriptors } from '../base/descriptors.ts';
 import type { ConnectedSession, ConnectRequest, IdentityPlace, SessionNotice } from '../cli/session-port.ts';
 import { StreamsOnlyEnforcer } from '../enforcer/streams-only.ts';
 import type { Approach } from '../enforcer/terminator-port.ts';
@@ -68,7 +69,16 @@ export async function connectSession(request: ConnectRequest, interrupted: Abort
     ended: (_, reason, byPeer) => ended.resolve({ reason, byPeer }),
   };
   const session = new Session(
-    { clock, enforcer, posture, handshake, pingMs: PING_MS, maxStreams: MAX_STREAMS, windowBytes: WINDOW_BYTES },
+    {
+      clock,
+      enforcer,
+      posture,
+      handshake,
+      pingMs: PING_MS,
+      maxStreams: MAX_STREAMS,
+      windowBytes: WINDOW_BYTES,
+      descriptors: Descriptors.ofProcess(),
+    },
     link,
     attested,
     listener,

@@ -7,6 +7,7 @@ import { readAccord } from '../base/accord-file.ts';
 import { type Clock, sleep, systemClock } from '../base/clock.ts';
 import { parseLimits } from '../base/config.ts';
 import { loadCryptoProvider } from '../base/crypto.ts';
+import { Descriptors } from '../base/descriptors.ts';
 import { createLogger, type Logger } from '../base/logger.ts';
 import { enterSandbox, prepareSandbox } from '../base/sandbox.ts';
 import type { TerminatorOptions } from '../cli/world.ts';
@@ -19,6 +20,7 @@ import { type LocalTerminator, startTerminator } from './terminator.ts';
 export interface RemoteWorld {
   readonly link: Link;
   readonly carrier: Carrier;
+  readonly descriptors: Descriptors;
   readonly crypto: CryptoProvider;
   readonly clock: Clock;
   readonly log: Logger;
@@ -37,7 +39,7 @@ const START_MS = 5_000;
 
 /** @throws ShellstreamError CONNECTION_LOST when the enforcer goes before it said what to do */
 export async function serveEnforcer(world: RemoteWorld): Promise<LocalTerminator> {
-  const { crypto, clock, log, carrier, redial, onLost, beforeService } = world;
+  const { crypto, clock, log, carrier, descriptors, redial, onLost, beforeService } = world;
   const enforcer = new ResumingEnforcer();
   let terminator: LocalTerminator | undefined;
   const first = new RemoteEnforcer({ link: world.link, clock, onLost: (why, detail) => lost(first, why, detail) });
@@ -49,7 +51,7 @@ export async function serveEnforcer(world: RemoteWorld): Promise<LocalTerminator
     accord,
     posture: order.posture,
   };
-  const started = await startTerminator({ settings, enforcer, carrier, crypto, clock, log });
+  const started = await startTerminator({ settings, enforcer, carrier, descriptors, crypto, clock, log });
   terminator = started;
   beforeService?.();
   enforcer.follow(first);
@@ -145,6 +147,7 @@ export async function runTerminator(
   await using terminator = await serveEnforcer({
     link,
     carrier: webSocketCarrier,
+    descriptors: Descriptors.ofProcess(),
     crypto,
     clock,
     log,

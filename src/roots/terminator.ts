@@ -2,12 +2,13 @@
  * A terminator put together: listener, admission, handshakes, live sessions and their streams. It owns no identity and no
  * data plane; everything that needs either it asks of the enforcer it was given, which may be in another process.
  */
-import { reasonOf } from '../../protocol/errors.ts';
+import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
 import { formatAddress } from '../../protocol/net/address.ts';
 import type { CryptoProvider } from '../../protocol/noise/crypto.ts';
 import type { Accord, PostureLevel } from '../../protocol/posture/index.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Config } from '../base/config.ts';
+import type { Descriptors } from '../base/descriptors.ts';
 import { Listeners } from '../base/listeners.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Enforcer, PostureReader, SessionId } from '../enforcer/ports.ts';
@@ -35,6 +36,7 @@ export interface TerminatorWorld {
   readonly settings: TerminatorSettings;
   readonly enforcer: Enforcer;
   readonly carrier: Carrier;
+  readonly descriptors: Descriptors;
   readonly crypto: CryptoProvider;
   readonly clock: Clock;
   readonly log: Logger;
@@ -50,7 +52,7 @@ export interface LocalTerminator extends Terminator, AsyncDisposable {
 const SILENT_PERIODS = 3;
 
 export async function startTerminator(world: TerminatorWorld): Promise<LocalTerminator> {
-  const { settings, enforcer, carrier, crypto, clock, log } = world;
+  const { settings, enforcer, carrier, descriptors, crypto, clock, log } = world;
   const { limits, accord } = settings;
   await using parts = new AsyncDisposableStack();
 
@@ -69,8 +71,11 @@ export async function startTerminator(world: TerminatorWorld): Promise<LocalTerm
     pingMs: (limits.silenceSeconds * 1000) / SILENT_PERIODS,
     maxStreams: limits.streamsPerSession,
     windowBytes: limits.streamWindowBytes,
+    descriptors,
   });
   parts.use(registry.onEvent((event) => tell(event)));
+  /** Descriptors of sessions that were opened from here. */
+  const dialled = new Map<SessionId, Disposable>();
   const gatewayLog = log.child({ part: 'gateway' });
   const admission = parts.use(
     new AdmissionControl({
@@ -78,6 +83,7 @@ export async function startTerminator(world: TerminatorWorld): Promise<LocalTerm
       accord,
       clock,
       limits,
+      descriptors,
       onRefused: (reason, count) => {
         gatewayLog.warn('connections turned away', { reason, count });
         events.tell({ kind: 'turned-away', reason, count });
@@ -155,12 +161,17 @@ export async function startTerminator(world: TerminatorWorld): Promise<LocalTerm
       });
     // One that we reach may soon reach for us.
     admission.learn(address);
+    const descriptor = descriptors.take();
     try {
+      if (descriptor === undefined) throw new ShellstreamError('OVERLOADED', 'no descriptor is left');
       const link = await carrier.dial({ host: address, port }, { signal, timeoutMs });
       const session = await openOver(link, { clock, enforcer, handshake, timeoutMs, registry }, approach);
+      if (session.state === 'ended') descriptor[Symbol.dispose]();
+      else dialled.set(session.id, descriptor);
       outcome('granted');
       return session.id;
     } catch (error) {
+      descriptor?.[Symbol.dispose]();
       outcome(reasonOf(error));
       throw error;
     }
@@ -174,8 +185,11 @@ export async function startTerminator(world: TerminatorWorld): Promise<LocalTerm
         const { reason, level, epoch, deadlineMs } = event;
         return events.tell({ kind: 'drain-received', session: event.session.id, reason, level, epoch, deadlineMs });
       }
-      case 'opened':
       case 'ended':
+        dialled.get(event.session.id)?.[Symbol.dispose]();
+        dialled.delete(event.session.id);
+        return;
+      case 'opened':
         return;
     }
   }

@@ -16,6 +16,7 @@ import {
 } from '../../protocol/posture/index.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import type { Clock, Timer } from '../base/clock.ts';
+import type { Descriptors } from '../base/descriptors.ts';
 import type { Admission, Connection, Enforcer, PostureReader } from '../enforcer/ports.ts';
 import type { Approach } from '../enforcer/terminator-port.ts';
 import type { Link } from '../link/index.ts';
@@ -34,6 +35,8 @@ export interface SessionParts {
   readonly pingMs: number;
   readonly maxStreams: number;
   readonly windowBytes: number;
+  /** What the process has for connections of all kinds. */
+  readonly descriptors: Descriptors;
 }
 
 export interface SessionListener {
@@ -94,7 +97,7 @@ export class Session {
       clock.monotonic(),
     );
     this.#wire = new SessionWire({ link, established, channel, clock, onEvent: (event) => this.#handle(event) });
-    this.streams = new SessionStreams(this.#wire, clock);
+    this.streams = new SessionStreams(this.#wire, clock, parts.descriptors);
     this.#reattestation = new Reattestation({
       wire: this.#wire,
       enforcer: parts.enforcer,

@@ -7,6 +7,7 @@ import { assertNever, ShellstreamError } from '../../protocol/errors.ts';
 import { formatAddress } from '../../protocol/net/address.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import type { Clock } from '../base/clock.ts';
+import type { Descriptors } from '../base/descriptors.ts';
 import type { Admission } from '../enforcer/ports.ts';
 import { SessionStream } from './stream.ts';
 import type { SessionWire } from './wire.ts';
@@ -16,13 +17,16 @@ const CONNECT_TIMEOUT_MS = 10_000;
 export class SessionStreams {
   readonly #wire: SessionWire;
   readonly #clock: Clock;
+  readonly #descriptors: Descriptors;
   readonly #streams = new Map<number, SessionStream>();
   /** Streams of ours that the peer has not answered yet. */
   readonly #opening = new Map<number, { resolve(stream: SessionStream): void; reject(error: Error): void }>();
 
-  constructor(wire: SessionWire, clock: Clock) {
+  /** @param descriptors of them each stream that is joined here takes one */
+  constructor(wire: SessionWire, clock: Clock, descriptors: Descriptors) {
     this.#wire = wire;
     this.#clock = clock;
+    this.#descriptors = descriptors;
   }
 
   get all(): readonly SessionStream[] {
@@ -42,8 +46,9 @@ export class SessionStreams {
   /** The peer asks for a stream: judged by what the session was granted and by the level that governs it now. */
   accept(id: number, target: Target, judgement: StreamJudgement): void {
     const refusal = refuse(target, judgement);
-    if (refusal === undefined) this.#join(this.#add(id, target, 'peer'));
-    else this.#wire.act((channel) => channel.reset(id, refusal));
+    const descriptor = refusal === undefined ? this.#descriptors.take() : undefined;
+    if (descriptor === undefined) this.#wire.act((channel) => channel.reset(id, refusal ?? 'OVERLOADED'));
+    else this.#join(this.#add(id, target, 'peer'), descriptor);
   }
 
   /** What would be refused now ends: a stream does not outlive the grant or the level that let it in. */
@@ -93,13 +98,14 @@ export class SessionStreams {
     return added;
   }
 
-  #join(stream: SessionStream): void {
+  #join(stream: SessionStream, descriptor: Disposable): void {
     const { address } = stream.target.prefix;
     const { port } = stream.target;
     const socket = connect({ host: formatAddress(address), port, allowHalfOpen: true }).setNoDelay(true);
     const unreachable = (): void => void stream.destroy(new ShellstreamError('TARGET_UNREACHABLE'));
     const timeout = this.#clock.after(CONNECT_TIMEOUT_MS, unreachable);
     socket.once('error', unreachable);
+    socket.once('close', () => descriptor[Symbol.dispose]());
     // Before the pipelines hear of the error: they would close the socket in order, and what the target was cut off
     // from must not look whole to it.
     stream.once('error', () => cut(socket));

@@ -77,15 +77,16 @@ export class Site implements AsyncDisposable {
   }
 
   /** Starts the gateway; resolves when it is ready. `changes` go over the configuration. */
-  async start(changes: object = {}): Promise<void> {
+  async start(changes: object = {}, { before = [] }: { readonly before?: readonly string[] } = {}): Promise<void> {
     await this.configure(changes);
-    this.#gateway = this.startGateway();
+    this.#gateway = this.startGateway(before);
     await this.#gateway.line(/"msg":"ready"/);
   }
 
-  /** A gateway process on the configuration as it stands, whatever becomes of it. */
-  startGateway(): Running {
-    return this.inside(process.execPath, [SHELLSTREAM, 'gateway', '--config', this.configPath]);
+  /** A gateway process on the configuration as it stands, whatever becomes of it. @param before a command that runs it */
+  startGateway(before: readonly string[] = []): Running {
+    const [command, ...args] = [...before, process.execPath, SHELLSTREAM, 'gateway', '--config', this.configPath];
+    return this.inside(command ?? process.execPath, args);
   }
 
   /** Writes configuration and accord. */

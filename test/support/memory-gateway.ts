@@ -2,6 +2,8 @@
  * A gateway without a kernel and without processes: its enforcer and one terminator in this one, with the border between
  * them as it is between processes, so that every word passes the codec.
  */
+
+import { Descriptors } from '../../src/base/descriptors.ts';
 import type { LocalEnforcer } from '../../src/enforcer/enforcer.ts';
 import { type Carrier, memoryLinkPair } from '../../src/link/index.ts';
 import { type EnforcerNode, startEnforcer } from '../../src/roots/enforcer.ts';
@@ -28,7 +30,15 @@ export async function startMemoryGateway(world: MemoryGatewayWorld): Promise<Mem
   await using parts = new AsyncDisposableStack();
   const node = await startEnforcer(world);
   const links = memoryLinkPair({ clock });
-  const serving = serveEnforcer({ link: links.initiator, carrier, crypto, clock, log, onLost: () => undefined });
+  const serving = serveEnforcer({
+    link: links.initiator,
+    carrier,
+    descriptors: new Descriptors(65_536),
+    crypto,
+    clock,
+    log,
+    onLost: () => undefined,
+  });
   const engaged = await engage(node, links.responder, () => undefined);
   const terminator = await serving;
   parts.use(terminator);

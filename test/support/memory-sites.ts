@@ -8,6 +8,7 @@ import type { Capability, SessionType, Target } from '../../protocol/capability/
 import type { PostureLevel } from '../../protocol/posture/index.ts';
 import { parseConfig } from '../../src/base/config.ts';
 import { nodeCrypto as crypto } from '../../src/base/crypto-node.ts';
+import { Descriptors } from '../../src/base/descriptors.ts';
 import type { LogFields, Logger } from '../../src/base/logger.ts';
 import { SimulatedClock } from '../../src/base/simulated-clock.ts';
 import { createMemoryDataPlane, type MemoryDataPlane, MemoryWire } from '../../src/dataplane/memory/index.ts';
@@ -227,7 +228,16 @@ export class MemorySites implements AsyncDisposable {
     const attested = await attestOver(link, { clock, enforcer, handshake, timeoutMs: 10_000 }, approach);
     const heard: string[] = [];
     const session = new Session(
-      { clock, enforcer, posture, handshake, pingMs: 20_000, maxStreams: 64, windowBytes: 262_144 },
+      {
+        clock,
+        enforcer,
+        posture,
+        handshake,
+        pingMs: 20_000,
+        maxStreams: 64,
+        windowBytes: 262_144,
+        descriptors: new Descriptors(64),
+      },
       link,
       attested,
       {

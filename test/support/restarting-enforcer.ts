@@ -1,5 +1,6 @@
 /** Site-a of `MemorySites` as an enforcer and a terminator of its own life: the enforcer is killed and started again under it. */
 import type { Clock } from '../../src/base/clock.ts';
+import { Descriptors } from '../../src/base/descriptors.ts';
 import type { Logger } from '../../src/base/logger.ts';
 import type { KeptSession } from '../../src/enforcer/kept-session.ts';
 import type { SessionId } from '../../src/enforcer/ports.ts';
@@ -75,7 +76,9 @@ export class RestartingSite {
       this.lost = why;
     };
     const link = await redial();
-    this.#terminator = await serveEnforcer({ link, carrier, crypto, clock, log: this.#logger(), onLost, redial });
+    const descriptors = new Descriptors(64);
+    const log = this.#logger();
+    this.#terminator = await serveEnforcer({ link, carrier, descriptors, crypto, clock, log, onLost, redial });
   }
 
   /** The terminator's end of a connection to the enforcer that runs. */
