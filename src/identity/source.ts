@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto';
 import type { SpiffeId } from '../../protocol/identity/spiffe-id.ts';
 import type { TrustBundles } from './bundles.ts';
 import type { EvidenceSigner } from './evidence-signature.ts';
@@ -37,6 +38,8 @@ export interface X509Identity {
   readonly expiresAt: number;
   /** Signs evidence with the SVID's key, see evidence-signature.ts. */
   readonly sign: EvidenceSigner;
+  /** For TLS, which signs by itself; stays in this process. */
+  readonly privateKey: KeyObject;
 }
 
 export interface IdentityHealth {

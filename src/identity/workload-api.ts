@@ -137,6 +137,7 @@ function parseIdentity(svid: X509SVID): X509Identity {
     chain,
     expiresAt: Math.min(leaf.notAfter, ...signing.map((certificate) => certificate.notAfter)),
     sign: evidenceSigner(key),
+    privateKey: key,
   };
 }
 
