@@ -59,6 +59,17 @@ export class SessionStream extends Duplex {
     this.destroy(new ShellstreamError(reason));
   }
 
+  /**
+   * What `write` does, for bytes that are used again as soon as this returns. False: no more until `ready` is called,
+   * which happens once, also when the stream is gone.
+   */
+  feed(bytes: Uint8Array, ready: () => void): boolean {
+    const taken = this.#take(bytes);
+    if (taken === bytes.length) return true;
+    this.#waiting = { rest: bytes.slice(taken), done: ready };
+    return false;
+  }
+
   // ── Duplex ──
 
   override _read(): void {
@@ -90,12 +101,18 @@ export class SessionStream extends Duplex {
   }
 
   #send(bytes: Uint8Array, done: (error?: Error) => void): void {
-    const taken = this.#wire.act((channel) => channel.write(this.stream, bytes));
-    this.sentBytes += BigInt(taken);
-    // Whoever wrote them may use the bytes again once it is told. Most have left by now.
-    this.#wire.act((channel) => channel.ownUnsent(this.stream));
+    const taken = this.#take(bytes);
     if (taken === bytes.length) done();
     else this.#waiting = { rest: bytes.subarray(taken), done };
+  }
+
+  /** How many of them the channel took; they may be used again afterwards. */
+  #take(bytes: Uint8Array): number {
+    const taken = this.#wire.act((channel) => channel.write(this.stream, bytes));
+    this.sentBytes += BigInt(taken);
+    // Most have left by now.
+    this.#wire.act((channel) => channel.ownUnsent(this.stream));
+    return taken;
   }
 
   #fill(): void {

@@ -13,6 +13,11 @@ import { SessionStream } from './stream.ts';
 import type { SessionWire } from './wire.ts';
 
 const CONNECT_TIMEOUT_MS = 10_000;
+/**
+ * Where what targets send is read, of all streams one read after the other: each read leaves it before the next. A buffer
+ * for each would have the engine collect its whole heap every few megabytes.
+ */
+const READING = new Uint8Array(65_536);
 
 export class SessionStreams {
   readonly #wire: SessionWire;
@@ -101,7 +106,14 @@ export class SessionStreams {
   #join(stream: SessionStream, descriptor: Disposable): void {
     const { address } = stream.target.prefix;
     const { port } = stream.target;
-    const socket = connect({ host: formatAddress(address), port, allowHalfOpen: true }).setNoDelay(true);
+    const fromTarget = (length: number, bytes: Uint8Array): boolean =>
+      stream.feed(bytes.subarray(0, length), () => socket.resume());
+    const socket = connect({
+      host: formatAddress(address),
+      port,
+      allowHalfOpen: true,
+      onread: { buffer: READING, callback: fromTarget },
+    }).setNoDelay(true);
     const unreachable = (): void => void stream.destroy(new ShellstreamError('TARGET_UNREACHABLE'));
     const timeout = this.#clock.after(CONNECT_TIMEOUT_MS, unreachable);
     socket.once('error', unreachable);
@@ -117,8 +129,9 @@ export class SessionStreams {
     socket.once('connect', () => {
       timeout.cancel();
       this.#wire.act((channel) => channel.accept(stream.stream));
+      socket.once('end', () => stream.end());
       // Errors end both by the stream's own end.
-      Promise.all([pipeline(socket, stream), pipeline(stream, socket)]).catch(() => undefined);
+      pipeline(stream, socket).catch(() => undefined);
     });
   }
 }
