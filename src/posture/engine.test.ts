@@ -3,6 +3,7 @@ import type { PostureLevel } from '../../protocol/posture/index.ts';
 import { silentLogger } from '../base/logger.ts';
 import { SimulatedClock } from '../base/simulated-clock.ts';
 import { PostureEngine, type PostureStep, type PostureSteps } from './engine.ts';
+import type { KeptPosture } from './store.ts';
 
 const FIRST_EPOCH = 100n;
 const FORGETFUL = { save: async () => {} };
@@ -123,6 +124,63 @@ describe('a statement', () => {
     expect(engine.level).toBe(3);
     await clock.advance(1);
     expect(engine.level).toBe(5);
+  });
+});
+
+describe('the host’s clock', () => {
+  const HOURS = 5 * 3_600_000;
+
+  it('attack: set forward by hours, ends no statement before its time', async () => {
+    await engine.state('console', 2, 'test', 60_000);
+    clock.setWall(clock.now() + HOURS);
+    await engine.state('map', 4, 'looks at everything again');
+    await clock.advance(59_999);
+    expect(engine.level).toBe(2);
+    await clock.advance(1);
+    expect(engine.level).toBe(4);
+  });
+
+  it('set back by hours, lets none stand longer', async () => {
+    await engine.state('console', 2, 'test', 60_000);
+    clock.setWall(clock.now() - HOURS);
+    await clock.advance(60_000);
+    expect(engine.level).toBe(5);
+  });
+
+  it('as it is now tells a reader and the next run when a statement ends', async () => {
+    const saved: (number | undefined)[] = [];
+    const store = { save: async ({ statements }: KeptPosture) => void saved.push(expiryOf(statements)) };
+    const own = new PostureEngine({ clock, log: silentLogger, store, initial: 5, firstEpoch: 1n });
+    await own.state('console', 2, 'test', 60_000);
+    const before = clock.now() + 60_000;
+    clock.setWall(clock.now() + HOURS);
+    await own.state('map', 4, 'saves again');
+    expect(saved).toEqual([before, before + HOURS]);
+    expect(own.sources.find(({ source }) => source === 'console')?.expiresAtMs).toBe(before + HOURS);
+  });
+
+  function expiryOf(statements: KeptPosture['statements']): number | undefined {
+    return statements.get('console')?.statement.expiresAt;
+  }
+});
+
+describe('a source with epochs of its own', () => {
+  const said = (level: PostureLevel, epoch: bigint) => ({ source: 'bascule', level, epoch, reason: 'test' });
+
+  it('attack: an old statement played again opens nothing, nor one under an epoch that is taken', async () => {
+    await engine.hear(said(5, 7n));
+    await engine.hear(said(2, 8n));
+    expect(await Promise.all([engine.hear(said(5, 7n)), engine.hear(said(5, 8n))])).toEqual(['stale', 'stale']);
+    expect(engine.level).toBe(2);
+  });
+
+  it('may say again what it said last: who comes back is told where it stands', async () => {
+    await engine.hear(said(2, 8n));
+    expect([await engine.hear(said(2, 8n)), await engine.hear(said(3, 9n)), engine.level]).toEqual([
+      'known',
+      'accepted',
+      3,
+    ]);
   });
 });
 

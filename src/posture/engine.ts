@@ -49,6 +49,19 @@ export interface PostureSettled extends PostureChange {
   readonly failed: boolean;
 }
 
+/** What a source outside this node says, under an epoch of its own. */
+export interface OutsideStatement {
+  readonly source: string;
+  readonly level: PostureLevel;
+  readonly epoch: bigint;
+  readonly reason: string;
+  /** Undefined: until the source says otherwise. */
+  readonly forMs?: number | undefined;
+}
+
+/** `known`: the very statement that is held. `stale`: an earlier one, or another one under the same epoch. */
+export type Heard = 'accepted' | 'known' | 'stale';
+
 export interface StatedSource {
   readonly source: string;
   readonly level: PostureLevel;
@@ -65,7 +78,7 @@ export interface EngineParts {
   readonly log: Logger;
   /** Before anything was said. */
   readonly initial: PostureLevel;
-  /** Wall time; makes epochs of a restarted node higher than those its peers know. */
+  /** Wall time at the start; makes epochs of a restarted node higher than those its peers know. */
   readonly firstEpoch: bigint;
   /** What was said before this run. */
   readonly kept?: KeptPosture | undefined;
@@ -93,10 +106,13 @@ export class PostureEngine implements PostureReader {
   #running: Promise<void> = Promise.resolve();
   #isFollowing = false;
   #expiry: Timer | undefined;
+  /** Wall time of monotonic zero, as it was at the start: a host clock that jumps hours ends no statement. */
+  readonly #origin: number;
 
   constructor(parts: EngineParts) {
     const now = parts.clock.now();
     this.#parts = parts;
+    this.#origin = now - parts.clock.monotonic();
     this.#statements = new Map(parts.kept?.statements);
     this.#epoch =
       parts.kept === undefined ? parts.firstEpoch : later(parts.firstEpoch, parts.kept.epoch + UNWRITTEN_EPOCHS);
@@ -120,16 +136,17 @@ export class PostureEngine implements PostureReader {
   }
 
   get sources(): readonly StatedSource[] {
-    const now = this.#parts.clock.now();
+    const now = this.#now();
     const { heldBy } = effectiveLevel(this.#statements, now);
+    const wall = this.#statementsInWallTime();
     return [...this.#statements.values()].map((held) => {
-      const { source, level, epoch, expiresAt, reason } = held.statement;
+      const { source, level, epoch, reason } = held.statement;
       return {
         source,
         level,
         epoch,
         sinceMs: this.#since.get(source) ?? now,
-        expiresAtMs: expiresAt,
+        expiresAtMs: wall.get(source)?.statement.expiresAt,
         reason: reason ?? '',
         governs: heldBy.includes(source),
         counts: counts(held, now),
@@ -156,6 +173,15 @@ export class PostureEngine implements PostureReader {
     await Promise.all([this.#follow(), this.#save()]);
   }
 
+  /** As `state`, for a source that counts its own epochs: what is not above the last one changes nothing. */
+  async hear(said: OutsideStatement): Promise<Heard> {
+    const held = this.#statements.get(said.source)?.statement;
+    if (held !== undefined && said.epoch === held.epoch && said.level === held.level) return 'known';
+    if (!this.#accept(said)) return 'stale';
+    await Promise.all([this.#follow(), this.#save()]);
+    return 'accepted';
+  }
+
   /**
    * What a source has said so far does not count any more; its next statement does. Resolves as `state` does.
    * @throws ShellstreamError MALFORMED for a source that never said anything
@@ -173,19 +199,42 @@ export class PostureEngine implements PostureReader {
   }
 
   #state(source: string, level: PostureLevel, reason: string, forMs?: number): void {
-    const now = this.#parts.clock.now();
     const epoch = later(this.#parts.firstEpoch, this.#statements.get(source)?.statement.epoch ?? 0n) + 1n;
-    const statement = { source, level, epoch, reason, ...(forMs === undefined ? {} : { expiresAt: now + forMs }) };
-    const stated = state(this.#statements, statement);
-    if (stated.kind === 'stale') throw new ShellstreamError('INTERNAL', `a stale statement of ${source}`);
+    if (!this.#accept({ source, level, epoch, reason, forMs })) {
+      throw new ShellstreamError('INTERNAL', `a stale statement of ${source}`);
+    }
+  }
+
+  #accept({ forMs, ...said }: OutsideStatement): boolean {
+    const expiresAt = forMs === undefined ? undefined : this.#now() + forMs;
+    const stated = state(this.#statements, { ...said, ...(expiresAt === undefined ? {} : { expiresAt }) });
+    if (stated.kind === 'stale') return false;
     this.#statements = stated.statements;
-    this.#since.set(source, now);
+    this.#since.set(said.source, this.#parts.clock.now());
+    return true;
+  }
+
+  /** Wall time without its jumps: expiries are in it. */
+  #now(): number {
+    return this.#origin + this.#parts.clock.monotonic();
+  }
+
+  /** As another run, or a reader, takes them: by the host's clock as it is now. */
+  #statementsInWallTime(): Statements {
+    const skew = this.#parts.clock.now() - this.#now();
+    return new Map(
+      [...this.#statements].map(([source, held]) => {
+        const { expiresAt } = held.statement;
+        if (expiresAt === undefined) return [source, held];
+        return [source, { ...held, statement: { ...held.statement, expiresAt: Math.round(expiresAt + skew) } }];
+      }),
+    );
   }
 
   async #save(): Promise<void> {
     const { store, log } = this.#parts;
     // The configuration says its own again at each start.
-    const statements = new Map([...this.#statements].filter(([source]) => source !== CONFIGURED));
+    const statements = new Map([...this.#statementsInWallTime()].filter(([source]) => source !== CONFIGURED));
     try {
       await store.save({ statements, epoch: this.#epoch });
     } catch (error) {
@@ -209,7 +258,7 @@ export class PostureEngine implements PostureReader {
         for (const step of [...dataPlane, admission, ...sessionLayer]) await this.#run(step, now);
       }
       for (;;) {
-        const { level, heldBy, nextExpiry } = effectiveLevel(this.#statements, this.#parts.clock.now());
+        const { level, heldBy, nextExpiry } = effectiveLevel(this.#statements, this.#now());
         if (level === this.#level) {
           this.#watchExpiry(nextExpiry);
           return;
@@ -270,7 +319,7 @@ export class PostureEngine implements PostureReader {
     this.#expiry = undefined;
     if (at === undefined) return;
     const { clock, log } = this.#parts;
-    this.#expiry = clock.after(at - clock.now(), () => {
+    this.#expiry = clock.after(at - this.#now(), () => {
       this.#follow().catch((error: unknown) => log.error('posture did not follow an expiry', { error }));
     });
   }
