@@ -171,6 +171,28 @@ const TABLE = {
     text: 'the session does not hold the capability this needs',
   },
 
+  // Of documents that end a hold: they come by other ways than sessions.
+  RELEASE_UNTRUSTED: {
+    code: 330,
+    fault: 'PEER_MISBEHAVED',
+    as: 'PEER_HELD',
+    text: 'no configured key of the held site’s owner signed the release',
+  },
+  RELEASE_EXPIRED: { code: 331, fault: 'POLICY_DENIED', as: 'PEER_HELD', text: 'the release is outside its time' },
+  RELEASE_LEVEL: {
+    code: 332,
+    fault: 'POLICY_DENIED',
+    as: 'PEER_HELD',
+    text: 'the release says that the site is at level 1 still',
+  },
+  RELEASE_SPENT: { code: 333, fault: 'POLICY_DENIED', as: 'PEER_HELD', text: 'the release was used before' },
+  RELEASE_MISMATCH: {
+    code: 334,
+    fault: 'POLICY_DENIED',
+    as: 'PEER_HELD',
+    text: 'the release is of another hold, site or anchor',
+  },
+
   // 4xx: limits and load
   OVERLOADED: { code: 400, fault: 'UNAVAILABLE', text: 'too much is pending; try again later' },
   RATE_LIMITED: { code: 401, fault: 'PEER_MISBEHAVED', as: 'OVERLOADED', text: 'too many attempts from there' },
