@@ -193,6 +193,26 @@ const TABLE = {
     text: 'the release is of another hold, site or anchor',
   },
 
+  // Of proposals to Quartermaster: they come outside of sessions, and are answered as gRPC's PermissionDenied.
+  REQUEST_TOKEN_INVALID: {
+    code: 340,
+    fault: 'PEER_MISBEHAVED',
+    as: 'CAPABILITY_NOT_GRANTED',
+    text: 'the request token is not of a known issuer, or is for another subject, audience or proposal',
+  },
+  REQUEST_TOKEN_EXPIRED: {
+    code: 341,
+    fault: 'POLICY_DENIED',
+    as: 'CAPABILITY_NOT_GRANTED',
+    text: 'the request token is outside its time',
+  },
+  REQUEST_TOKEN_SPENT: {
+    code: 342,
+    fault: 'PEER_MISBEHAVED',
+    as: 'CAPABILITY_NOT_GRANTED',
+    text: 'the request token was used before',
+  },
+
   // 4xx: limits and load
   OVERLOADED: { code: 400, fault: 'UNAVAILABLE', text: 'too much is pending; try again later' },
   RATE_LIMITED: { code: 401, fault: 'PEER_MISBEHAVED', as: 'OVERLOADED', text: 'too many attempts from there' },
@@ -206,6 +226,19 @@ const TABLE = {
     fault: 'UNAVAILABLE',
     as: 'OVERLOADED',
     text: 'no room to keep the evidence of this',
+  },
+
+  EVIDENCE_GAP: {
+    code: 407,
+    fault: 'PEER_MISBEHAVED',
+    as: 'MALFORMED',
+    text: 'entries of the log are missing before these',
+  },
+  EVIDENCE_FORK: {
+    code: 408,
+    fault: 'PEER_MISBEHAVED',
+    as: 'MALFORMED',
+    text: 'another entry is held under the same number of the same log',
   },
 
   // 5xx: tunnel and data plane
