@@ -1,9 +1,17 @@
 /** In which way programs hang on an interface, as `tc` and `bpftool` see it; the kernel tier runs it on a kernel without tcx. */
 import { release } from 'node:os';
 import { expect, test } from 'vitest';
-import { run } from '../support/processes.ts';
+import { createLinuxFlows } from '../../src/dataplane/linux/flows.ts';
+import { eventually } from '../support/eventually.ts';
+import type { Namespace } from '../support/namespaces.ts';
+import { type Running, run } from '../support/processes.ts';
 import { describeWith } from '../support/requirements.ts';
-import { createFlowWorld, type FlowWorld, ifindexOf } from './flow-world.ts';
+import { createFlowWorld, type FlowWorld, ifindexOf, removeInstance, uniqueInstance } from './flow-world.ts';
+
+const WAYS = [
+  ['tcx, where the kernel has it', true],
+  ['clsact', false],
+] as const;
 
 describeWith(['root', 'namespaces', 'bpf', 'bpf objects', 'addon kernel', 'tun'], 'programs on an interface', () => {
   test('hang by tcx links from Linux 6.6 on and by clsact filters before, both ways, and detaching leaves neither', async () => {
@@ -24,6 +32,60 @@ describeWith(['root', 'namespaces', 'bpf', 'bpf objects', 'addon kernel', 'tun']
     await world.flows.detach(ifindex);
     expect(await witnesses(world)).toEqual({ tcx: [], clsact: [] });
   });
+
+  test.each(WAYS)('by %s they take the place of those before them, with no moment between', async (_, tcx) => {
+    await using world = await createFlowWorld({ tcx });
+    const ifindex = await ifindexOf(world.namespace, 'out0');
+    await world.flows.attach({ ifindex, kind: 'outer' });
+    expect(await world.flows.replacesAtOnce(ifindex)).toBe(true);
+    await using monitor = world.namespace.start('stdbuf', ['-oL', 'tc', 'monitor']);
+    await filterOf(world.namespace, monitor, 'before');
+    await world.flows.attach({ ifindex, kind: 'tunnel' });
+    await filterOf(world.namespace, monitor, 'after');
+    expect(monitor.sofar().stdout).not.toMatch(/deleted filter dev out0/);
+    const { tcx: linked, clsact } = await witnesses(world);
+    expect([...linked, ...clsact]).toEqual(['tunnel_ether_in', 'tunnel_ether_out']);
+  });
+
+  test('by clsact they are not taken for there when somebody took one away or put another in its place', async () => {
+    await using world = await createFlowWorld({ tcx: false });
+    const ifindex = await ifindexOf(world.namespace, 'out0');
+    const tc = (verb: string, ...rest: readonly string[]) =>
+      world.namespace.run('tc', ['filter', verb, 'dev', 'out0', 'ingress', 'prio', '1', 'handle', '1', 'bpf', ...rest]);
+    expect(await world.flows.replacesAtOnce(ifindex)).toBe(false);
+    await world.flows.attach({ ifindex, kind: 'outer' });
+    await tc('delete');
+    expect(await world.flows.replacesAtOnce(ifindex)).toBe(false);
+    await world.flows.attach({ ifindex, kind: 'outer' });
+    expect(await witnesses(world)).toEqual({ tcx: [], clsact: BOTH });
+    await tc('replace', 'bytecode', '1,6 0 0 0,');
+    expect(await world.flows.replacesAtOnce(ifindex)).toBe(false);
+  });
+
+  test.runIf(hasTcx())('by tcx they are not taken for there when somebody detached one', async () => {
+    await using world = await createFlowWorld();
+    const ifindex = await ifindexOf(world.namespace, 'out0');
+    await world.flows.attach({ ifindex, kind: 'outer' });
+    await run('bpftool', ['link', 'detach', 'pinned', `${world.pins}/links/${ifindex}-in`]);
+    expect(await world.flows.replacesAtOnce(ifindex)).toBe(false);
+    await world.flows.attach({ ifindex, kind: 'outer' });
+    expect(await witnesses(world)).toEqual({ tcx: BOTH, clsact: [] });
+  });
+
+  test('by clsact those of another instance on the same interface stand when these go', async () => {
+    await using world = await createFlowWorld({ tcx: false });
+    const ifindex = await ifindexOf(world.namespace, 'out0');
+    await world.flows.attach({ ifindex, kind: 'outer' });
+    await using owned = new AsyncDisposableStack();
+    const instance = uniqueInstance();
+    owned.defer(() => removeInstance(instance));
+    const other = owned.use(await createLinuxFlows({ instance, namespace: world.namespace.path, tcx: false }));
+    await other.attach({ ifindex, kind: 'outer' });
+    expect(await filtered(world)).toHaveLength(4);
+    await other.detach(ifindex);
+    expect(await witnesses(world)).toEqual({ tcx: [], clsact: BOTH });
+    expect(await world.flows.replacesAtOnce(ifindex)).toBe(true);
+  });
 });
 
 const BOTH = ['outer_in', 'outer_out'];
@@ -31,6 +93,17 @@ const BOTH = ['outer_in', 'outer_out'];
 function hasTcx(): boolean {
   const [major = 0, minor = 0] = release().split('.').map(Number);
   return major > 6 || (major === 6 && minor >= 6);
+}
+
+/** A filter of the test's own, on another interface: what `tc monitor` says comes in order. */
+async function filterOf({ name }: Namespace, monitor: Running, word: string): Promise<void> {
+  const link = `${word}0`;
+  await run('ip', ['-n', name, 'link', 'add', link, 'type', 'veth', 'peer', 'name', `${word}1`]);
+  await eventually('tc monitor hears', async () => {
+    await run('tc', ['-n', name, 'qdisc', 'replace', 'dev', link, 'clsact']);
+    await run('tc', ['-n', name, 'qdisc', 'delete', 'dev', link, 'clsact']);
+    return monitor.sofar().stdout.includes(link);
+  });
 }
 
 interface Witnesses {

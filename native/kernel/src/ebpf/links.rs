@@ -1,14 +1,15 @@
 //! Programs on interfaces: first in the tcx chain, held by pinned links so that they outlive this process; on kernels
-//! before 6.6 by clsact, where a pinned program marks what is attached.
+//! before 6.6 by clsact. Both replace a program by another in one step: a filter that stands is never taken away for the
+//! next one.
 
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
-use aya::programs::tc::{self, NlOptions, TcAttachOptions};
-use aya::programs::{SchedClassifier, TcAttachType};
+use aya::programs::SchedClassifier;
 
+use super::clsact::{self, Mark};
 use super::pins::{files_in, remove};
 use super::{loader, sys};
 use crate::errors::{KernelError, Result};
@@ -20,7 +21,7 @@ pub enum Way {
 }
 
 impl Way {
-    fn word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Way::In => "in",
             Way::Out => "out",
@@ -33,41 +34,29 @@ impl Way {
             Way::Out => sys::TCX_EGRESS,
         }
     }
-
-    fn clsact(self) -> TcAttachType {
-        match self {
-            Way::In => TcAttachType::Ingress,
-            Way::Out => TcAttachType::Egress,
-        }
-    }
 }
 
-/// Attaches `program`; what a former run left there goes only when the new one stands.
+/// Attaches `program`; what a former run left there goes only when the new one stands, and in the way in which it hung.
 pub fn attach(ebpf: &mut Ebpf, folder: &Path, program: &str, ifindex: u32, way: Way, by_tcx: bool) -> Result<()> {
     let what = format!("attach {program} to interface {ifindex}");
     let found = ebpf.program_mut(program).ok_or_else(|| KernelError::refused(&what, "no such program"))?;
     let classifier = loader::classifier(program, found)?;
-    if by_tcx {
+    let former = Mark::find(folder, ifindex, way)?;
+    if former.is_none() && (by_tcx || tcx_pin(folder, ifindex, way).exists()) {
         match attach_tcx(classifier, folder, ifindex, way, &what) {
             Err(error) if lacks_tcx(&error) => {}
             done => return done,
         }
     }
-    attach_clsact(classifier, folder, program, ifindex, way, &what)
+    clsact::attach(classifier, folder, ifindex, way, former, &what)
 }
 
 /// Detaches what is on the interface; nothing there: fine.
 pub fn detach(folder: &Path, ifindex: u32) -> Result<()> {
     for way in [Way::In, Way::Out] {
         detach_tcx(&tcx_pin(folder, ifindex, way))?;
-        for path in files_in(folder)? {
-            if let Some((found, found_way, program)) = clsact_mark(&path)
-                && found == ifindex
-                && found_way == way.word()
-            {
-                detach_clsact(ifindex, way, &program)?;
-                remove(&path)?;
-            }
+        if let Some(mark) = Mark::find(folder, ifindex, way)? {
+            clsact::detach(ifindex, way, &mark)?;
         }
     }
     Ok(())
@@ -84,10 +73,16 @@ pub fn attached(folder: &Path) -> Result<Vec<u32>> {
     Ok(found)
 }
 
-/// Whether what stands on the interface, both ways, is what `attach` replaces in one step: links of tcx, and no clsact.
-pub fn held_by_tcx(folder: &Path, ifindex: u32) -> Result<bool> {
-    let marks = files_in(folder)?.iter().any(|path| clsact_mark(path).is_some_and(|(found, ..)| found == ifindex));
-    Ok(!marks && [Way::In, Way::Out].into_iter().all(|way| tcx_pin(folder, ifindex, way).exists()))
+/// Whether programs of this instance hang on the interface, both ways, for `attach` to replace.
+pub fn stand(folder: &Path, ifindex: u32) -> Result<bool> {
+    for way in [Way::In, Way::Out] {
+        let stands = tcx_stands(&tcx_pin(folder, ifindex, way), ifindex)
+            || Mark::find(folder, ifindex, way)?.map_or(Ok(false), |mark| clsact::stands(ifindex, way, &mark))?;
+        if !stands {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn attach_tcx(program: &SchedClassifier, folder: &Path, ifindex: u32, way: Way, what: &str) -> Result<()> {
@@ -98,12 +93,20 @@ fn attach_tcx(program: &SchedClassifier, folder: &Path, ifindex: u32, way: Way, 
         Err(error) if error.raw_os_error() == Some(libc::EEXIST) && pin.exists() => return Ok(()),
         link => link.map_err(|error| KernelError::from_io(what, &error))?,
     };
+    // Taking the name drops the former link in the same step.
+    repin(link.as_fd(), &pin)
+}
+
+/// Under a name that another object may have: there is no moment without one.
+pub fn repin(object: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    let failed = |error| KernelError::from_io(format!("pin {}", path.display()), &error);
     // bpffs takes no dots in names.
-    let fresh = folder.join(format!("{ifindex}-{}-new", way.word()));
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push("-new");
+    let fresh = PathBuf::from(fresh);
     remove(&fresh)?;
-    sys::pin(link.as_fd(), &fresh).map_err(|error| KernelError::from_io(format!("pin {}", fresh.display()), &error))?;
-    // The rename drops the former link in the same step.
-    fs::rename(&fresh, &pin).map_err(|error| KernelError::from_io(format!("pin {}", pin.display()), &error))
+    sys::pin(object, &fresh).map_err(failed)?;
+    fs::rename(&fresh, path).map_err(failed)
 }
 
 fn detach_tcx(pin: &Path) -> Result<()> {
@@ -114,66 +117,17 @@ fn detach_tcx(pin: &Path) -> Result<()> {
     remove(pin)
 }
 
+/// A link that somebody detached keeps its pin, and forgets its interface.
+fn tcx_stands(pin: &Path, ifindex: u32) -> bool {
+    sys::open_pin(pin).and_then(|link| sys::interface_of_tcx_link(link.as_fd())).is_ok_and(|found| found == ifindex)
+}
+
 fn lacks_tcx(error: &KernelError) -> bool {
     matches!(error.errno(), Some(libc::EINVAL | libc::EOPNOTSUPP))
 }
 
-fn attach_clsact(
-    classifier: &mut SchedClassifier,
-    folder: &Path,
-    program: &str,
-    ifindex: u32,
-    way: Way,
-    what: &str,
-) -> Result<()> {
-    let name = interface_name(ifindex)?;
-    if let Err(error) = tc::qdisc_add_clsact(&name) {
-        let error = KernelError::from_chain(what, &error);
-        if error.errno() != Some(libc::EEXIST) {
-            return Err(error);
-        }
-    }
-    let mark = clsact_pin(folder, ifindex, way, program);
-    if mark.exists() {
-        detach_clsact(ifindex, way, program)?;
-        remove(&mark)?;
-    }
-    let options = TcAttachOptions::Netlink(NlOptions { priority: 1, ..NlOptions::default() });
-    let failed = |error: &(dyn std::error::Error + 'static)| KernelError::from_chain(what, error);
-    let id = classifier.attach_with_options(&name, way.clsact(), options).map_err(|error| failed(&error))?;
-    // The filter outlives its handle; forgetting it keeps a later drop from detaching in another namespace.
-    std::mem::forget(classifier.take_link(id).map_err(|error| failed(&error))?);
-    let fd = classifier.fd().map_err(|error| failed(&error))?;
-    sys::pin(fd.as_fd(), &mark).map_err(|error| KernelError::from_io(format!("pin {}", mark.display()), &error))
-}
-
-fn detach_clsact(ifindex: u32, way: Way, program: &str) -> Result<()> {
-    // An interface that is gone took its filters with it.
-    let Ok(name) = interface_name(ifindex) else { return Ok(()) };
-    match tc::qdisc_detach_program(&name, way.clsact(), program) {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            let error = KernelError::from_chain(format!("detach {program} from {name}"), &error);
-            if error.errno() == Some(libc::ENOENT) { Ok(()) } else { Err(error) }
-        }
-    }
-}
-
 fn tcx_pin(folder: &Path, ifindex: u32, way: Way) -> PathBuf {
     folder.join(format!("{ifindex}-{}", way.word()))
-}
-
-fn clsact_pin(folder: &Path, ifindex: u32, way: Way, program: &str) -> PathBuf {
-    folder.join(format!("{ifindex}-{}-clsact-{program}", way.word()))
-}
-
-fn clsact_mark(path: &Path) -> Option<(u32, String, String)> {
-    let mut parts = path.file_name()?.to_str()?.splitn(4, '-');
-    let (ifindex, way, kind, program) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    if kind != "clsact" {
-        return None;
-    }
-    Some((ifindex.parse().ok()?, way.to_string(), program.to_string()))
 }
 
 pub fn interface_name(ifindex: u32) -> Result<String> {

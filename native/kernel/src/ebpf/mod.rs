@@ -3,6 +3,7 @@
 //! What the bytes mean is in native/bpf/layout.h and src/dataplane/linux/flows-packing.ts; which to write is the
 //! daemon's to decide.
 
+mod clsact;
 pub(crate) mod inside;
 mod interface;
 mod links;
@@ -150,7 +151,9 @@ impl FlowPlane {
     /// Whether the next `attach` replaces a filter on the interface, both ways, with no moment between the old and the new.
     #[napi(catch_unwind)]
     pub fn replaces_at_once(&self, ifindex: u32) -> napi::Result<bool> {
-        Ok(links::held_by_tcx(&self.plane()?.pins.links(), ifindex)?)
+        let plane = self.plane()?;
+        let folder = plane.pins.links();
+        Ok(plane.inside.run(|| links::stand(&folder, ifindex))?)
     }
 
     #[napi(catch_unwind)]

@@ -41,14 +41,45 @@ pub struct MapInfo {
 }
 
 pub fn map_info(map: BorrowedFd<'_>) -> io::Result<MapInfo> {
+    info(map)
+}
+
+/// The kernel's number of a program.
+pub fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
+    #[repr(C)]
+    #[derive(Default)]
+    struct Head {
+        _kind: u32,
+        id: u32,
+    }
+    info::<Head>(program).map(|Head { id, .. }| id)
+}
+
+/// Zero once it was detached.
+pub fn interface_of_tcx_link(link: BorrowedFd<'_>) -> io::Result<u32> {
+    #[repr(C)]
+    #[derive(Default)]
+    struct Link {
+        _kind: u32,
+        _id: u32,
+        _program: u32,
+        _pad: u32,
+        ifindex: u32,
+        _attach_type: u32,
+    }
+    info::<Link>(link).map(|Link { ifindex, .. }| ifindex)
+}
+
+/// `T` is the head of what the kernel tells of the object.
+fn info<T: Default>(object: BorrowedFd<'_>) -> io::Result<T> {
     #[repr(C)]
     struct Attr {
         fd: u32,
         info_len: u32,
         info: u64,
     }
-    let mut info = MapInfo::default();
-    let mut attr = Attr { fd: raw(map), info_len: size_of::<MapInfo>() as u32, info: &raw mut info as u64 };
+    let mut info = T::default();
+    let mut attr = Attr { fd: raw(object), info_len: size_of::<T>() as u32, info: &raw mut info as u64 };
     bpf(OBJ_GET_INFO_BY_FD, &mut attr)?;
     Ok(info)
 }
