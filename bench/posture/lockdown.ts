@@ -91,6 +91,7 @@ async function openWorld(stack: AsyncDisposableStack) {
       posture,
       accord,
       directory,
+      isHeld: () => false,
       random: () => 0.5,
       peers: [],
       dial: () => Promise.reject(new Error('nobody is dialled')),

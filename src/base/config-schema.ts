@@ -10,9 +10,11 @@ import {
   spiffeIdField,
 } from '../../protocol/document/fields.ts';
 import { ShellstreamError } from '../../protocol/errors.ts';
+import { type NoteKey, parseVerifierKey } from '../../protocol/evidence/index.ts';
 import { isTrustDomain, type SpiffeId } from '../../protocol/identity/spiffe-id.ts';
 import { tryParseAddress } from '../../protocol/net/address.ts';
 import { isAdvertisable } from '../../protocol/net/special.ts';
+import { nodeCrypto } from './crypto-node.ts';
 
 /** An IP address or a DNS name, and a port. */
 export interface Endpoint {
@@ -35,7 +37,10 @@ const level = z.union([z.literal(1), z.literal(2), z.literal(3), z.literal(4), z
 
 const ipAddress = z.string().refine((text) => tryParseAddress(text) !== undefined, 'not an IP address');
 const endpoint = parsed<Endpoint>(parseEndpoint);
-const loopbackEndpoint = endpoint.refine(({ host }) => isLoopback(host), 'only a loopback address: metrics tell much');
+const loopbackEndpoint = endpoint.refine(({ host }) => isLoopback(host), 'only a loopback address');
+
+/** `NAME+ID+KEY`, as signed notes have them. */
+const verifierKey = parsed<NoteKey>((text) => parseVerifierKey(nodeCrypto.sha256, text));
 
 /** Instances share a host: the name goes into paths, BPF pins and interface names, and must not be another's prefix. */
 const instance = z.string().regex(/^[a-z0-9]{1,10}$/, '1 to 10 of a-z and 0-9');
@@ -64,6 +69,10 @@ const peer = z.strictObject({
       targets: z.array(target).max(256).default([]),
     })
     .prefault({}),
+  /** Whose signature releases the site from a hold: verifier keys of its site_owner. */
+  releaseKeys: z.array(verifierKey).max(8).default([]),
+  /** Identities of its site, each a site_owner, whose management session with ADMIN releases it. */
+  ceremony: z.array(spiffeIdField).max(16).default([]),
   /** Instead of what the site advertises to all. */
   advertise: advertised.optional(),
   keepaliveSeconds: z.int().min(0).max(120).default(25),
@@ -131,7 +140,13 @@ export const configSchema = z
         leaseSeconds: z.int().min(2).max(300).default(10),
       })
       .prefault({}),
-    mesh: z.strictObject({ peers: z.array(peer).max(1_024).default([]) }).prefault({}),
+    mesh: z
+      .strictObject({
+        peers: z.array(peer).max(1_024).default([]),
+        /** Where signed releases are taken by HTTP. */
+        releases: z.strictObject({ address: loopbackEndpoint.optional() }).prefault({}),
+      })
+      .prefault({}),
     advertise: advertised.default([]),
     control: z
       .strictObject({

@@ -65,6 +65,19 @@ export async function answer(ask: Ask, view: GatewayView, by: Actor, standing: S
       const posture = await view.setAside(sourceName(source), words(reason, 1), by);
       return respond({ case: 'posture', value: encodePosture(posture) });
     }
+    case 'hold': {
+      requireOwner(standing, 'holding a peer');
+      await view.holdPeer(peerName(ask.value.peer), words(ask.value.reason, 1), by);
+      return respond({ case: 'done', value: { known: true } });
+    }
+    case 'release': {
+      requireOwner(standing, 'releasing a peer');
+      const known = await view.releasePeer(peerName(ask.value.peer), words(ask.value.reason, 1), by);
+      return respond({ case: 'done', value: { known } });
+    }
+    case 'deliverRelease':
+      await view.deliverRelease(ask.value.document, by);
+      return respond({ case: 'done', value: { known: true } });
     case 'peers':
       return respond({ case: 'peers', value: { peers: (await view.peers()).map(encodePeer) } });
     case 'diagnose':
@@ -121,6 +134,11 @@ function identifier(id: string): string {
 function sourceName(source: string): string {
   if (!/^[a-z0-9-]{1,64}$/.test(source)) throw malformed('a source is 1 to 64 of a-z, 0-9 and dash');
   return source;
+}
+
+function peerName(name: string): string {
+  if (!/^[a-z0-9-]{1,63}$/.test(name)) throw malformed('the name of a peer is 1 to 63 of a-z, 0-9 and dash');
+  return name;
 }
 
 // The words go to logs and to other consoles' terminals: a line break or an escape sequence would forge their lines.

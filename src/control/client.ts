@@ -41,6 +41,9 @@ export interface ControlClient extends Disposable {
   posture(): Promise<PostureView>;
   setPosture(statement: ConsoleStatement): Promise<PostureView>;
   setAside(source: string, why: string): Promise<PostureView>;
+  holdPeer(peer: string, why: string): Promise<void>;
+  releasePeer(peer: string, why: string): Promise<boolean>;
+  deliverRelease(document: Uint8Array): Promise<void>;
   peers(): Promise<readonly PeerView[]>;
   diagnose(): Promise<readonly Finding[]>;
   /** From here on the client gives events and nothing else; ends when it is disposed, throws when the gateway goes. */
@@ -101,6 +104,15 @@ export async function connectControl({ path, clock, timeoutMs = 10_000 }: Client
     },
     async setAside(source, reason) {
       return decodePosture((await ask({ case: 'setAside', value: { source, reason } }, 'posture')).value);
+    },
+    async holdPeer(peer, reason) {
+      await ask({ case: 'hold', value: { peer, reason } }, 'done');
+    },
+    async releasePeer(peer, reason) {
+      return (await ask({ case: 'release', value: { peer, reason } }, 'done')).value.known;
+    },
+    async deliverRelease(document) {
+      await ask({ case: 'deliverRelease', value: { document } }, 'done');
     },
     async peers() {
       return (await ask({ case: 'peers', value: {} }, 'peers')).value.peers.map(decodePeer);

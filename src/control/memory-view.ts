@@ -23,7 +23,7 @@ import type {
 export type StatusFacts = Omit<GatewayStatus, 'posture' | 'counts' | 'nowMs'>;
 
 export interface Order {
-  readonly verb: 'drain' | 'end' | 'setPosture' | 'setAside';
+  readonly verb: 'drain' | 'end' | 'setPosture' | 'setAside' | 'holdPeer' | 'releasePeer' | 'deliverRelease';
   readonly by: Actor;
 }
 
@@ -142,6 +142,28 @@ export class MemoryGateway implements GatewayView {
     return this.posture();
   }
 
+  async holdPeer(name: string, reason: string, by: Actor): Promise<void> {
+    this.#requirePeer(name);
+    this.orders.push({ verb: 'holdPeer', by });
+    const hold = { id: '0'.repeat(32), sinceMs: this.#clock.now(), epoch: 0n, cause: 'console', reason } as const;
+    this.#changePeer(name, (peer) => ({ ...peer, state: 'held', hold }));
+  }
+
+  async releasePeer(name: string, _why: string, by: Actor): Promise<boolean> {
+    const isHeld = this.#requirePeer(name).hold !== undefined;
+    if (isHeld) this.orders.push({ verb: 'releasePeer', by });
+    this.#changePeer(name, ({ hold: _, ...peer }) => ({ ...peer, state: 'connecting' }));
+    return isHeld;
+  }
+
+  /** Any document, since nobody here has keys, lifts every hold; an empty one is refused. */
+  async deliverRelease(document: Uint8Array, by: Actor): Promise<void> {
+    if (document.length === 0) throw new ShellstreamError('RELEASE_UNTRUSTED');
+    this.orders.push({ verb: 'deliverRelease', by });
+    for (const { name } of this.peerList)
+      this.#changePeer(name, ({ hold: _, ...peer }) => ({ ...peer, state: 'connecting' }));
+  }
+
   async peers(): Promise<readonly PeerView[]> {
     return this.peerList;
   }
@@ -153,6 +175,16 @@ export class MemoryGateway implements GatewayView {
   watch(listener: (event: GatewayEvent) => void): Disposable {
     this.#watchers.add(listener);
     return { [Symbol.dispose]: () => void this.#watchers.delete(listener) };
+  }
+
+  #requirePeer(name: string): PeerView {
+    const peer = this.peerList.find((candidate) => candidate.name === name);
+    if (peer === undefined) throw new ShellstreamError('MALFORMED', `no mesh peer is called ${name}`);
+    return peer;
+  }
+
+  #changePeer(name: string, change: (peer: PeerView) => PeerView): void {
+    this.peerList = this.peerList.map((peer) => (peer.name === name ? change(peer) : peer));
   }
 
   #effective(): PostureLevel {

@@ -8,6 +8,7 @@
  * refusals throw `ShellstreamError`.
  */
 import type { Capability, GrantedTarget, Mode, SessionType, Tier } from '../../protocol/capability/model.ts';
+import type { HoldCause } from '../../protocol/hold/index.ts';
 import type { PostureLevel } from '../../protocol/posture/level.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import type { FlowCounters, FlowDenial, TunnelDriver } from '../dataplane/ports.ts';
@@ -32,6 +33,13 @@ export interface GatewayView {
    * MALFORMED for a source that never said anything.
    */
   setAside(source: string, why: string, by: Actor): Promise<PostureView>;
+
+  /** Neither dials nor admits the peer's site, and ends what stands of it; MALFORMED for a name that no peer has. */
+  holdPeer(peer: string, why: string, by: Actor): Promise<void>;
+  /** Lifts whatever holds the peer; false when nothing does. */
+  releasePeer(peer: string, why: string, by: Actor): Promise<boolean>;
+  /** A signed release (protocol/README.md §6), from anybody: its signature is what counts. */
+  deliverRelease(document: Uint8Array, by: Actor): Promise<void>;
 
   /** Mesh peers of the config, in its order. */
   peers(): Promise<readonly PeerView[]>;
@@ -207,7 +215,16 @@ export interface PeerView {
   readonly session?: string | undefined;
   readonly nextDialAtMs?: number | undefined;
   readonly lastFailure?: { readonly reason: Reason; readonly atMs: number; readonly detail: string } | undefined;
-  readonly hold?: { readonly id: string; readonly sinceMs: number; readonly epoch: bigint } | undefined;
+  readonly hold?: HoldView | undefined;
+}
+
+export interface HoldView {
+  readonly id: string;
+  readonly sinceMs: number;
+  /** As the peer's DRAIN said it; 0 without one. */
+  readonly epoch: bigint;
+  readonly cause: HoldCause;
+  readonly reason: string;
 }
 
 /** One thing a diagnosis looked at. */

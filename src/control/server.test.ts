@@ -35,7 +35,7 @@ describe('a site owner at the control socket', () => {
         address: '192.0.2.7:7843',
         state: 'held',
         lastFailure: { reason: 'PEER_HELD', atMs: 5, detail: 'held' },
-        hold: { id: 'h-1', sinceMs: 4, epoch: 9n },
+        hold: { id: 'h-1', sinceMs: 4, epoch: 9n, cause: 'drain', reason: 'it went to posture level 1' },
       },
     ];
     world.view.findings = [{ name: 'lease', state: 'warning', detail: 'late', mend: 'look at the load' }];

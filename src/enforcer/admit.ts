@@ -30,11 +30,13 @@ import type { CryptoProvider } from '../../protocol/noise/crypto.ts';
 import {
   type Accord,
   freshSatRequired,
+  LOCKDOWN,
   type Negotiated,
   negotiate,
   remoteHandshakeAllowed,
 } from '../../protocol/posture/index.ts';
 import { wireCode } from '../../protocol/reasons.ts';
+import type { HeldSites } from './held-sites.ts';
 import type { Nonces } from './nonces.ts';
 import type { AdmitInput, Attestor, ChallengeInput, PeerIdentity, PostureReader } from './ports.ts';
 
@@ -45,6 +47,8 @@ export interface AdmitParts {
   readonly nonces: Nonces;
   readonly accord: Accord;
   readonly tiers: TierPolicy;
+  /** Absent where nobody is ever held. */
+  readonly holds?: HeldSites;
 }
 
 /** Everything about the initiator that was verified, and what it may have. */
@@ -56,6 +60,8 @@ export interface Judged {
   readonly negotiated: Negotiated;
   /** The soonest of SVID and SAT, milliseconds of wall time. */
   readonly credentialsExpireAt: number;
+  /** Its site is held, and this attestation ends the hold. */
+  readonly releases: boolean;
 }
 
 /**
@@ -71,7 +77,8 @@ export function challenge(parts: AdmitParts, input: ChallengeInput): Evidence {
   if (version === undefined) throw new ShellstreamError('NO_COMMON_VERSION');
   const own = attestor.self();
   const nonce = crypto.randomBytes(NONCE_BYTES);
-  const freshSat = freshSatRequired(level, accord);
+  const awaited = input.offer.sessionType === 'management' && parts.holds?.awaitsAttestation === true;
+  const freshSat = awaited || freshSatRequired(level, accord);
   const denial = classDenial(accord, level, input.offer.sessionType, input.offer.mode);
   if (denial === undefined) nonces.issue(nonce, freshSat);
   const body = encodeVerifyBody({
@@ -101,6 +108,9 @@ export async function judge(parts: AdmitParts, input: AdmitInput): Promise<Judge
     throw new ShellstreamError('WRONG_IDENTITY', `meant for ${body.responderId}`);
   }
 
+  const releases = parts.holds?.isHeld(peer.spiffeId) === true;
+  if (releases) refuseHeld(parts, peer, body);
+
   const { epoch } = posture;
   const negotiated = negotiateNow(parts, body);
   const level = negotiated.effective;
@@ -112,7 +122,7 @@ export async function judge(parts: AdmitParts, input: AdmitInput): Promise<Judge
     subject: peer.spiffeId,
     plainAudience: own.spiffeId,
     boundAudience: boundAudience(crypto, own.spiffeId, transcript),
-    fresh: issued.freshSat || freshSatRequired(level, accord),
+    fresh: releases || issued.freshSat || freshSatRequired(level, accord),
   });
   // Verification waits on others. A level that fell meanwhile makes what was asked of the token too little.
   if (posture.epoch !== epoch && negotiateNow(parts, body).effective < level) {
@@ -132,6 +142,9 @@ export async function judge(parts: AdmitParts, input: AdmitInput): Promise<Judge
   if (decision.kind === 'deny') {
     throw new ShellstreamError(decision.reason, decision.detail, { fields: { peer: peer.spiffeId, tier, level } });
   }
+  if (releases && !(tier === 'site_owner' && decision.grant.capabilities.includes('ADMIN'))) {
+    throw new ShellstreamError('PEER_HELD', 'a release takes a site_owner who is granted ADMIN');
+  }
   if (
     body.wireguard !== undefined &&
     !wireguardProofHolds(crypto, input.wireguardShared, transcript, body.wireguard.proof)
@@ -139,7 +152,13 @@ export async function judge(parts: AdmitParts, input: AdmitInput): Promise<Judge
     throw new ShellstreamError('WIREGUARD_PROOF');
   }
   const credentialsExpireAt = Math.min(peer.expiresAt, token.expiresAt);
-  return { body, peer, tier, grant: decision.grant, negotiated, credentialsExpireAt };
+  return { body, peer, tier, grant: decision.grant, negotiated, credentialsExpireAt, releases };
+}
+
+/** Nobody of a held site comes in, but who was named beforehand, to end the hold: from no lockdown, and not as its gateway. */
+function refuseHeld({ holds }: AdmitParts, { spiffeId }: PeerIdentity, { offer, postureLevel }: ConfirmBody): void {
+  const isCeremony = holds?.mayAttestRelease(spiffeId) === true && offer.sessionType === 'management';
+  if (!isCeremony || postureLevel === LOCKDOWN) throw new ShellstreamError('PEER_HELD');
 }
 
 function negotiateNow({ posture, accord }: AdmitParts, body: ConfirmBody): Negotiated {

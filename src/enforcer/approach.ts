@@ -19,6 +19,7 @@ import {
 import type { CryptoProvider } from '../../protocol/noise/crypto.ts';
 import { type Accord, freshSatRequired, remoteHandshakeAllowed, typeAllowed } from '../../protocol/posture/index.ts';
 import { reasonFromWire } from '../../protocol/reasons.ts';
+import type { HeldSites } from './held-sites.ts';
 import type { Overlay } from './overlay.ts';
 import type { ApproachInput, Attestor, PeerIdentity, PostureReader } from './ports.ts';
 
@@ -42,6 +43,8 @@ export interface ApproachParts {
   readonly accord?: Accord;
   /** Absent where sessions carry streams only. */
   readonly overlay?: Overlay;
+  /** Absent where nobody is ever held. */
+  readonly holds?: HeldSites;
 }
 
 const MAX_PENDING = 4_096;
@@ -58,12 +61,13 @@ export class Approaches {
   }
 
   async approach(input: ApproachInput): Promise<Evidence> {
-    const { crypto, attestor, posture, accord } = this.#parts;
+    const { crypto, attestor, posture, accord, holds } = this.#parts;
     const { level, epoch } = posture;
     if (!remoteHandshakeAllowed(level, accord)) throw new ShellstreamError('POSTURE_ISOLATED');
     if (!typeAllowed(level, input.offer.sessionType, accord)) throw new ShellstreamError('POSTURE_TYPE_NOT_ALLOWED');
 
     const { peer, body } = this.#believe(input);
+    if (holds?.isHeld(peer.spiffeId)) throw new ShellstreamError('PEER_HELD');
     this.#refuseReplay(body.nonce);
     const fresh = body.freshSat || freshSatRequired(level, accord);
     const own = attestor.self();

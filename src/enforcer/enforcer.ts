@@ -89,7 +89,8 @@ export class LocalEnforcer implements Enforcer, Holder {
   async admit(input: AdmitInput): Promise<Admission> {
     const { crypto, posture, clock } = this.#parts;
     const judged = await judge(this.#parts, input);
-    const { body, peer, tier, grant, negotiated } = judged;
+    const { body, peer, tier, grant, negotiated, releases } = judged;
+    if (releases) await this.#parts.holds?.releaseAttested(peer.spiffeId);
     const renewed = this.#renewed(input.renews, peer.spiffeId, body.offer.sessionType);
     const secret = crypto.randomBytes(SECRET_BYTES);
     const secrets = deriveSecrets(crypto, input.handshakeHash, body.secret, secret);
@@ -312,11 +313,13 @@ export class LocalEnforcer implements Enforcer, Holder {
     return resumeToken === undefined ? admission : { ...admission, resumeToken };
   }
 
-  /** A grant commits only under the posture it was decided in. */
-  async #commit({ id, effectiveLevel }: Admission, level: number): Promise<void> {
-    if (level >= effectiveLevel) return;
-    await this.release(id, 'POSTURE_CHANGED');
-    throw new ShellstreamError('POSTURE_CHANGED');
+  /** A grant commits only under the posture it was decided in, and with a site that was not held meanwhile. */
+  async #commit({ id, effectiveLevel, peer }: Admission, level: number): Promise<void> {
+    const isHeld = this.#parts.holds?.isHeld(peer.spiffeId) === true;
+    if (level >= effectiveLevel && !isHeld) return;
+    const reason = isHeld ? 'PEER_HELD' : 'POSTURE_CHANGED';
+    await this.release(id, reason);
+    throw new ShellstreamError(reason);
   }
 
   async #install(

@@ -15,6 +15,7 @@ export interface MeshParts {
   readonly posture: PostureReader;
   readonly accord: Accord;
   readonly directory: SessionDirectory;
+  readonly isHeld: (peer: SpiffeId) => boolean;
   readonly random: () => number;
   readonly peers: readonly MeshPeerConfig[];
   /** Opens a session at an endpoint for an approach; the session stands when it resolves. */
@@ -50,7 +51,8 @@ export class Mesh implements AsyncDisposable {
         return await parts.dial(address, parts.approachOf(config), signal);
       };
       const stands = (id: SessionId): boolean => directory.get(id) !== undefined;
-      const dialled = new DialledPeer({ name, clock, log, posture, accord, random, dial, stands });
+      const isHeld = (): boolean => parts.isHeld(spiffeId);
+      const dialled = new DialledPeer({ name, clock, log, posture, accord, random, isHeld, dial, stands });
       return { name, spiffeId, address, dialled };
     });
     this.#subscription = parts.directory.onEvent((event) => {
@@ -63,7 +65,7 @@ export class Mesh implements AsyncDisposable {
     for (const { dialled } of this.peers) dialled?.start();
   }
 
-  /** The posture rose, or the network is back: whoever waits tries now. */
+  /** The posture rose, a site was released, or the network is back: whoever waits tries now. */
   nudge(): void {
     for (const { dialled } of this.peers) dialled?.nudge();
   }

@@ -11,6 +11,7 @@ let dialledAt: number[];
 let posture: { level: PostureLevel; epoch: bigint };
 let succeed: (() => string) | undefined;
 let standing: Set<string>;
+let held: boolean;
 
 beforeEach(() => {
   clock = new SimulatedClock();
@@ -18,6 +19,7 @@ beforeEach(() => {
   posture = { level: 5, epoch: 1n };
   succeed = undefined;
   standing = new Set();
+  held = false;
 });
 
 describe('dialling', () => {
@@ -75,6 +77,17 @@ describe('dialling', () => {
     expect(dialledAt).toEqual([100_000]);
   });
 
+  it('is left alone while it is held, and dialled at once when it is released', async () => {
+    held = true;
+    await using peer = started(() => 0);
+    await clock.advance(100_000);
+    expect(dialledAt).toEqual([]);
+    held = false;
+    peer.nudge();
+    await clock.advance(0);
+    expect(dialledAt).toEqual([100_000]);
+  });
+
   it('ends for good when stopped, whatever it waits for', async () => {
     const peer = started(() => 0);
     await clock.advance(10_000);
@@ -102,6 +115,7 @@ function started(random: () => number): DialledPeer & AsyncDisposable {
     posture,
     accord: ACCORD.accord,
     random,
+    isHeld: () => held,
     dial: async () => {
       dialledAt.push(clock.monotonic());
       if (succeed === undefined) throw new ShellstreamError('CONNECTION_LOST');

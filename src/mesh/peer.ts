@@ -15,6 +15,8 @@ export interface DialledPeerParts {
   readonly log: Logger;
   readonly posture: PostureReader;
   readonly accord: Accord;
+  /** Its site is held: it is not dialled until `nudge` says that it was released. */
+  readonly isHeld: () => boolean;
   /** Uniform in [0, 1). */
   readonly random: () => number;
   /** Opens a session with the peer, or throws the reason why there is none. */
@@ -83,12 +85,16 @@ export class DialledPeer {
     const { signal } = this.#stopped;
     let failures = 0;
     while (!signal.aborted) {
-      if (remoteHandshakeAllowed(this.#parts.posture.level, this.#parts.accord) && (await this.#attempt(signal)))
-        failures = 0;
+      if (this.#mayDial && (await this.#attempt(signal))) failures = 0;
       else failures += 1;
       if (signal.aborted) return;
       await this.#wait(failures);
     }
+  }
+
+  get #mayDial(): boolean {
+    const { posture, accord, isHeld } = this.#parts;
+    return remoteHandshakeAllowed(posture.level, accord) && !isHeld();
   }
 
   /** Whether a session stood; returns when it is over. */

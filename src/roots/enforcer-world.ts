@@ -6,6 +6,7 @@ import type { Logger } from '../base/logger.ts';
 import type { DataPlane } from '../dataplane/ports.ts';
 import type { StandingStore } from '../enforcer/standing-store.ts';
 import type { IdentitySource } from '../identity/index.ts';
+import type { OpenedHolds } from '../mesh/hold-store.ts';
 import type { OpenedPosture } from '../posture/store.ts';
 
 /** What an enforcer needs of the world. */
@@ -21,6 +22,8 @@ export interface EnforcerWorld {
   readonly random: () => number;
   /** Where posture is kept, and what a former run kept there. */
   readonly posture: OpenedPosture;
+  /** Where holds are kept, and what a former run kept there; absent: they end with this one. */
+  readonly holds?: OpenedHolds;
   /** Where sessions are kept for the next run; absent: none outlives this one. */
   readonly standing?: StandingStore;
 }

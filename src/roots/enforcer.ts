@@ -22,10 +22,12 @@ import type { Approach, Terminator } from '../enforcer/terminator-port.ts';
 import { Terminators } from '../enforcer/terminators.ts';
 import { SpiffeAttestor } from '../identity/attestor.ts';
 import { SpireSatVerifier, SvidVerifier } from '../identity/index.ts';
+import type { Holds } from '../mesh/holds.ts';
 import { Mesh } from '../mesh/mesh.ts';
 import { PostureEngine } from '../posture/engine.ts';
 import { intentions, meshApproach } from './approach.ts';
 import type { EnforcerWorld } from './enforcer-world.ts';
+import { followHolds, openHolds } from './holds.ts';
 import { Isolation } from './isolation.ts';
 import { Lease } from './lease.ts';
 import { followExternalPosture, postureSteps } from './posture-steps.ts';
@@ -47,6 +49,7 @@ export interface EnforcerNode extends AsyncDisposable {
   /** Absent where no tunnel address is configured: such a gateway carries streams only. */
   readonly overlay: Overlay | undefined;
   readonly mesh: Mesh;
+  readonly holds: Holds;
   readonly isolation: Isolation;
   readonly lease: Lease;
   readonly tokenChecks: Pick<Listeners<TokenCheck>, 'add'>;
@@ -111,6 +114,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
     new Overseer({ clock, log: log.child({ part: 'enforcer' }), posture, accord: accord.accord, directory }),
   );
   parts.use(directory.onEvent(({ kind, standing }) => kind === 'ended' && terminators.forget(standing.admission.id)));
+  const holds = openHolds(world);
   const mesh = parts.use(
     new Mesh({
       clock,
@@ -118,12 +122,14 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
       posture,
       accord: accord.accord,
       directory,
+      isHeld: (peer) => holds.isHeld(peer),
       random: world.random,
       peers: config.mesh.peers,
       approachOf: (peer) => meshApproach(config, peer),
       dial: (endpoint, approach, signal) => dialAny(terminators, endpoint, approach, signal),
     }),
   );
+  parts.use(followHolds(world, holds, terminators, directory, () => mesh.nudge()));
   const steps = postureSteps({ dataplane, directory, isolation, terminators, overseer, overlay, mesh });
   await followExternalPosture(parts, dataplane, posture, world.posture, log);
   await posture.start(steps);
@@ -137,6 +143,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
     dataplane,
     directory,
     ...(overlay === undefined ? {} : { overlay }),
+    holds,
     accord: accord.accord,
     accordHash: accord.hash,
     tiers: tierPolicyOf(accord.accord, config.site.trustDomain),
@@ -187,6 +194,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
     terminators,
     overlay,
     mesh,
+    holds,
     isolation,
     lease,
     tokenChecks,

@@ -20,6 +20,7 @@ import type { Standing } from '../enforcer/directory.ts';
 import type { Overlay } from '../enforcer/overlay.ts';
 import type { MeshPeer } from '../mesh/mesh.ts';
 import type { EnforcerNode } from './enforcer.ts';
+import { holdFindings, holdVerbs, holdView } from './hold-view.ts';
 
 export interface ViewOptions {
   readonly version: string;
@@ -67,8 +68,9 @@ export function gatewayView(node: EnforcerNode, options: ViewOptions): GatewayVi
       await posture.setAside(source);
       return postureView(node);
     },
+    ...holdVerbs(node),
     peers: async () => mesh.peers.map((peer) => peerView(node, peer)),
-    diagnose: async () => diagnose(await status(node, options)),
+    diagnose: async () => [...diagnose(await status(node, options)), ...holdFindings(node)],
     watch: (listener) => watch(listener),
   } satisfies GatewayView;
 
@@ -110,7 +112,7 @@ export function gatewayView(node: EnforcerNode, options: ViewOptions): GatewayVi
 const DRAIN_GRACE_MS = 1_000;
 
 async function status(node: EnforcerNode, { version, tunnelWhy }: ViewOptions): Promise<GatewayStatus> {
-  const { world, directory, terminators, overlay, isolation, lease } = node;
+  const { world, directory, terminators, overlay, isolation, lease, mesh, holds } = node;
   const { config, clock, identity, accord, dataplane } = world;
   const nowMs = clock.now();
   const health = identity.health();
@@ -151,7 +153,7 @@ async function status(node: EnforcerNode, { version, tunnelWhy }: ViewOptions): 
       streams,
       tunnelPeers: members.length,
       flows: members.reduce((sum, { spec }) => sum + spec.targets.length, 0),
-      heldPeers: 0,
+      heldPeers: mesh.peers.filter(({ spiffeId }) => holds.isHeld(spiffeId)).length,
       terminators: terminators.count,
     },
     accord: { id: accord.accord.id, serial: accord.accord.serial, hash: Buffer.from(accord.hash).toString('hex') },
@@ -233,10 +235,12 @@ function tunnelView({ handshakeAgeMs, endpoint, receivedBytes, sentBytes }: Tunn
   return { handshakeAgeMs, endpoint: text, receivedBytes, sentBytes };
 }
 
-function peerView({ directory }: EnforcerNode, { name, spiffeId, address, dialled }: MeshPeer): PeerView {
+function peerView(node: EnforcerNode, { name, spiffeId, address, dialled }: MeshPeer): PeerView {
   const base = { name, spiffeId, address: address === undefined ? undefined : hostPort(address.host, address.port) };
+  const hold = holdView(node, spiffeId);
+  if (hold !== undefined) return { ...base, state: 'held', hold };
   if (dialled === undefined) {
-    const session = directory.tunnelOf(spiffeId);
+    const session = node.directory.tunnelOf(spiffeId);
     return session === undefined
       ? { ...base, state: 'expected' }
       : { ...base, state: 'connected', session: session.admission.id };

@@ -12,6 +12,7 @@ import { startControl } from '../control/server.ts';
 import { openLinuxDataPlane, peerCredentialsOf, probeTunnelDriver } from '../dataplane/linux/index.ts';
 import { openStandingStore, type StandingStore } from '../enforcer/standing-store.ts';
 import { openIdentitySource } from '../identity/index.ts';
+import { openHoldStore } from '../mesh/hold-store.ts';
 import { openPostureStore } from '../posture/store.ts';
 import { bootId } from './boot-id.ts';
 import { startEnforcer } from './enforcer.ts';
@@ -54,7 +55,8 @@ export async function runGateway(configPath: string): Promise<void> {
   const boot = await bootId(config.runtimeDirectory);
   const place = { folder: config.stateDirectory, bootId: boot, sha256: crypto.sha256 };
   const posture = await openPostureStore(place, clock.now());
-  const world = { config, accord, identity, dataplane, crypto, clock, log, random: Math.random, posture };
+  const holds = await openHoldStore(config.stateDirectory, crypto.sha256);
+  const world = { config, accord, identity, dataplane, crypto, clock, log, random: Math.random, posture, holds };
   const standing =
     dataplane.tunnels.survives && config.terminators.socket !== undefined
       ? { standing: await openStanding(world, boot) }

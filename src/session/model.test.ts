@@ -41,7 +41,7 @@ class Model {
   isUp = true;
   readonly visitors = new Map<Visitor, 'management' | 'operator'>();
 
-  /** The mesh is kept down to 2, and comes back by itself. */
+  /** The mesh is kept down to 2, and comes back by itself, or where it was held when it is released. */
   get hasMesh(): boolean {
     return this.isUp && Math.min(this.level.a, this.level.b) >= 2;
   }
@@ -149,7 +149,11 @@ async function visit(sites: MemorySites, model: Model, type: 'management' | 'ope
 
 /** Longer than any backoff, drain, last word or handshake takes. */
 async function settle(sites: MemorySites, model: Model): Promise<void> {
-  for (let i = 0; i < 4; i++) await sites.clock.advance(16_000);
+  for (let i = 0; i < 4; i++) {
+    // A lockdown of site-b that it heard of keeps site-a from dialling until somebody says otherwise.
+    await sites.release();
+    await sites.clock.advance(16_000);
+  }
   const expected = model.hasMesh ? 1 : 0;
   await sites.until('the mesh as the model has it', () => sites.a.gateway.registry.size === expected, 1_000);
 }

@@ -44,10 +44,14 @@ describe('going to 1', () => {
     await sites.untilNothingStands();
   });
 
-  it('and back: sessions open again, and the data plane of both holds just the new one', async () => {
+  it('and back: released, sessions open again, and the data plane of both holds just the new one', async () => {
     await say('b', 1);
     expect(sites.b.gateway.registry.size).toBe(0);
     await say('b', 5);
+    await sites.until('a hold', () => sites.a.gateway.holds.all.length === 1);
+    await sites.clock.advance(120_000);
+    expect([sites.a.gateway.registry.size, sites.b.gateway.registry.size]).toEqual([0, 0]);
+    await sites.release();
     await sites.meet();
     expect(await sites.b.footprint()).toMatchObject({ sessions: 1, peers: 1, policies: 2 });
     expect(await sites.a.footprint()).toMatchObject({ sessions: 1, peers: 1, policies: 2 });
@@ -77,6 +81,7 @@ describe('going to 1', () => {
         if (i % 2 === 0) await sites.clock.advance(i * 20);
       }
       await sites.until('calm', async () => {
+        await sites.release();
         await sites.clock.advance(40_000);
         return sites.a.gateway.registry.size === 1 && sites.b.gateway.registry.size === 1;
       });

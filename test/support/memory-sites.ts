@@ -259,6 +259,11 @@ export class MemorySites implements AsyncDisposable {
     );
   }
 
+  /** By the console of site-a: whatever lockdown of site-b it holds. */
+  async release(): Promise<void> {
+    await this.a.gateway.holds.release('b');
+  }
+
   /** Lets time pass in small steps until it is true. */
   async until(what: string, check: () => boolean | Promise<boolean>, stepMs = 50): Promise<void> {
     await eventually(

@@ -14,6 +14,7 @@ import type {
   SessionDetail as WireDetail,
   Finding as WireFinding,
 } from '../../../protocol/gen/shellstream/control/v1/control_pb.ts';
+import { HOLD_CAUSES } from '../../../protocol/hold/index.ts';
 import { isPostureLevel, type PostureLevel } from '../../../protocol/posture/level.ts';
 import { reasonFromWire } from '../../../protocol/reasons.ts';
 import { DENIAL_CAUSES } from '../../dataplane/ports.ts';
@@ -164,7 +165,13 @@ export function decodePeer(peer: Peer): PeerView {
       atMs: Number(lastFailure.atMs),
       detail: lastFailure.detail,
     },
-    hold: hold && { id: hold.id, sinceMs: Number(hold.sinceMs), epoch: hold.epoch },
+    hold: hold && {
+      id: hold.id,
+      sinceMs: Number(hold.sinceMs),
+      epoch: hold.epoch,
+      cause: word(HOLD_CAUSES, hold.cause),
+      reason: hold.reason,
+    },
   };
 }
 

@@ -134,7 +134,7 @@ export function encodePeer(peer: PeerView): MessageInitShape<typeof PeerSchema> 
         detail: lastFailure.detail,
       },
     }),
-    ...(hold !== undefined && { hold: { id: hold.id, sinceMs: whole(hold.sinceMs), epoch: hold.epoch } }),
+    ...(hold !== undefined && { hold: { ...hold, sinceMs: whole(hold.sinceMs) } }),
   };
 }
 
