@@ -4,6 +4,7 @@
  */
 import { Command, CommanderError } from 'commander';
 import { reasonOf } from '../../protocol/errors.ts';
+import { addAnchor } from './anchor.ts';
 import { addConnect } from './connect.ts';
 import { addDoctor } from './doctor/doctor.ts';
 import { addEvents } from './events.ts';
@@ -59,6 +60,7 @@ const VERBS = [
   addStatus,
   addSessions,
   addPosture,
+  addAnchor,
   addEvents,
   addInit,
   addDoctor,

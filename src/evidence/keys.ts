@@ -41,13 +41,18 @@ export async function createLogKey(
 export async function loadLogKeys(sha256: Sha256, paths: readonly string[], origin: string): Promise<NoteSigner[]> {
   const signers: NoteSigner[] = [];
   for (const path of paths) {
-    const signer = readKey(sha256, path, await readPrivate(path));
+    const signer = await loadKey(sha256, path);
     if (signer.name !== origin) throw refused(`${path}: the key is of ${signer.name}, not of ${origin}`);
     if (signers.some(({ id }) => id === signer.id)) throw refused(`${path}: the same key twice`);
     signers.push(signer);
   }
   if (signers.length === 0) throw refused('a log has at least one key');
   return signers;
+}
+
+/** One key, whoever's. @throws as {@link loadLogKeys} */
+export async function loadKey(sha256: Sha256, path: string): Promise<NoteSigner> {
+  return readKey(sha256, path, await readPrivate(path));
 }
 
 const SEED_BYTES = 32;

@@ -13,6 +13,7 @@ import { openLinuxDataPlane, peerCredentialsOf, probeTunnelDriver } from '../dat
 import { openStandingStore, type StandingStore } from '../enforcer/standing-store.ts';
 import { openIdentitySource } from '../identity/index.ts';
 import { openHoldStore } from '../mesh/hold-store.ts';
+import { serveReleases } from '../mesh/release-webhook.ts';
 import { openPostureStore } from '../posture/store.ts';
 import { bootId } from './boot-id.ts';
 import { startEnforcer } from './enforcer.ts';
@@ -85,6 +86,9 @@ export async function runGateway(configPath: string): Promise<void> {
     }),
   );
   if (config.metrics.address !== undefined) parts.use(await serveMetrics(config.metrics.address, node, view));
+  if (config.mesh.releases.address !== undefined) {
+    parts.use(await serveReleases({ ...config.mesh.releases.address, holds: node.holds, clock, log }));
+  }
   log.info('ready', { control: config.control.socket });
   await ended(interrupted);
   await giveUpAfter(config.shutdownSeconds + SHUTDOWN_GRACE_SECONDS, log, parts.disposeAsync());
