@@ -77,7 +77,7 @@ const DEVICES = ['/dev/null', '/dev/urandom'];
 /** Of a process that talks to strangers, in a jail or not. */
 export const NODE_FLAGS: readonly string[] = [
   // Bytes of streams are outside V8's heap, and have it collect all of it every few megabytes unless it may grow.
-  '--initial-old-space-size=256',
+  '--initial-old-space-size=128',
   '--max-semi-space-size=4',
   // A signal would open a debugger.
   '--disable-sigusr1',
