@@ -4,6 +4,7 @@ import { CAPABILITIES, MODES, SESSION_TYPES, type SessionType, TARGET_CLASSES, T
 import { hasPorts, prefixField, protocolField, spiffeIdPatternField } from '../document/fields.ts';
 import { ALL_PORTS, type PortRange } from './accord.ts';
 import { levelRulesSchema, partialLevelRulesSchema } from './level-rules.ts';
+import { timersSchema } from './timer.ts';
 
 /** Sessions attest again at least hourly. */
 const LONGEST_LIFETIME_SECONDS = 3600;
@@ -91,6 +92,7 @@ export const wholeAccordSchema = z.strictObject({
   capabilities: byMode(byTier(byLevel(capabilities))),
   sessionTypes: bySessionType(sessionTypeRule),
   drainMilliseconds,
+  timers: timersSchema.default([]),
   ...siteSections,
 });
 export type WholeAccordDocument = z.infer<typeof wholeAccordSchema>;
@@ -103,6 +105,7 @@ export const extendingAccordSchema = z.strictObject({
   capabilities: byMode(byTier(byLevel(capabilities.optional()).optional()).optional()).optional(),
   sessionTypes: bySessionType(sessionTypeRule.partial().optional()).optional(),
   drainMilliseconds: drainMilliseconds.optional(),
+  timers: timersSchema.default([]),
   targets: siteSections.targets.optional(),
   advertise: siteSections.advertise.optional(),
   tiers: siteSections.tiers.partial().optional(),

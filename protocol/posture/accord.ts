@@ -3,6 +3,7 @@ import type { TierRule } from '../capability/tier.ts';
 import type { SpiffeIdPattern } from '../identity/spiffe-id.ts';
 import type { PostureLevel } from './level.ts';
 import type { LevelRules } from './level-rules.ts';
+import type { AccordTimer } from './timer.ts';
 
 /**
  * The accord as a value: what each posture level, tier, session type and identity may have at a site. Made by
@@ -28,6 +29,8 @@ export interface Accord {
   readonly targets: readonly TargetRule[];
   readonly advertise: readonly AdvertiseRule[];
   readonly tiers: TierRules;
+  /** Each is a source of posture of its own. */
+  readonly timers: readonly AccordTimer[];
 }
 
 export type CapabilityTable = Readonly<

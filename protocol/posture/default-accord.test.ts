@@ -103,6 +103,7 @@ describe('the default accord gives what DESIGN §5 gives to each tier', () => {
 test('the default accord knows no site: it leaves the site sections open and empty', () => {
   expect(accord).toMatchObject({
     siteSections: 'open',
+    timers: [],
     targets: [],
     advertise: [],
     tiers: { assigned: [], ceilings: [] },

@@ -8,3 +8,4 @@ export type { LevelRules } from './level-rules.ts';
 export * from './negotiation.ts';
 export * from './parse-accord.ts';
 export * from './statements.ts';
+export { type AccordTimer, type TimerWindow, windowEnd } from './timer.ts';

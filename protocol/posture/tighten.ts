@@ -45,6 +45,8 @@ function merged(base: Accord, overlay: ExtendingAccordDocument): Accord {
       assigned: [...(open ? [] : base.tiers.assigned), ...(overlay.tiers?.assigned ?? [])],
       ceilings: [...(open ? [] : base.tiers.ceilings), ...(overlay.tiers?.ceilings ?? [])],
     },
+    // One more never loosens: of several sources the strictest governs.
+    timers: [...base.timers, ...overlay.timers],
   };
 }
 
@@ -55,6 +57,12 @@ function headingProblems(base: Accord, overlay: ExtendingAccordDocument): Accord
   }
   if (overlay.siteSections === 'open' && base.siteSections === 'closed') {
     problems.push({ path: ['siteSections'], text: `closed by ${base.id}` });
+  }
+  for (const [at, { name }] of overlay.timers.entries()) {
+    // Under one name it would speak for the other, and could take back what that one asks for.
+    if (base.timers.some((timer) => timer.name === name)) {
+      problems.push({ path: ['timers', at, 'name'], text: `a timer of ${base.id}` });
+    }
   }
   if (overlay.drainMilliseconds !== undefined && overlay.drainMilliseconds > base.drainMs) {
     problems.push({ path: ['drainMilliseconds'], text: `longer than ${base.drainMs} of ${base.id}` });
