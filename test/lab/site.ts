@@ -195,6 +195,11 @@ export class Site implements AsyncDisposable {
     return this.#run([verb, ...rest, '--socket', this.socket]);
   }
 
+  /** A verb of the command line that asks no gateway. */
+  verb(...args: readonly string[]): Promise<Finished> {
+    return this.#run(args);
+  }
+
   /** As `shellstream` with --json, parsed; the caller knows what it asks for. Rejects when it fails. */
   async json<Answer>(...args: readonly string[]): Promise<Answer> {
     const { code, stdout, stderr } = await this.shellstream(...args, '--json');

@@ -51,6 +51,7 @@ labSuite('the console', {}, (lab) => {
       await domains.b.startAgent();
     }
     expect(await b.postureInKernel()).toEqual([5, 5]);
+    await a.shellstream('anchor', 'release', 'site-b', '--reason', 'drill over');
     await eventually('the granted target', () => a.greeting(HOST, PORTS.granted), { withinMs: 30_000 });
   });
 

@@ -18,6 +18,7 @@ labSuite('posture', {}, (lab) => {
     await external(5);
     await a.setPosture(5);
     await b.setPosture(5);
+    await a.shellstream('anchor', 'release', 'site-b', '--reason', 'drill');
     await eventually('both sites as they were', async () => (await a.greeting(HOST, PORTS.granted)) !== undefined, {
       withinMs: 30_000,
     });
@@ -114,6 +115,7 @@ labSuite('posture', {}, (lab) => {
     );
     expect(seen).toMatchObject({ reason: 'POSTURE_ISOLATED', level: 1 });
     await external(5);
+    await a.shellstream('anchor', 'release', 'site-b', '--reason', 'drill');
     expect(await eventually('the target', () => a.greeting(HOST, PORTS.granted))).toBe(`hello ${PORTS.granted}`);
   });
 

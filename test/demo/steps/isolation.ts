@@ -54,6 +54,10 @@ async function backToFive(stage: Stage): Promise<string> {
   const { lab } = stage;
   const began = Date.now();
   await setPosture(lab.b, 5);
+  const held = await lab.a.json<{ readonly peers: readonly { readonly state: string }[] }>('anchor', 'list');
+  assert.equal(held.peers[0]?.state, 'held', 'site-a does not hold site-b');
+  const released = await lab.a.shellstream('anchor', 'release', 'site-b', '--reason', 'the owner rang');
+  assert.equal(released.code, 0, released.stderr);
   const fresh = await eventually('a new session of the sites', async () =>
     conversations(await stage.wan.packets(), 7843).find(
       ({ records }) => (records[0]?.atMs ?? 0) >= began && records[3]?.type === 16,
@@ -62,7 +66,7 @@ async function backToFive(stage: Stage): Promise<string> {
   await eventually('the session at site-b', async () => (await lab.b.sessions('mesh')).length === 1);
   const greeting = await eventually('the granted target', () => lab.a.greeting(HOST, PORTS.granted));
   const ms = (fresh.records[3]?.atMs ?? 0) - began;
-  return `a new handshake on the wire, GRANT after ${(ms / 1000).toFixed(1)} s; the target says "${greeting}"`;
+  return `site-a held site-b until its console was told; then a new handshake on the wire, GRANT after ${(ms / 1000).toFixed(1)} s; the target says "${greeting}"`;
 }
 
 const PINGS = 5;
