@@ -6,7 +6,7 @@ import { SimulatedClock } from '../../src/base/simulated-clock.ts';
 import { MemoryWire } from '../../src/dataplane/memory/index.ts';
 import { type DirectoryLimits, SessionDirectory } from '../../src/enforcer/directory.ts';
 import { Overseer } from '../../src/enforcer/overseer.ts';
-import type { Admission, SessionId } from '../../src/enforcer/ports.ts';
+import type { Admission, Claim, SessionId } from '../../src/enforcer/ports.ts';
 import {
   type Attempt,
   type AttemptOptions,
@@ -60,6 +60,15 @@ export class EnforcerWorlds implements AsyncDisposable {
   }
 }
 
+/** What a former run left is nobody's here; a claim that gets so far names a session and has a whole token. */
+function claimed(claims: readonly Claim[]): readonly SessionId[] {
+  holds(
+    claims.length <= 512 && claims.every(({ session, token }) => /^[0-9a-f]{32}$/.test(session) && token.length === 32),
+    'a claim that is none',
+  );
+  return [];
+}
+
 const LIMITS: DirectoryLimits = { sessions: 6, sessionsPerIdentity: 4 };
 const MOST_NONCES = 16;
 
@@ -84,7 +93,7 @@ export class EnforcerWorld implements Disposable {
     const onPeerLevel = this.#overseer.peerLevelChanged.bind(this.#overseer);
     const intends = ({ expectedId }: { readonly expectedId: string }): boolean => expectedId === a.spiffeId;
     this.honest = openDoor(b);
-    this.hostile = openDoor(b, { onPeerLevel, intends });
+    this.hostile = openDoor(b, { onPeerLevel, intends, resume: claimed });
     const { enforcer } = this.hostile;
     for (const name of ['challenge', 'approach', 'setPeerLevel', 'release'] as const) this.#watch(enforcer, name);
     this.#watch(enforcer, 'admit', ({ id }, { evidence }) => {

@@ -51,6 +51,10 @@ const QUESTIONS: readonly ToEnforcerInit[] = [
   say.setPeerLevel(OWN, 3),
   say.release(THEIRS),
   say.release(OWN, true),
+  say.resume([
+    { session: THEIRS, token: fill(6) },
+    { session: OWN, token: fill(7) },
+  ]),
 ];
 const NEWS: readonly ToEnforcerInit[] = [
   { case: 'listening', value: { port: 7_843 } },

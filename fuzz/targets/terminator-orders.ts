@@ -78,6 +78,7 @@ export const open: OpenTarget = async () => {
     { case: 'evidence', value: { evidence: encodeEvidence(EVIDENCE) } },
     { case: 'admission', value: admission },
     { case: 'failed', value: { reason: 301, detail: 'POSTURE_ISOLATED: no', byPeer: true } },
+    { case: 'resumed', value: { sessions: [SESSION] } },
     { case: 'done', value: {} },
   ];
   const serving = (...records: readonly Uint8Array[]): Uint8Array => Buffer.concat([Uint8Array.of(0), joined(records)]);

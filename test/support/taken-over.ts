@@ -14,7 +14,7 @@ import {
   type ToEnforcerInit,
   type ToTerminatorBody,
 } from '../../src/enforcer/process/messages.ts';
-import { RemoteTerminator } from '../../src/enforcer/process/remote-terminator.ts';
+import { RemoteTerminator, type RemoteTerminatorParts } from '../../src/enforcer/process/remote-terminator.ts';
 import { type Link, memoryLinkPair } from '../../src/link/index.ts';
 import { ACCORD, type MemoryNode } from './memory-nodes.ts';
 
@@ -80,7 +80,7 @@ export class TakenOver {
   }
 }
 
-const ANSWERS = new Set(['evidence', 'admission', 'done', 'failed']);
+const ANSWERS = new Set(['evidence', 'admission', 'resumed', 'done', 'failed']);
 const GONE: ToTerminatorBody = {
   case: 'failed',
   value: { $typeName: 'shellstream.enforcer.v1.Failed', reason: 607, detail: 'cut off', byPeer: false },
@@ -99,7 +99,10 @@ export interface Door {
 /** Another terminator of a node. */
 export function openDoor(
   node: MemoryNode,
-  options: Partial<Pick<EnforcerParts, 'intends' | 'onPeerLevel'>> = {},
+  {
+    resume,
+    ...options
+  }: Partial<Pick<EnforcerParts, 'intends' | 'onPeerLevel'> & Pick<RemoteTerminatorParts, 'resume'>> = {},
 ): Door {
   const { clock, posture, accord } = node;
   const nonces = new Nonces(clock, { lifetimeMs: 30_000, limit: 16 });
@@ -123,6 +126,7 @@ export function openDoor(
     clock,
     enforcer,
     start: { listen: { address: '0.0.0.0', port: 7_843 }, limits: '{}', accord: ACCORD.document, posture },
+    ...(resume === undefined ? {} : { resume }),
     onLost: (reason, detail) => lost.push(detail ?? reason),
   });
   const inside = new TakenOver(links.initiator);
@@ -148,5 +152,9 @@ export const say = {
   release: (session: string, byPeer = false): ToEnforcerInit => ({
     case: 'release',
     value: { session, reason: 600, byPeer },
+  }),
+  resume: (claims: readonly { readonly session: string; readonly token: Uint8Array }[]): ToEnforcerInit => ({
+    case: 'resume',
+    value: { claims: [...claims] },
   }),
 };

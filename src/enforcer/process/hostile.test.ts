@@ -17,7 +17,7 @@ import {
 import { type Door, openDoor, say } from '../../../test/support/taken-over.ts';
 import { nodeCrypto as crypto } from '../../base/crypto-node.ts';
 import { SessionDirectory } from '../directory.ts';
-import type { AcceptInput, Admission, ApproachInput } from '../ports.ts';
+import type { AcceptInput, Admission, ApproachInput, Claim } from '../ports.ts';
 
 let world: MemoryWorld;
 /** Peers that come to b. */
@@ -281,6 +281,61 @@ describe('attack: words that make no sense cut the terminator off', () => {
     expect(await hostile.inside.reasonFor(say.setPeerLevel('a'.repeat(32), 0))).toBe('MALFORMED');
     expect(await hostile.inside.reasonFor(say.setPeerLevel('a'.repeat(32), 6))).toBe('MALFORMED');
     expect(hostile.inside.isCutOff).toBe(false);
+  });
+});
+
+describe('attack: claims of sessions that a former enforcer left', () => {
+  const [session, token] = ['a'.repeat(32), new Uint8Array(32)];
+  const claims: (readonly Claim[])[] = [];
+  let door: Door;
+
+  beforeEach(() => {
+    claims.length = 0;
+    door = openDoor(b, {
+      resume: (given) => {
+        claims.push(given);
+        return [];
+      },
+    });
+  });
+
+  it.each([
+    ['no session', [{ session: '', token }]],
+    ['a session in capitals', [{ session: 'A'.repeat(32), token }]],
+    ['a path instead of a session', [{ session: '../../../../etc/shadow', token }]],
+    ['a session with a line after it', [{ session: `${session}\n`, token }]],
+    ['no token', [{ session, token: new Uint8Array(0) }]],
+    ['a token cut short, as if its beginning were enough', [{ session, token: new Uint8Array(31) }]],
+    ['a token with more behind it', [{ session, token: new Uint8Array(33) }]],
+    [
+      'one good claim before a bad one',
+      [
+        { session, token },
+        { session, token: new Uint8Array(1) },
+      ],
+    ],
+    ['more claims than one message may have', Array.from({ length: 513 }, () => ({ session, token }))],
+  ])('%s: nobody looks at any of them', async (_, given) => {
+    expect(await door.inside.reasonFor(say.resume(given))).toBe('MALFORMED');
+    expect(claims).toEqual([]);
+    expect(door.inside.isCutOff).toBe(false);
+  });
+
+  it('none at all, and as many as one message may have, are looked at and give nothing', async () => {
+    const most = Array.from({ length: 512 }, () => ({ session, token }));
+    for (const given of [[], most]) {
+      const answer = await door.inside.ask(say.resume(given));
+      expect(answer).toMatchObject({ case: 'resumed', value: { sessions: [] } });
+    }
+    expect(claims.map(({ length }) => length)).toEqual([0, 512]);
+  });
+
+  it('from a terminator that ends with its enforcer: it gets none, whatever it claims', async () => {
+    const { hosted } = await establish(a, honest.node);
+    const answer = await hostile.inside.ask(say.resume([{ session: hosted.id, token }]));
+    expect(answer).toMatchObject({ case: 'resumed', value: { sessions: [] } });
+    await hostile.enforcer.releaseAll('CONNECTION_LOST');
+    expect(b.directory.get(hosted.id)).toBeDefined();
   });
 });
 
