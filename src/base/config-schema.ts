@@ -78,6 +78,19 @@ const peer = z.strictObject({
   keepaliveSeconds: z.int().min(0).max(120).default(25),
 });
 
+/** Who governs beside us. We dial it, or it dials us, or both. */
+const bascule = z
+  .strictObject({
+    spiffeId: spiffeIdField,
+    address: endpoint.optional(),
+    push: z
+      .strictObject({
+        address: endpoint.refine(({ host }) => tryParseAddress(host) !== undefined, 'an IP address of ours'),
+      })
+      .optional(),
+  })
+  .refine(({ address, push }) => address !== undefined || push !== undefined, 'neither address nor push');
+
 const staticFlow = z
   .strictObject({
     interface: interfaceName,
@@ -138,6 +151,7 @@ export const configSchema = z
           .default('all-but-loopback'),
         allowAtLockdown: z.array(staticFlow).max(64).default([]),
         leaseSeconds: z.int().min(2).max(300).default(10),
+        bascule: bascule.optional(),
       })
       .prefault({}),
     mesh: z

@@ -154,3 +154,13 @@ function schemaKeys(schema: z.core.JSONSchema._JSONSchema, path = ''): Set<strin
   }
   return keys;
 }
+
+test('Bascule is dialled, or dials us: with neither address nobody would be heard', () => {
+  const bascule = (text: string) => parseConfig(`${LEAST}posture: { bascule: { ${text} } }\n`).posture.bascule;
+  expect(bascule('spiffeId: spiffe://a.test/bascule, address: "b.example:7850"')).toMatchObject({
+    address: { host: 'b.example', port: 7850 },
+  });
+  expect(() => bascule('spiffeId: spiffe://a.test/bascule')).toThrow(/neither address nor push/);
+  expect(() => bascule('address: "b.example:7850"')).toThrow(/spiffeId/);
+  expect(() => bascule('spiffeId: spiffe://a.test/bascule, push: { address: "b.example:7851" }')).toThrow(/IP address/);
+});

@@ -26,12 +26,18 @@ export function postureReport(posture: PostureView, nowMs: number): string {
     source.source,
     String(source.level),
     duration(nowMs - source.sinceMs),
-    source.expiresAtMs === undefined ? 'until withdrawn' : `in ${duration(source.expiresAtMs - nowMs)}`,
+    expiryText(source.expiresAtMs, nowMs),
     source.setAside ? `set aside: ${source.reason}` : source.reason,
   ]);
   const level = `posture level ${posture.effective} for ${duration(nowMs - posture.sinceMs)} (epoch ${posture.epoch})\n`;
-  if (rows.length === 0) return `${level}no source says anything\n`;
-  return level + table(['', 'SOURCE', 'LEVEL', 'FOR', 'EXPIRES', 'REASON'], rows);
+  const problems = posture.problems.map((problem) => `${problem}\n`).join('');
+  if (rows.length === 0) return `${level}no source says anything\n${problems}`;
+  return level + table(['', 'SOURCE', 'LEVEL', 'FOR', 'EXPIRES', 'REASON'], rows) + problems;
+}
+
+function expiryText(atMs: number | undefined, nowMs: number): string {
+  if (atMs === undefined) return 'until withdrawn';
+  return atMs > nowMs ? `in ${duration(atMs - nowMs)}` : 'expired';
 }
 
 function report(status: GatewayStatus, peers: readonly PeerView[], health: Health): string {

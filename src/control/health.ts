@@ -29,6 +29,7 @@ interface Problem {
 const CHECKS: readonly ((status: GatewayStatus) => readonly Problem[])[] = [
   lease,
   posture,
+  sources,
   svid,
   workloadApi,
   tunnel,
@@ -47,6 +48,10 @@ function posture({ posture }: GatewayStatus): readonly Problem[] {
   if (posture.effective !== LOCKDOWN) return [];
   const holders = posture.sources.filter(({ governs }) => governs).map(({ source }) => source);
   return [{ ends: 'readiness', text: `posture level 1, held by ${holders.join(', ')}: nothing remote is admitted` }];
+}
+
+function sources({ posture }: GatewayStatus): readonly Problem[] {
+  return posture.problems.map((text) => ({ ends: 'nothing', text }));
 }
 
 function svid({ identity, nowMs }: GatewayStatus): readonly Problem[] {

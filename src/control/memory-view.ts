@@ -37,6 +37,7 @@ export class MemoryGateway implements GatewayView {
   readonly #clock: Clock;
   readonly #sessions = new Map<string, SessionDetail>();
   readonly #statements = new Map<string, Omit<PostureSourceView, 'governs'>>();
+  postureProblems: readonly string[] = [];
   readonly #watchers = new Set<(event: GatewayEvent) => void>();
   #epoch = 0n;
   #sinceMs: number;
@@ -125,7 +126,7 @@ export class MemoryGateway implements GatewayView {
       ...statement,
       governs: statement.level === effective,
     }));
-    return { effective, epoch: this.#epoch, sinceMs: this.#sinceMs, sources };
+    return { effective, epoch: this.#epoch, sinceMs: this.#sinceMs, sources, problems: this.postureProblems };
   }
 
   async setPosture({ level, reason, forMs }: ConsoleStatement, by: Actor): Promise<PostureView> {

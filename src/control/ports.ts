@@ -84,6 +84,8 @@ export interface PostureView {
   readonly epoch: bigint;
   readonly sinceMs: number;
   readonly sources: readonly PostureSourceView[];
+  /** Why some source may not be heard, one sentence each. */
+  readonly problems: readonly string[];
 }
 
 export interface PostureSourceView {

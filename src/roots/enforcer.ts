@@ -30,7 +30,8 @@ import type { EnforcerWorld } from './enforcer-world.ts';
 import { followHolds, openHolds } from './holds.ts';
 import { Isolation } from './isolation.ts';
 import { Lease } from './lease.ts';
-import { followExternalPosture, postureSteps } from './posture-steps.ts';
+import { type PostureSources, startPostureSources } from './posture-sources.ts';
+import { postureSteps } from './posture-steps.ts';
 import { adoptOverlay, type Former, findFormer, type Survival, startSurvival } from './survival.ts';
 
 /** A shell attestation token that was looked at. */
@@ -44,6 +45,7 @@ export interface TokenCheck {
 export interface EnforcerNode extends AsyncDisposable {
   readonly world: EnforcerWorld;
   readonly posture: PostureEngine;
+  readonly sources: PostureSources;
   readonly directory: SessionDirectory;
   readonly terminators: Terminators;
   /** Absent where no tunnel address is configured: such a gateway carries streams only. */
@@ -84,9 +86,10 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
   await removeStaleRoutes(dataplane);
 
   const tokenChecks = new Listeners<TokenCheck>();
+  const svids = new SvidVerifier({ bundles: () => identity.bundles, clock });
   const attestor = new SpiffeAttestor({
     source: identity,
-    svids: new SvidVerifier({ bundles: () => identity.bundles, clock }),
+    svids,
     sats: new SpireSatVerifier({ source: identity }),
     clock,
     onTokenChecked: (fresh, outcome, seconds) => tokenChecks.tell({ fresh, outcome, seconds }),
@@ -131,7 +134,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
   );
   parts.use(followHolds(world, holds, terminators, directory, () => mesh.nudge()));
   const steps = postureSteps({ dataplane, directory, isolation, terminators, overseer, overlay, mesh });
-  await followExternalPosture(parts, dataplane, posture, world.posture, log);
+  const sources = await startPostureSources(parts, world, posture, svids);
   await posture.start(steps);
   parts.use(identity.onChange((change) => change === 'identity' && terminators.identityRotated()));
 
@@ -190,6 +193,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
   return {
     world,
     posture,
+    sources,
     directory,
     terminators,
     overlay,

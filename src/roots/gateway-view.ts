@@ -173,13 +173,18 @@ function ownSpiffeId({ world }: EnforcerNode): string | undefined {
   }
 }
 
-function postureView({ posture }: EnforcerNode): PostureView {
+function postureView({ posture, sources: { problems }, world }: EnforcerNode): PostureView {
+  const now = world.clock.now();
   const { level: effective, epoch, sinceMs, sources } = posture;
   return {
     effective,
     epoch,
     sinceMs,
-    sources: sources.map(({ counts, ...source }) => ({ ...source, setAside: !counts })),
+    sources: sources.map(({ counts, ...source }) => ({
+      ...source,
+      setAside: !counts && (source.expiresAtMs === undefined || source.expiresAtMs > now),
+    })),
+    problems,
   };
 }
 

@@ -100,6 +100,7 @@ export function decodePosture(posture: Posture): PostureView {
       governs: source.governs,
       setAside: source.setAside,
     })),
+    problems: posture.problems,
   };
 }
 

@@ -65,6 +65,7 @@ export function encodePosture(posture: PostureView): MessageInitShape<typeof Pos
       governs: source.governs,
       setAside: source.setAside,
     })),
+    problems: [...posture.problems],
   };
 }
 
