@@ -12,6 +12,7 @@ const LAYERS: readonly string[] = [
   'gateway',
   'posture',
   'session',
+  'quartermaster',
   'evidence',
   'identity',
   'enforcer',
