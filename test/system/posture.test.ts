@@ -103,15 +103,13 @@ labSuite('posture', {}, (lab) => {
   test('1 written by another program is told to the peer with DRAIN, and taken back by 5', async () => {
     const { a } = lab();
     await using events = a.events();
-    const seen = await eventually(
-      'a drain at the peer',
-      async () => {
-        await external(1);
-        const drain = events.find('drain-received', ({ level }) => level === 1);
-        if (drain === undefined) await external(5);
-        return drain;
-      },
-      { everyMs: 1_000, withinMs: 30_000 },
+    await eventually('the events of site-a', async () => {
+      await a.greeting(HOST, PORTS.ungranted);
+      return events.find('denied') !== undefined;
+    });
+    await external(1);
+    const seen = await eventually('a drain at the peer', () =>
+      events.find('drain-received', ({ level }) => level === 1),
     );
     expect(seen).toMatchObject({ reason: 'POSTURE_ISOLATED', level: 1 });
     await external(5);

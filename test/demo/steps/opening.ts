@@ -43,7 +43,9 @@ async function handshake(stage: Stage): Promise<string> {
     conversations(await stage.wan.packets(), 7843).find(isAttested),
   );
   const [init, verify, confirm, grant] = attested.records;
-  await eventually('a session at site-b', async () => (await lab.b.sessions('mesh')).length === 1);
+  for (const site of [lab.a, lab.b]) {
+    await eventually('a session at both sites', async () => (await site.sessions('mesh')).length === 1);
+  }
   const sizes = `${init?.bytes}, ${verify?.bytes}, ${confirm?.bytes} bytes`;
   const ms = (grant?.atMs ?? 0) - (init?.atMs ?? 0);
   return `three records on the wire (${sizes}), GRANT under the new keys ${ms.toFixed(0)} ms after the first`;
