@@ -218,7 +218,7 @@ without_addon() {
 
 privileges() {
   is_root || lack 'root: no network namespaces, eBPF or tunnels, so the demo and the system tests that need them cannot run'
-  command -v go >/dev/null 2>&1 || lack 'Go 1.24 or later: no cross-check against go-spiffe and flynn/noise'
+  command -v go >/dev/null 2>&1 || lack 'Go 1.25 or later: no cross-check against go-spiffe, flynn/noise and go-plugin'
 }
 
 main

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Tier } from '../../protocol/capability/model.ts';
 import { isTier } from '../../protocol/capability/tier.ts';
 import { ShellstreamError } from '../../protocol/errors.ts';
+import { MAX_SCOPE_LENGTH, MAX_SCOPES, SAT_CLAIMS } from '../../protocol/identity/claims.ts';
 import { type SpiffeId, trustDomainOf } from '../../protocol/identity/spiffe-id.ts';
 import type { JwtBundle } from './bundles.ts';
 import { type JwtClaims, parseJwtSvid } from './jwt-svid.ts';
@@ -113,13 +114,14 @@ function verifySignature(token: string, bundle: JwtBundle): ProvenToken {
 
 /** A word that is no tier refuses the token: taking it for silence would hand the decision to configuration alone. */
 function readTier({ all }: JwtClaims): Tier | undefined {
-  const { tier } = all;
+  const tier = all[SAT_CLAIMS.tier];
   if (tier === undefined || isTier(tier)) return tier;
   throw new ShellstreamError('SAT_INVALID', 'a tier that is none');
 }
 
 /** A list of words, or words with spaces between them (RFC 8693 §4.2). */
-function readScopes({ all: { scopes } }: JwtClaims): readonly string[] {
+function readScopes({ all }: JwtClaims): readonly string[] {
+  const scopes = all[SAT_CLAIMS.scopes];
   if (scopes === undefined) return [];
   const list: unknown = typeof scopes === 'string' ? scopes.split(' ').filter((word) => word !== '') : scopes;
   if (!Array.isArray(list) || list.length > MAX_SCOPES || !list.every(isScope))
@@ -132,7 +134,5 @@ function isScope(value: unknown): value is string {
 }
 
 const CLOCK_SKEW_MS = 60_000;
-const MAX_SCOPES = 64;
-const MAX_SCOPE_LENGTH = 256;
 const DEFAULT_CACHE_CAPACITY = 4096;
 const NEVER = new AbortController().signal;
