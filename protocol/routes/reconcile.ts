@@ -1,0 +1,72 @@
+/**
+ * From what is recorded, what was snapped and what the kernel has, to what is to be added and removed, and what differs.
+ * Only routes that are authorised now are ever added; what is not recorded is another's and stays as it is.
+ */
+import { type RouteSpec, routePlace, routeWords } from './route.ts';
+
+export interface RecordedRoute {
+  readonly route: RouteSpec;
+  /** Whether the level leaves it. */
+  readonly stays: boolean;
+  /** Whether its owner may still have it. */
+  readonly authorised: boolean;
+}
+
+export interface RouteScene {
+  readonly recorded: readonly RecordedRoute[];
+  /** `routeWords` of what the kernel had when level 5 was left; undefined: there is no snapshot. */
+  readonly snapshot: ReadonlySet<string> | undefined;
+  /** Ours by protocol number, on links that are no tunnels. */
+  readonly live: readonly RouteSpec[];
+}
+
+/**
+ * `drifted`: somebody had taken it away before the snapshot, so it is not put back. `changed`: another way leads there
+ * than is recorded. `unrecorded`: of another instance, or of nobody. The last two are of the reading back.
+ */
+export type DifferenceKind = 'not-authorised' | 'drifted' | 'changed' | 'unrecorded' | 'not-added' | 'not-removed';
+
+export interface RouteDifference {
+  readonly kind: DifferenceKind;
+  readonly route: RouteSpec;
+}
+
+export interface RoutePlan {
+  readonly add: readonly RouteSpec[];
+  readonly remove: readonly RouteSpec[];
+  readonly differences: readonly RouteDifference[];
+}
+
+export function planRoutes({ recorded, snapshot, live }: RouteScene): RoutePlan {
+  const lives = new Map(live.map((route) => [routePlace(route), route]));
+  const places = new Set<string>();
+  const add: RouteSpec[] = [];
+  const remove: RouteSpec[] = [];
+  const differences: RouteDifference[] = [];
+  for (const { route, stays, authorised } of recorded) {
+    const [place, words] = [routePlace(route), routeWords(route)];
+    places.add(place);
+    const found = lives.get(place);
+    const isThere = found !== undefined && routeWords(found) === words;
+    if (found !== undefined && !isThere) differences.push({ kind: 'changed', route: found });
+    const hasDrifted = !isThere && snapshot !== undefined && !snapshot.has(words);
+    if (!authorised) differences.push({ kind: 'not-authorised', route });
+    else if (stays && hasDrifted) differences.push({ kind: 'drifted', route });
+    if (!(stays && authorised)) {
+      if (found !== undefined) remove.push(found);
+    } else if (!isThere && !hasDrifted) {
+      add.push(route);
+    }
+  }
+  for (const [place, route] of lives) if (!places.has(place)) differences.push({ kind: 'unrecorded', route });
+  return { add, remove, differences };
+}
+
+/** What the kernel has after the plan was carried out, against what it should have. */
+export function readBack({ add, remove }: RoutePlan, live: readonly RouteSpec[]): readonly RouteDifference[] {
+  const words = new Set(live.map(routeWords));
+  return [
+    ...add.filter((route) => !words.has(routeWords(route))).map((route) => ({ kind: 'not-added', route }) as const),
+    ...remove.filter((route) => words.has(routeWords(route))).map((route) => ({ kind: 'not-removed', route }) as const),
+  ];
+}
