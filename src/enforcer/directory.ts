@@ -24,6 +24,8 @@ export interface Standing {
   readonly judgedLevel: PostureLevel;
   /** Monotonic milliseconds: whatever its terminator does, it stands no longer than this. */
   readonly endsAtMs?: number;
+  /** Monotonic milliseconds: it stands no longer than this unless it attested anew. */
+  readonly attestsByMs?: number | undefined;
   readonly member?: Member;
   /** Its connection, which carries the last word at lockdown. */
   readonly control?: ControlFlow;
@@ -125,7 +127,10 @@ export class SessionDirectory {
   }
 
   /** Notes something new of a session that stands; nothing if it does not. */
-  note(id: SessionId, news: Partial<Pick<Standing, 'admission' | 'peerLevel' | 'judgedLevel' | 'endsAtMs'>>): void {
+  note(
+    id: SessionId,
+    news: Partial<Pick<Standing, 'admission' | 'peerLevel' | 'judgedLevel' | 'endsAtMs' | 'attestsByMs'>>,
+  ): void {
     const entry = this.#standing.get(id);
     if (entry !== undefined) entry.standing = { ...entry.standing, ...news };
     if (entry !== undefined && (news.admission ?? news.endsAtMs) !== undefined) this.#lessened.tell(id);

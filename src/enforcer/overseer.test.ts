@@ -73,6 +73,33 @@ describe('a terminator that ignores posture', () => {
   });
 });
 
+describe('a terminator that lets no one attest anew where the level asks for a fresh token', () => {
+  it('loses the session when there was time enough to', async () => {
+    await establish(a, door.node);
+    await change(3);
+    await world.clock.advance(29_000);
+    expect(b.directory.size).toBe(1);
+    await world.clock.advance(3_000);
+    expect(b.directory.size).toBe(0);
+    expect(taken).toContainEqual(expect.objectContaining({ reason: 'SAT_NOT_FRESH' }));
+  });
+
+  it('keeps one that attested in time, and one whose level rose again', async () => {
+    const { hosted } = await establish(a, door.node);
+    await change(3);
+    a.change(3);
+    const { admit } = await attempt(a, door.node, { renews: hosted.id });
+    expect(await door.inside.reasonFor(say.admit(admit))).toBe('admission');
+    await world.clock.advance(40_000);
+    expect(b.directory.size).toBe(1);
+    await change(5);
+    await change(3);
+    await change(5);
+    await world.clock.advance(40_000);
+    expect(b.directory.size).toBe(1);
+  });
+});
+
 describe('a terminator that ignores a drain', () => {
   it('loses the session after the deadline and a moment, and not before', async () => {
     const shell = await admitted('operator', ['OBSERVE', 'CONNECT', 'PROPOSE']);

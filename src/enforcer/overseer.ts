@@ -2,7 +2,7 @@
  * The enforcer's own judgement of what stands. Terminators judge their sessions and let go of them; here it is seen to
  * that they did, so that one that was taken over, or hangs, keeps nothing that posture, drain or expiry took away.
  */
-import { type Accord, judgeSession } from '../../protocol/posture/index.ts';
+import { type Accord, freshSatRequired, judgeSession } from '../../protocol/posture/index.ts';
 import { mostRestrictive } from '../../protocol/posture/level.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import type { Clock, Timer } from '../base/clock.ts';
@@ -21,6 +21,8 @@ export interface OverseerParts {
 /** How long after its time a terminator may take to let go by itself. */
 const GRACE_MS = 1_000;
 const SWEEP_MS = 1_000;
+/** For an attestation that a fall of the level asks for: to hear of it, to have a token minted, and the handshake's own time. */
+const ATTEST_MS = 30_000;
 
 export class Overseer implements Disposable {
   readonly #parts: OverseerParts;
@@ -55,6 +57,10 @@ export class Overseer implements Disposable {
     // An initiator was not told its tier; the responder judges by it.
     const tier = peer.tier ?? 'site_owner';
     const verdict = judgeSession(accord, { type: offer.sessionType, tier, grant }, judgedLevel, level);
+    if (!freshSatRequired(level, accord)) directory.note(id, { attestsByMs: undefined });
+    else if ('reattest' in verdict && verdict.reattest) {
+      directory.note(id, { attestsByMs: clock.monotonic() + ATTEST_MS });
+    }
     switch (verdict.kind) {
       case 'keep':
         return;
@@ -81,8 +87,9 @@ export class Overseer implements Disposable {
     const { clock, directory } = this.#parts;
     const [now, wall] = [clock.monotonic(), clock.now()];
     for (const standing of directory.all) {
-      const { endsAtMs, admission } = standing;
-      if (endsAtMs !== undefined && endsAtMs <= now) await this.#revoke(standing, 'POSTURE_CHANGED');
+      const { endsAtMs, attestsByMs, admission } = standing;
+      if (attestsByMs !== undefined && attestsByMs <= now) await this.#revoke(standing, 'SAT_NOT_FRESH');
+      else if (endsAtMs !== undefined && endsAtMs <= now) await this.#revoke(standing, 'POSTURE_CHANGED');
       else if (admission.expiresAt + GRACE_MS <= wall) await this.#revoke(standing, 'EXPIRED');
     }
   }
