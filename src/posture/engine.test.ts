@@ -192,6 +192,13 @@ describe('the start', () => {
     expect(own.sources).toMatchObject([{ source: 'initial', level: 3, governs: true }]);
   });
 
+  it('applies all to what a source said in the turn before it', async () => {
+    const own = new PostureEngine({ clock, log: silentLogger, store: FORGETFUL, initial: 5, firstEpoch: 1n });
+    const said = own.state('timer', 3, 'test');
+    await Promise.all([said, own.start(stepsOf([step('page', own)], [step('sessions', own)]))]);
+    expect(taken).toEqual(['page 3, read 3', 'sessions 3, read 3']);
+  });
+
   it('attack: a lockdown said while it runs is not undone by the rest of it', async () => {
     const own = new PostureEngine({ clock, log: silentLogger, store: FORGETFUL, initial: 5, firstEpoch: 1n });
     const starting = own.start(stepsOf([step('page', own), step('map', own)], [step('sessions', own)]));

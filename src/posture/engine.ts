@@ -161,6 +161,8 @@ export class PostureEngine implements PostureReader {
    */
   async start(steps: PostureSteps): Promise<void> {
     this.#steps = steps;
+    // A source may have spoken before: what follows that knows no step yet.
+    while (this.#isFollowing) await this.#running;
     await this.#follow({ startsWithAll: true });
   }
 

@@ -36,6 +36,8 @@ export function listeningPort(line: string): number {
 
 export interface PostureAnswer {
   readonly effective: number;
+  readonly sources: readonly { readonly source: string; readonly level: number }[];
+  readonly problems: readonly string[];
 }
 
 export interface StatusAnswer {
