@@ -42,6 +42,12 @@ const loopbackEndpoint = endpoint.refine(({ host }) => isLoopback(host), 'only a
 /** `NAME+ID+KEY`, as signed notes have them. */
 const verifierKey = parsed<NoteKey>((text) => parseVerifierKey(nodeCrypto.sha256, text));
 
+/** A URL without a scheme, as c2sp.org/tlog-checkpoint wants it; a signed note’s key bears it as its name. */
+const logOrigin = z
+  .string()
+  .max(255)
+  .regex(/^[a-zA-Z0-9][a-zA-Z0-9._~/-]*$/, 'the name of a log: a host and a path');
+
 /** Instances share a host: the name goes into paths, BPF pins and interface names, and must not be another's prefix. */
 const instance = z.string().regex(/^[a-z0-9]{1,10}$/, '1 to 10 of a-z and 0-9');
 
@@ -184,6 +190,22 @@ export const configSchema = z
       })
       .prefault({}),
     metrics: z.strictObject({ address: loopbackEndpoint.optional() }).prefault({}),
+    /** `off` is said aloud: without evidence a gateway is not what it promises. */
+    evidence: z
+      .union([
+        z.literal('off'),
+        z.strictObject({
+          origin: logOrigin.optional(),
+          directory: absolutePath.optional(),
+          keys: z.array(absolutePath).min(1).max(4).optional(),
+          budgetMegabytes: z.int().min(8).max(1_048_576).default(2_048),
+          retentionDays: z.int().min(1).max(36_500).default(90),
+          serve: endpoint
+            .refine(({ host }) => tryParseAddress(host) !== undefined, 'an IP address and a port')
+            .optional(),
+        }),
+      ])
+      .prefault({}),
     shutdownSeconds: seconds.default(5),
     stateDirectory: absolutePath.optional(),
     runtimeDirectory: absolutePath.optional(),

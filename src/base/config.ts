@@ -7,13 +7,22 @@ import { configSchema, limits } from './config-schema.ts';
 type FileConfig = z.output<typeof configSchema>;
 
 /** The configuration with every default in place, those that hang on the instance's name included. */
-export type Config = Omit<FileConfig, 'wireguard' | 'control' | 'stateDirectory' | 'runtimeDirectory'> & {
+export type Config = Omit<FileConfig, 'wireguard' | 'control' | 'evidence' | 'stateDirectory' | 'runtimeDirectory'> & {
   readonly wireguard: FileConfig['wireguard'] & { readonly interface: string };
   readonly control: FileConfig['control'] & { readonly socket: string };
+  /** Undefined: it was turned off. */
+  readonly evidence: EvidenceConfig | undefined;
   readonly stateDirectory: string;
   readonly runtimeDirectory: string;
   /** Where BPF maps and links are pinned. */
   readonly pinDirectory: string;
+};
+
+export type EvidenceConfig = Omit<Exclude<FileConfig['evidence'], 'off'>, 'origin' | 'directory' | 'keys'> & {
+  readonly origin: string;
+  readonly directory: string;
+  /** Files, the current key first. */
+  readonly keys: readonly string[];
 };
 
 export type MeshPeerConfig = Config['mesh']['peers'][number];
@@ -34,13 +43,29 @@ export function parseConfig(source: string | Uint8Array, name = 'config'): Confi
   const { value } = readDocument(name, bytes, () => configSchema);
   const { instance } = value;
   const runtimeDirectory = value.runtimeDirectory ?? `/run/shellstream/${instance}`;
+  const stateDirectory = value.stateDirectory ?? `/var/lib/shellstream/${instance}`;
   return {
     ...value,
     wireguard: { ...value.wireguard, interface: value.wireguard.interface ?? `${interfacePrefix(instance)}0` },
     control: { ...value.control, socket: value.control.socket ?? `${runtimeDirectory}/control.sock` },
-    stateDirectory: value.stateDirectory ?? `/var/lib/shellstream/${instance}`,
+    evidence: value.evidence === 'off' ? undefined : evidenceOf(value, value.evidence, stateDirectory),
+    stateDirectory,
     runtimeDirectory,
     pinDirectory: `/sys/fs/bpf/shellstream/${instance}`,
+  };
+}
+
+function evidenceOf(
+  { site, instance }: FileConfig,
+  evidence: Exclude<FileConfig['evidence'], 'off'>,
+  stateDirectory: string,
+): EvidenceConfig {
+  const directory = evidence.directory ?? `${stateDirectory}/evidence`;
+  return {
+    ...evidence,
+    origin: evidence.origin ?? `${site.trustDomain}/shellstream/${instance}`,
+    directory,
+    keys: evidence.keys ?? [`${directory}/log.key`],
   };
 }
 

@@ -6,7 +6,7 @@
 
 import { type Grant, mayAdvertise, type Prefix, targetFloor } from '../../protocol/capability/index.ts';
 import type { GrantBody } from '../../protocol/channel/grant.ts';
-import { ShellstreamError } from '../../protocol/errors.ts';
+import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
 import {
   deriveSecrets,
   type Evidence,
@@ -37,6 +37,7 @@ import type {
 } from './ports.ts';
 import { refuseWider } from './refuse-wider.ts';
 import type { Approach } from './terminator-port.ts';
+import type { TransitEvidence } from './transit-evidence.ts';
 import { Undo } from './undo.ts';
 
 export interface EnforcerParts extends AdmitParts {
@@ -48,6 +49,8 @@ export interface EnforcerParts extends AdmitParts {
   readonly overlay?: Overlay;
   /** For a terminator that outlives this enforcer. */
   readonly keeper?: Keeper;
+  /** Absent where no evidence is kept. */
+  readonly evidence?: TransitEvidence;
   /** Seconds between keepalives in the tunnel to a peer that we dialled: holds a NAT's mapping open. 0: none. */
   readonly keepaliveOf: (spiffeId: string) => number;
   /** Whether this node itself wants such a session: a terminator opens none of its own. */
@@ -181,12 +184,15 @@ export class LocalEnforcer implements Enforcer, Holder {
 
   async release(session: SessionId, reason: Reason, byPeer = false): Promise<void> {
     if (!this.#own.delete(session)) return;
-    const standing = this.#parts.directory.delete(session, reason, byPeer);
+    const { directory, overlay, keeper, evidence } = this.#parts;
+    const standing = directory.delete(session, reason, byPeer);
     if (standing === undefined) return;
+    const gone = evidence?.ending(standing, reason, byPeer);
     try {
-      if (standing.member !== undefined) await this.#parts.overlay?.leave(standing.member);
+      if (standing.member !== undefined) await overlay?.leave(standing.member);
+      gone?.();
     } finally {
-      await this.#parts.keeper?.forget(session);
+      await keeper?.forget(session);
     }
   }
 
@@ -284,9 +290,8 @@ export class LocalEnforcer implements Enforcer, Holder {
     connection: Connection,
     renewed: Standing | undefined,
   ): Promise<Admission> {
-    const { overlay, directory, keeper } = this.#parts;
-    const { spiffeId } = admission.peer;
-    if (spec !== undefined && overlay === undefined)
+    const { directory, keeper, evidence } = this.#parts;
+    if (spec !== undefined && this.#parts.overlay === undefined)
       throw new ShellstreamError('TUNNEL_FAILED', 'no overlay on this node');
     if (renewed !== undefined) {
       // Between the old pre-shared key and the new one there is nothing that could be taken on.
@@ -295,16 +300,32 @@ export class LocalEnforcer implements Enforcer, Holder {
       directory.renew(this, standing);
       return await this.#kept(standing);
     }
-    const former = spec === undefined ? undefined : directory.tunnelOf(spiffeId);
-    using place = directory.takePlace(spiffeId, former?.admission.id);
-    if (spec !== undefined && former !== undefined) {
-      overlay?.check(spec, former.member);
-      await directory.revoke(former.admission.id, 'SUPERSEDED');
+    const { spiffeId } = admission.peer;
+    using place = directory.takePlace(spiffeId, this.#former(spiffeId, spec)?.admission.id);
+    const announced = await evidence?.announce(admission, role);
+    let standing: Standing;
+    try {
+      await this.#supersede(spiffeId, spec);
+      standing = await this.#install(admission, role, spec, connection);
+    } catch (error) {
+      announced?.failed(reasonOf(error));
+      throw error;
     }
-    const standing = await this.#install(admission, role, spec, connection);
     this.#own.add(admission.id);
     place.put(this, standing);
     return await this.#kept(standing);
+  }
+
+  #former(spiffeId: string, spec: MemberSpec | undefined): Standing | undefined {
+    return spec === undefined ? undefined : this.#parts.directory.tunnelOf(spiffeId);
+  }
+
+  async #supersede(spiffeId: string, spec: MemberSpec | undefined): Promise<void> {
+    const { overlay, directory } = this.#parts;
+    const former = this.#former(spiffeId, spec);
+    if (spec === undefined || former === undefined) return;
+    overlay?.check(spec, former.member);
+    await directory.revoke(former.admission.id, 'SUPERSEDED');
   }
 
   async #kept(standing: Standing): Promise<Admission> {

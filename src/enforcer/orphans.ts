@@ -12,6 +12,7 @@ import type { Keeper } from './keeper.ts';
 import type { KeptSession } from './kept-session.ts';
 import type { Overlay } from './overlay.ts';
 import type { Claim, SessionId } from './ports.ts';
+import type { TransitEvidence } from './transit-evidence.ts';
 
 export interface OrphansParts {
   readonly clock: Clock;
@@ -19,6 +20,7 @@ export interface OrphansParts {
   readonly directory: SessionDirectory;
   readonly overlay: Overlay;
   readonly keeper: Keeper;
+  readonly evidence?: TransitEvidence;
   readonly sha256: (bytes: Uint8Array) => Uint8Array;
   readonly graceMs: number;
 }
@@ -61,10 +63,12 @@ export class Orphans implements Holder, AsyncDisposable {
 
   async release(session: SessionId, reason: Reason): Promise<void> {
     if (!this.#hashes.delete(session)) return;
-    const { directory, overlay, keeper } = this.#parts;
+    const { directory, overlay, keeper, evidence } = this.#parts;
     const standing = directory.delete(session, reason);
+    const gone = standing === undefined ? undefined : evidence?.ending(standing, reason, false);
     try {
       if (standing?.member !== undefined) await overlay.leave(standing.member);
+      gone?.();
     } finally {
       await keeper.forget(session);
     }

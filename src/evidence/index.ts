@@ -3,6 +3,7 @@
  * writes the log that outsiders read. What evidence is, and how it is checked, is protocol/evidence.
  */
 export * from './ed25519.ts';
+export * from './evidence-store.ts';
 export * from './forensic-snapshot.ts';
 export * from './keys.ts';
 export * from './log-directory.ts';
@@ -14,4 +15,5 @@ export * from './retention.ts';
 export * from './spool.ts';
 export type * from './spool-reader.ts';
 export * from './tile-server.ts';
+export * from './transits.ts';
 export * from './verify.ts';

@@ -31,9 +31,17 @@ export function undecidedIntents(reader: SpoolReader): UndecidedIntent[] {
   });
 }
 
-/** Call when the kernel holds nothing of theirs any more. Returns how many there were. */
-export async function compensate(recorder: Recorder, reader: SpoolReader, reason: Reason): Promise<number> {
-  const undecided = undecidedIntents(reader);
+/**
+ * Call when the kernel holds nothing of theirs any more. Returns how many there were. @param isLive of what they are about
+ * something still stands, and its outcome is to come
+ */
+export async function compensate(
+  recorder: Recorder,
+  reader: SpoolReader,
+  reason: Reason,
+  isLive: (intent: OpenIntent) => boolean = () => false,
+): Promise<number> {
+  const undecided = undecidedIntents(reader).filter(({ intent }) => !isLive(intent));
   if (undecided.length === 0) return 0;
   const { code } = REASONS[reason];
   await recorder.recordAll(undecided.map(({ intent, body }) => compensation(intent, body, code)));

@@ -25,6 +25,8 @@ export interface RecorderParts {
   readonly posture: () => { readonly level: PostureLevel; readonly epoch: bigint };
   /** After something became durable: the time to publish, forward, and tell witnesses. Must not throw. */
   readonly onDurable: () => void;
+  /** The spool takes nothing any more, whoever asked for it: the time to open it again. Must not throw. */
+  readonly onFailed?: (error: unknown) => void;
   readonly limits?: Partial<RecorderLimits>;
 }
 
@@ -45,6 +47,11 @@ export interface RecorderLimits {
 /** What is to be recorded: the body alone; time, level, epoch and transit number are put in here. */
 export type Recording = NonNullable<ArtifactInit['body']>;
 
+/** Where it is; of a session transit its number too. */
+export interface Recorded extends Place {
+  readonly transit?: number;
+}
+
 /** The last of several that are one, made from the SHA-256 of each record before it. */
 export type Seal = (recordHashes: readonly Uint8Array[]) => Recording;
 
@@ -52,7 +59,7 @@ interface Waiting {
   readonly body: Recording;
   readonly seal?: Seal;
   readonly atMs: number;
-  readonly keep: (place: Place) => void;
+  readonly keep: (recorded: Recorded) => void;
   readonly refuse: (error: unknown) => void;
 }
 
@@ -76,7 +83,7 @@ export class Recorder {
    * Resolves when it is durable. @throws ShellstreamError EVIDENCE_FULL or EVIDENCE_FAILED: what it was to precede must then
    * not be done.
    */
-  record(body: Recording): Promise<Place> {
+  record(body: Recording): Promise<Recorded> {
     return new Promise((keep, refuse) => {
       const waiting: Waiting = { body, atMs: this.#parts.clock.now(), keep, refuse };
       const { level } = this.#parts.posture();
@@ -146,12 +153,14 @@ export class Recorder {
   /** What may be refused is; what may not has the reserve. */
   #commitInReserve(batch: readonly Waiting[], error: unknown): void {
     const isFull = reasonOf(error) === 'EVIDENCE_FULL';
+    if (!isFull) this.#parts.onFailed?.(error);
     const kept = batch.filter(({ body }) => isFull && mayUseReserve(body));
     for (const waiting of batch) if (!kept.includes(waiting)) waiting.refuse(error);
     if (kept.length === 0) return;
     try {
       this.#append(kept, true);
     } catch (again) {
+      if (reasonOf(again) !== 'EVIDENCE_FULL') this.#parts.onFailed?.(again);
       for (const { refuse } of kept) refuse(again);
     }
   }
@@ -159,13 +168,19 @@ export class Recorder {
   #append(batch: readonly Waiting[], inReserve: boolean): void {
     const { spool } = this.#parts;
     let { transit } = spool.counters;
+    const first = transit;
     const items: SpoolItem[] = [];
     for (const { body, atMs, seal } of batch) {
       items.push(this.#item(seal === undefined ? body : seal(this.#hashesOf(items)), atMs, transit));
       if (body.case === 'sessionTransit') transit += 1;
     }
     const places = spool.append(items, { transit }, inReserve);
-    for (const [i, { keep }] of batch.entries()) keep(places[i] ?? NOWHERE);
+    transit = first;
+    for (const [i, { keep, body }] of batch.entries()) {
+      const place = places[i] ?? NOWHERE;
+      if (body.case !== 'sessionTransit') keep(place);
+      else keep({ ...place, transit: transit++ });
+    }
     if (items.some(({ to }) => to === 'left-out')) this.#waitForBatch();
   }
 
@@ -174,7 +189,15 @@ export class Recorder {
   }
 
   #waitForBatch(): void {
-    this.#leftOutTimer ??= this.#parts.clock.after(this.#limits.leftOutBatchMs, () => this.closeBatches());
+    this.#leftOutTimer ??= this.#parts.clock.after(this.#limits.leftOutBatchMs, () => this.#closeBatchesInTime());
+  }
+
+  #closeBatchesInTime(): void {
+    try {
+      this.closeBatches();
+    } catch (error) {
+      this.#parts.onFailed?.(error);
+    }
   }
 
   #item(body: Recording, atMs: number, transit: number): SpoolItem {

@@ -6,7 +6,14 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ShellstreamError } from '../../protocol/errors.ts';
-import { bundlePath, commitmentOf, type Sha256, TILE_WIDTH, tilePath } from '../../protocol/evidence/index.ts';
+import {
+  bundlePath,
+  commitmentOf,
+  parseArtifact,
+  type Sha256,
+  TILE_WIDTH,
+  tilePath,
+} from '../../protocol/evidence/index.ts';
 import { LogDirectory } from './log-directory.ts';
 import type { Publisher } from './publisher.ts';
 import type { Spool } from './spool.ts';
@@ -25,13 +32,32 @@ export function forgetRecords(spool: Spool, index: number): number {
   return forgotten;
 }
 
+/**
+ * Forgets the records of the log from before `beforeMs`, oldest first, up to the first younger one: a clock that was put back
+ * for a time keeps some for longer. Returns how many went.
+ */
+export function forgetOlderThan(spool: Spool, beforeMs: number): number {
+  let below = 0;
+  for (let from = spool.reader.firstRecord(); from < spool.size; from += PAGE) {
+    const rows = spool.reader.entries(from, Math.min(spool.size, from + PAGE));
+    const young = rows.find(
+      ({ opening }) => opening !== undefined && Number(parseArtifact(opening.record).atMs) >= beforeMs,
+    );
+    below = young?.index ?? from + rows.length;
+    if (young !== undefined) break;
+  }
+  return below === 0 ? 0 : forgetRecords(spool, below);
+}
+
 /** Forgets left-out records of days before `day` that are under a batch root; their commitments stay, so the root can be built. */
 export function forgetLeftOut(spool: Spool, sha256: Sha256, day: number): number {
   const { batched } = spool.counters;
   const open = new Set(spool.reader.openIntents().flatMap((intent) => (intent.in === 'left-out' ? [intent.at] : [])));
   let forgotten = 0;
-  for (let from = 0; from < batched; from += PAGE) {
+  for (let from = spool.reader.firstLeftOut(); from < batched; from += PAGE) {
     const rows = spool.reader.leftOut(from, Math.min(batched, from + PAGE));
+    // Numbers go with days: what comes after is younger still.
+    if ((rows[0]?.day ?? day) >= day) break;
     const due = rows.filter((row) => row.day < day && row.opening !== undefined && !open.has(row.number));
     if (due.length === 0) continue;
     spool.forget((database) => {

@@ -45,6 +45,8 @@ export class SpoolReader {
   readonly #keys: StatementSync;
   readonly #last: StatementSync;
   readonly #frontier: StatementSync;
+  readonly #firstRecord: StatementSync;
+  readonly #firstOpening: StatementSync;
 
   constructor(path: string, database: DatabaseSync) {
     this.#path = path;
@@ -54,6 +56,12 @@ export class SpoolReader {
     this.#intents = database.prepare('SELECT * FROM open_intent ORDER BY place, at');
     this.#keys = database.prepare('SELECT * FROM sampling_key ORDER BY day');
     this.#frontier = database.prepare('SELECT frontier FROM tree');
+    this.#firstRecord = database.prepare(
+      'SELECT seq AS first FROM entry WHERE record IS NOT NULL ORDER BY seq LIMIT 1',
+    );
+    this.#firstOpening = database.prepare(
+      'SELECT number AS first FROM left_out WHERE record IS NOT NULL ORDER BY number LIMIT 1',
+    );
     this.#last = database.prepare('SELECT max(seq) AS last FROM entry');
   }
 
@@ -99,6 +107,18 @@ export class SpoolReader {
   lastIndex(): number {
     const [last = -1] = this.#all(this.#last, ({ last: found }) => (found === null ? -1 : number(found)));
     return last;
+  }
+
+  /** Index of the oldest record that was not given up; 0: there is none. */
+  firstRecord(): number {
+    const [first = 0] = this.#all(this.#firstRecord, (row) => number(row.first));
+    return first;
+  }
+
+  /** Number of the oldest left-out record that was not given up; 0: there is none. */
+  firstLeftOut(): number {
+    const [first = 0] = this.#all(this.#firstOpening, (row) => number(row.first));
+    return first;
   }
 
   #all<T>(statement: StatementSync, read: (row: Row) => T, ...parameters: number[]): T[] {

@@ -5,6 +5,7 @@ import type { Config } from '../base/config.ts';
 import type { Logger } from '../base/logger.ts';
 import type { DataPlane } from '../dataplane/ports.ts';
 import type { StandingStore } from '../enforcer/standing-store.ts';
+import type { EvidencePlace } from '../evidence/evidence-store.ts';
 import type { IdentitySource } from '../identity/index.ts';
 import type { OpenedHolds } from '../mesh/hold-store.ts';
 import type { OpenedPosture } from '../posture/store.ts';
@@ -26,4 +27,6 @@ export interface EnforcerWorld {
   readonly holds?: OpenedHolds;
   /** Where sessions are kept for the next run; absent: none outlives this one. */
   readonly standing?: StandingStore;
+  /** Where evidence is kept; absent: none is. */
+  readonly evidence?: EvidencePlace;
 }

@@ -27,6 +27,7 @@ import { Mesh } from '../mesh/mesh.ts';
 import { PostureEngine } from '../posture/engine.ts';
 import { intentions, meshApproach } from './approach.ts';
 import type { EnforcerWorld } from './enforcer-world.ts';
+import { type NodeEvidence, openEvidence } from './evidence.ts';
 import { followHolds, openHolds } from './holds.ts';
 import { Isolation } from './isolation.ts';
 import { Lease } from './lease.ts';
@@ -52,6 +53,8 @@ export interface EnforcerNode extends AsyncDisposable {
   readonly overlay: Overlay | undefined;
   readonly mesh: Mesh;
   readonly holds: Holds;
+  /** Absent where none is kept. */
+  readonly evidence: NodeEvidence | undefined;
   readonly isolation: Isolation;
   readonly lease: Lease;
   readonly tokenChecks: Pick<Listeners<TokenCheck>, 'add'>;
@@ -104,14 +107,18 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
   if (world.posture.problem !== undefined) {
     log.error('the kept posture cannot be read: level 2 until it is set aside', { problem: world.posture.problem });
   }
+  const directory = new SessionDirectory(config.limits);
+  const evidence = await openEvidence(world, posture, directory);
+  // First in, last out: the ends of all that stands are told to it.
+  if (evidence !== undefined) parts.use(evidence);
   const isolation = new Isolation(dataplane, config.posture);
   const lease = parts.use(await Lease.start(dataplane, clock, config.posture.leaseSeconds, log));
   const opened = await openOverlay(world, former, await levelNow(posture, dataplane));
   const overlay = opened?.overlay;
   if (overlay !== undefined) parts.use(overlay);
-  const directory = new SessionDirectory(config.limits);
-  const survival = opened === undefined ? undefined : await startSurvival(world, directory, opened);
+  const survival = opened === undefined ? undefined : await startSurvival(world, directory, opened, evidence?.transits);
   if (survival !== undefined) parts.use(survival);
+  await evidence?.reconcile();
   const terminators = new Terminators();
   const overseer = parts.use(
     new Overseer({ clock, log: log.child({ part: 'enforcer' }), posture, accord: accord.accord, directory }),
@@ -146,6 +153,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
     dataplane,
     directory,
     ...(overlay === undefined ? {} : { overlay }),
+    ...(evidence === undefined ? {} : { evidence: evidence.transits }),
     holds,
     accord: accord.accord,
     accordHash: accord.hash,
@@ -199,6 +207,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
     overlay,
     mesh,
     holds,
+    evidence,
     isolation,
     lease,
     tokenChecks,

@@ -18,6 +18,7 @@ import { openPostureStore } from '../posture/store.ts';
 import { bootId } from './boot-id.ts';
 import { startEnforcer } from './enforcer.ts';
 import type { EnforcerWorld } from './enforcer-world.ts';
+import { evidencePlace } from './evidence.ts';
 import { gatewayView } from './gateway-view.ts';
 import { serveMetrics } from './metrics.ts';
 import { privateDirectory } from './private-directory.ts';
@@ -62,7 +63,7 @@ export async function runGateway(configPath: string): Promise<void> {
     dataplane.tunnels.survives && config.terminators.socket !== undefined
       ? { standing: await openStanding(world, boot) }
       : {};
-  const node = await startEnforcer({ ...world, ...standing });
+  const node = await startEnforcer({ ...world, ...standing, ...evidencePlace(config) });
   // They go after the node's end, which drains their sessions; and the node ends when they cannot start.
   const hosts = parts.use(new AsyncDisposableStack());
   parts.use(node);

@@ -10,6 +10,7 @@ import { Keeper } from '../enforcer/keeper.ts';
 import type { KeptSession } from '../enforcer/kept-session.ts';
 import { Orphans } from '../enforcer/orphans.ts';
 import { Overlay, type OverlaySpec } from '../enforcer/overlay.ts';
+import type { TransitEvidence } from '../enforcer/transit-evidence.ts';
 import type { EnforcerWorld } from './enforcer-world.ts';
 
 /** A tunnel of a former run, and the sessions that it had. */
@@ -83,13 +84,23 @@ export async function startSurvival(
   world: EnforcerWorld,
   directory: SessionDirectory,
   { overlay, kept }: { readonly overlay: Overlay; readonly kept: readonly KeptSession[] },
+  evidence?: TransitEvidence,
 ): Promise<Survival | undefined> {
   const { standing, dataplane, config, crypto, clock, log } = world;
   if (standing === undefined || !dataplane.tunnels.survives) return undefined;
   const graceMs = config.posture.leaseSeconds * 1000;
   const keeper = new Keeper({ store: standing, crypto, log });
   const sha256 = (bytes: Uint8Array): Uint8Array => crypto.sha256(bytes);
-  const orphans = new Orphans({ clock, log, directory, overlay, keeper, sha256, graceMs });
+  const orphans = new Orphans({
+    clock,
+    log,
+    directory,
+    overlay,
+    keeper,
+    ...(evidence === undefined ? {} : { evidence }),
+    sha256,
+    graceMs,
+  });
   // Drained or narrowed, it is not what was kept any more.
   const subscription = directory.onLessened((session) => void keeper.forget(session));
   for (const session of kept) {

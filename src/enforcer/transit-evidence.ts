@@ -1,0 +1,23 @@
+/**
+ * Evidence of sessions, as the enforcer needs it: announced before anything of a session is in the kernel, and told of when
+ * nothing of it is there any more. `src/evidence/transits.ts` implements it.
+ */
+import type { Role } from '../../protocol/handshake/index.ts';
+import type { Reason } from '../../protocol/reasons.ts';
+import type { Standing } from './directory.ts';
+import type { Admission } from './ports.ts';
+
+export interface TransitEvidence {
+  /**
+   * Resolves when the intent is durable. @throws ShellstreamError EVIDENCE_FULL or EVIDENCE_FAILED: then nothing of the session
+   * may come to stand.
+   */
+  announce(admission: Admission, role: Role): Promise<AnnouncedTransit>;
+  /** It is about to be taken away: what the kernel counted is read now. The answer is called when nothing of it is left. */
+  ending(standing: Standing, reason: Reason, byPeer: boolean): () => void;
+}
+
+export interface AnnouncedTransit {
+  /** It did not come to stand, and nothing of it is left. */
+  failed(reason: Reason): void;
+}

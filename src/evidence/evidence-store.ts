@@ -1,0 +1,291 @@
+/**
+ * The evidence of one node, kept through whatever the disk does. Keys, then spool, then the published log, then the recorder;
+ * when the spool fails nothing is recorded, so nothing that needs evidence is done, and it is opened again by itself.
+ * The console works all the while.
+ */
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ShellstreamError } from '../../protocol/errors.ts';
+import { dayOf, formatVerifierKey, type NoteSigner } from '../../protocol/evidence/index.ts';
+import type { CryptoProvider } from '../../protocol/noise/crypto.ts';
+import type { Timer } from '../base/clock.ts';
+import type { Logger } from '../base/logger.ts';
+import { nodeEd25519 } from './ed25519.ts';
+import { createLogKey, loadLogKeys } from './keys.ts';
+import { Publisher } from './publisher.ts';
+import { compensate } from './reconcile.ts';
+import { type Recorded, Recorder, type RecorderParts, type Recording, type Seal } from './recorder.ts';
+import { forgetLeftOut, forgetOlderThan } from './retention.ts';
+import { Spool, type SpoolRoom } from './spool.ts';
+import type { OpenIntent, SpoolReader } from './spool-reader.ts';
+
+/** Where evidence is kept, and how much of it. */
+export interface EvidencePlace {
+  /** Made for its user alone: `spool/` and `log/` are in it. */
+  readonly directory: string;
+  /** Name of the log; its checkpoints bear it. */
+  readonly origin: string;
+  /** Files of the signing keys, first the current one. One that is missing is made with a spool that is new. */
+  readonly keys: readonly string[];
+  readonly budgetBytes: number;
+  readonly retentionDays: number;
+}
+
+export interface EvidenceStoreParts extends Pick<RecorderParts, 'clock' | 'notarisation' | 'posture'> {
+  readonly place: EvidencePlace;
+  readonly crypto: CryptoProvider;
+  readonly log: Logger;
+  /** What an intent speaks of is still there, and its outcome is to come. */
+  readonly isLive: (intent: OpenIntent) => boolean;
+}
+
+export interface EvidenceState {
+  readonly origin: string;
+  /** As outsiders are told them; empty while none could be read. */
+  readonly verifierKeys: readonly string[];
+  /** Why nothing is recorded; undefined: it is. */
+  readonly problem: string | undefined;
+  /** Why others do not see the newest entries yet; undefined: they do, or will in a moment. */
+  readonly publishProblem: string | undefined;
+  readonly entries: number;
+  readonly published: number;
+  readonly leftOut: number;
+  readonly openIntents: number;
+  readonly room: SpoolRoom;
+}
+
+interface Opened {
+  readonly signers: readonly NoteSigner[];
+  readonly spool: Spool;
+  readonly publisher: Publisher;
+  readonly recorder: Recorder;
+}
+
+export class EvidenceStore implements AsyncDisposable {
+  readonly #parts: EvidenceStoreParts;
+  #opened: Opened | undefined;
+  #problem: string | undefined;
+  #publishProblem: string | undefined;
+  #publishing: Timer | undefined;
+  #publishes: Promise<void> = Promise.resolve();
+  #upkeep: Timer | undefined;
+  #lastRetention = Number.NEGATIVE_INFINITY;
+  #isClosed = false;
+
+  /** Opens, or begins to try: a disk that fails keeps nobody from the console. */
+  static async open(parts: EvidenceStoreParts): Promise<EvidenceStore> {
+    const store = new EvidenceStore(parts);
+    await store.#open();
+    store.#waitForUpkeep();
+    return store;
+  }
+
+  private constructor(parts: EvidenceStoreParts) {
+    this.#parts = parts;
+  }
+
+  /** Of the published log. */
+  get logPath(): string {
+    return join(this.#parts.place.directory, 'log');
+  }
+
+  /** Undefined while the spool is not open. */
+  get reader(): SpoolReader | undefined {
+    return this.#opened?.spool.reader;
+  }
+
+  /** Size of the published log. */
+  get published(): number {
+    return this.#opened?.publisher.published ?? 0;
+  }
+
+  get state(): EvidenceState {
+    const { place } = this.#parts;
+    const { spool, publisher, signers = [] } = this.#opened ?? {};
+    return {
+      origin: place.origin,
+      verifierKeys: signers.map(formatVerifierKey),
+      problem: this.#problem,
+      publishProblem: this.#publishProblem,
+      entries: spool?.size ?? 0,
+      published: publisher?.published ?? 0,
+      leftOut: spool?.counters.leftOut ?? 0,
+      openIntents: spool?.reader.openIntents().length ?? 0,
+      room: spool?.room ?? { usedBytes: 0, budgetBytes: place.budgetBytes, isFull: false, isReserveHeld: false },
+    };
+  }
+
+  /** Resolves when it is durable. @throws ShellstreamError EVIDENCE_FULL or EVIDENCE_FAILED */
+  async record(body: Recording): Promise<Recorded> {
+    return await this.#recorder.record(body);
+  }
+
+  /** Several that are one; see {@link Recorder.recordAll}. */
+  async recordAll(bodies: readonly Recording[], seal?: Seal): Promise<readonly Recorded[]> {
+    return await this.#recorder.recordAll(bodies, seal);
+  }
+
+  /** When the kernel holds nothing of former runs but what `isLive` says: their open intents are compensated. */
+  async reconcile(): Promise<void> {
+    const { log, isLive } = this.#parts;
+    if (this.#opened === undefined) return;
+    const { recorder, spool } = this.#opened;
+    try {
+      const count = await compensate(recorder, spool.reader, 'CONNECTION_LOST', isLive);
+      if (count > 0) log.warn('intents of a former run had no outcome', { count });
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** Everything recorded is durable, and others can read it. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true;
+    this.#upkeep?.cancel();
+    this.#publishing?.cancel();
+    this.#opened?.recorder.close();
+    await this.#publishNow();
+    this.#close();
+    this.#problem = 'the gateway stops';
+  }
+
+  get #recorder(): Recorder {
+    if (this.#opened !== undefined) return this.#opened.recorder;
+    throw new ShellstreamError('EVIDENCE_FAILED', this.#problem);
+  }
+
+  async #open(): Promise<void> {
+    const { place, crypto, log } = this.#parts;
+    const { sha256, randomBytes } = crypto;
+    const path = join(place.directory, 'spool', 'evidence.db');
+    let spool: Spool | undefined;
+    try {
+      // A spool that has lost its key is not given another one: nobody could tell it from one that was put in its place.
+      if (!(await exists(path))) {
+        for (const key of place.keys) {
+          if (!(await exists(key))) await createLogKey(sha256, randomBytes, key, place.origin);
+        }
+      }
+      const signers = await loadLogKeys(sha256, place.keys, place.origin);
+      const shared = { sha256, ed25519: nodeEd25519, origin: place.origin };
+      const { budgetBytes } = place;
+      const reserveBytes = Math.floor(budgetBytes / RESERVE_SHARE);
+      spool = Spool.open({ ...shared, path, randomBytes, signers, budgetBytes, reserveBytes });
+      const publisher = await Publisher.open({ ...shared, path: this.logPath, spool, keys: signers });
+      const recorder = this.#record(spool);
+      this.#opened = { signers, spool, publisher, recorder };
+      this.#problem = undefined;
+      this.#publishSoon();
+      log.info('evidence is recorded', { entries: spool.size, verifierKeys: signers.map(formatVerifierKey) });
+    } catch (error) {
+      spool?.[Symbol.dispose]();
+      this.#fail(error);
+    }
+  }
+
+  #record(spool: Spool): Recorder {
+    const { clock, crypto, notarisation, posture } = this.#parts;
+    return new Recorder({
+      spool,
+      clock,
+      crypto,
+      notarisation,
+      posture,
+      onDurable: () => this.#publishSoon(),
+      onFailed: (error) => this.#fail(error),
+    });
+  }
+
+  /** From here on nothing is recorded, until it could be opened again. */
+  #fail(error: unknown): void {
+    this.#problem = error instanceof Error ? error.message : String(error);
+    this.#parts.log.error('no evidence can be recorded: sessions are refused', { error });
+    this.#close();
+  }
+
+  #close(): void {
+    const opened = this.#opened;
+    this.#opened = undefined;
+    opened?.recorder.close();
+    opened?.spool[Symbol.dispose]();
+  }
+
+  // ── the published log ──────────────────────────────────────────────────────────────────────────────────────
+
+  #publishSoon(): void {
+    const { posture, notarisation, clock } = this.#parts;
+    if (this.#isClosed) return;
+    // The files cost as much as a thousand records: at the strict levels at once, else together.
+    const isUrgent = notarisation(posture().level).anchoring !== 'batched';
+    this.#publishing ??= clock.after(isUrgent ? 0 : PUBLISH_MS, () => {
+      this.#publishing = undefined;
+      this.#publishes = this.#publishNow();
+    });
+  }
+
+  async #publishNow(): Promise<void> {
+    await this.#publishes;
+    const publisher = this.#opened?.publisher;
+    if (publisher === undefined) return;
+    try {
+      await publisher.publish();
+      this.#publishProblem = undefined;
+    } catch (error) {
+      // What failed may have been that the spool was closed meanwhile.
+      if (this.#opened?.publisher !== publisher) return;
+      this.#publishProblem = error instanceof Error ? error.message : String(error);
+      this.#parts.log.error('the evidence log cannot be published', { error });
+    }
+  }
+
+  // ── upkeep ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #waitForUpkeep(): void {
+    this.#upkeep = this.#parts.clock.after(UPKEEP_MS, () => {
+      void this.#keepUp().finally(() => {
+        if (!this.#isClosed) this.#waitForUpkeep();
+      });
+    });
+  }
+
+  async #keepUp(): Promise<void> {
+    if (this.#opened === undefined) {
+      await this.#open();
+      await this.reconcile();
+      return;
+    }
+    try {
+      this.#opened.spool.refillReserve();
+      if (this.#publishProblem !== undefined) this.#publishSoon();
+      this.#forgetWhatIsOld(this.#opened.spool);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #forgetWhatIsOld(spool: Spool): void {
+    const { clock, place, crypto, log } = this.#parts;
+    if (clock.monotonic() - this.#lastRetention < RETENTION_MS) return;
+    this.#lastRetention = clock.monotonic();
+    const day = dayOf(clock.now()) - place.retentionDays;
+    const records = forgetOlderThan(spool, day * MS_A_DAY);
+    const leftOut = forgetLeftOut(spool, crypto.sha256, day);
+    if (records + leftOut > 0) log.info('records were given up: their time is over', { records, leftOut });
+  }
+}
+
+/** One eighth of the budget is for what may not be refused. */
+const RESERVE_SHARE = 8;
+const PUBLISH_MS = 1_000;
+const UPKEEP_MS = 10_000;
+const RETENTION_MS = 3_600_000;
+const MS_A_DAY = 86_400_000;
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,152 @@
+/**
+ * Session transits: the intent before anything of a session stands, the outcome when nothing of it is left. A session that
+ * attests again goes on with the transit that it began with.
+ */
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import type { Tier } from '../../protocol/capability/model.ts';
+import { sessionIdBytes } from '../../protocol/evidence/index.ts';
+import {
+  Phase,
+  type SessionTransitArtifact,
+  type SessionTransitArtifactSchema,
+  Tier as WireTier,
+} from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
+import type { Role } from '../../protocol/handshake/index.ts';
+import { REASONS, type Reason } from '../../protocol/reasons.ts';
+import { capabilitiesToWire, modeToWire, sessionTypeToWire, targetToWire } from '../../protocol/wire/convert.ts';
+import type { Logger } from '../base/logger.ts';
+import type { FlowTable } from '../dataplane/ports.ts';
+import type { Standing } from '../enforcer/directory.ts';
+import type { Admission, SessionId } from '../enforcer/ports.ts';
+import type { AnnouncedTransit, TransitEvidence } from '../enforcer/transit-evidence.ts';
+import type { Recorded, Recording } from './recorder.ts';
+
+export interface TransitParts {
+  readonly record: (body: Recording) => Promise<Recorded>;
+  readonly flows: Pick<FlowTable, 'counters'>;
+  readonly accordHash: Uint8Array;
+  /** Our own SPIFFE ID. */
+  readonly self: () => string;
+  readonly log: Logger;
+}
+
+/** Announced and not over. */
+interface OpenTransit {
+  /** Of its intent, among all transits of the log. */
+  readonly number: number | undefined;
+  /** Absent for a session of a former run. */
+  readonly admission?: Admission;
+}
+
+type Transit = Exclude<MessageInitShape<typeof SessionTransitArtifactSchema>, SessionTransitArtifact>;
+
+export class Transits implements TransitEvidence {
+  readonly #parts: TransitParts;
+  readonly #open = new Map<SessionId, OpenTransit>();
+
+  readonly #ends = new Set<Promise<void>>();
+
+  constructor(parts: TransitParts) {
+    this.#parts = parts;
+  }
+
+  /** Sessions of this run that are announced and not over, whether they stand already or not. */
+  get announced(): readonly Admission[] {
+    return [...this.#open.values()].flatMap(({ admission }) => admission ?? []);
+  }
+
+  /** Whether its outcome is to come. */
+  isOpen(session: SessionId): boolean {
+    return this.#open.has(session);
+  }
+
+  /** A session of a former run that goes on; `number` is that of its transit. */
+  resume(session: SessionId, number: number | undefined): void {
+    this.#open.set(session, { number });
+  }
+
+  async announce(admission: Admission, role: Role): Promise<AnnouncedTransit> {
+    const { id } = admission;
+    const facts = this.#facts(admission, role);
+    this.#open.set(id, { number: undefined, admission });
+    try {
+      const value = { ...facts, phase: Phase.INTENT };
+      const { transit } = await this.#parts.record({ case: 'sessionTransit', value });
+      this.#open.set(id, { number: transit, admission });
+    } catch (error) {
+      this.#open.delete(id);
+      throw error;
+    }
+    return { failed: (reason) => this.#tell(id, facts, reason, {}) };
+  }
+
+  ending(standing: Standing, reason: Reason, byPeer: boolean): () => void {
+    const { admission, member, role } = standing;
+    // Asked for before the flows go, and their slot to another session.
+    const counters = member === undefined ? undefined : this.#parts.flows.counters(member.session.sessionSlot);
+    // Nobody may have asked by the time that it fails.
+    counters?.catch(() => undefined);
+    const facts = this.#facts(admission, role);
+    return () => {
+      const end = this.#end(admission.id, facts, reason, byPeer, counters).finally(() => this.#ends.delete(end));
+      this.#ends.add(end);
+    };
+  }
+
+  /** Every end so far was handed on to be recorded. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#ends);
+  }
+
+  async #end(
+    id: SessionId,
+    facts: Transit,
+    reason: Reason,
+    endedByPeer: boolean,
+    counting: ReturnType<FlowTable['counters']> | undefined,
+  ): Promise<void> {
+    const counters = await counting?.catch((error: unknown) => {
+      this.#parts.log.warn('the counters of a session cannot be read', { session: id, error });
+      return undefined;
+    });
+    this.#tell(id, facts, reason, { endedByPeer, ...(counters === undefined ? {} : { counters }) });
+  }
+
+  #tell(id: SessionId, facts: Transit, reason: Reason, more: Transit): void {
+    const number = this.#open.get(id)?.number;
+    const intent = number === undefined ? {} : { intent: BigInt(number) };
+    const value = { ...facts, ...more, ...intent, phase: Phase.OUTCOME, endReason: REASONS[reason].code };
+    this.#parts
+      .record({ case: 'sessionTransit', value })
+      .catch((error: unknown) => {
+        // Its intent stays open: when the spool is whole again a compensation says what is not known.
+        this.#parts.log.error('the end of a session is not recorded', { session: id, reason, error });
+      })
+      .finally(() => this.#open.delete(id));
+  }
+
+  #facts({ id, peer, offer, grant, effectiveLevel, expiresAt }: Admission, role: Role): Transit {
+    const self = this.#parts.self();
+    const [initiatorId, responderId] = role === 'initiator' ? [self, peer.spiffeId] : [peer.spiffeId, self];
+    return {
+      sessionId: sessionIdBytes(id),
+      postureLevelAtTransit: effectiveLevel,
+      accordHash: this.#parts.accordHash,
+      initiatorId,
+      responderId,
+      tier: peer.tier === undefined ? WireTier.UNSPECIFIED : TIER[peer.tier],
+      sessionType: sessionTypeToWire(offer.sessionType),
+      mode: modeToWire(grant.mode),
+      capabilities: capabilitiesToWire(grant.capabilities),
+      targets: grant.targets.map(targetToWire),
+      expiresAtMs: BigInt(Math.floor(expiresAt)),
+    };
+  }
+}
+
+const TIER: Readonly<Record<Tier, WireTier>> = {
+  apprentice: WireTier.APPRENTICE,
+  journeyman: WireTier.JOURNEYMAN,
+  master: WireTier.MASTER,
+  site_owner: WireTier.SITE_OWNER,
+};

@@ -1,0 +1,81 @@
+/** Evidence joined to the rest of the enforcer: who is told of what, and what is read where. */
+import type { Config } from '../base/config.ts';
+import type { SessionDirectory } from '../enforcer/directory.ts';
+import { type EvidencePlace, EvidenceStore } from '../evidence/evidence-store.ts';
+import { undecidedIntents } from '../evidence/reconcile.ts';
+import { Transits } from '../evidence/transits.ts';
+import type { PostureEngine } from '../posture/engine.ts';
+import type { EnforcerWorld } from './enforcer-world.ts';
+
+/** Disposing makes all of it durable, and readable for others. */
+export interface NodeEvidence extends AsyncDisposable {
+  readonly store: EvidenceStore;
+  readonly transits: Transits;
+  /** Once, when nothing of former runs stands any more but what is in the directory. */
+  reconcile(): Promise<void>;
+}
+
+/** As the configuration has it; nothing where it says that none is kept. */
+export function evidencePlace({ evidence }: Config): { readonly evidence?: EvidencePlace } {
+  if (evidence === undefined) return {};
+  const { directory, origin, keys, budgetMegabytes, retentionDays } = evidence;
+  return { evidence: { directory, origin, keys, budgetBytes: budgetMegabytes * 2 ** 20, retentionDays } };
+}
+
+/** Undefined where none is kept. */
+export async function openEvidence(
+  world: EnforcerWorld,
+  posture: PostureEngine,
+  directory: SessionDirectory,
+): Promise<NodeEvidence | undefined> {
+  const { evidence: place, accord, clock, crypto, dataplane } = world;
+  if (place === undefined) return undefined;
+  const log = world.log.child({ part: 'evidence' });
+  const isStanding = (session: string): boolean => transits.isOpen(session) || directory.get(session) !== undefined;
+  const store = await EvidenceStore.open({
+    place,
+    clock,
+    crypto,
+    log,
+    posture: () => posture,
+    notarisation: (level) => accord.accord.levels[level].notarisation,
+    isLive: ({ id }) => isStanding(Buffer.from(id).toString('hex')),
+  });
+  const transits: Transits = new Transits({
+    record: (body) => store.record(body),
+    flows: dataplane.flows,
+    accordHash: accord.hash,
+    self: ownId(world),
+    log,
+  });
+  return {
+    store,
+    transits,
+    reconcile: async () => {
+      if (store.reader !== undefined) resumeTransits(store.reader, transits, directory);
+      await store.reconcile();
+    },
+    async [Symbol.asyncDispose]() {
+      await transits.settled();
+      await store[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Sessions that outlived the former run go on with their transits. */
+function resumeTransits(reader: NonNullable<EvidenceStore['reader']>, transits: Transits, directory: SessionDirectory) {
+  for (const { intent, body } of undecidedIntents(reader)) {
+    const session = Buffer.from(intent.id).toString('hex');
+    if (body.case !== 'sessionTransit' || directory.get(session) === undefined) continue;
+    transits.resume(session, Number(body.value.transit ?? 0n));
+  }
+}
+
+/** It does not change while we run, and the end of a session must be told though our SVID just expired. */
+export function ownId({ identity }: Pick<EnforcerWorld, 'identity'>): () => string {
+  let id: string | undefined;
+  return () => {
+    id ??= identity.current().spiffeId;
+    return id;
+  };
+}
