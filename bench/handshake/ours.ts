@@ -27,7 +27,8 @@ export function gateway(
       const owned = stack.move();
       return {
         async warmUp() {
-          await client.command('run', String(WARM_UP_SESSIONS));
+          // For each process as many.
+          await client.command('run', String(WARM_UP_SESSIONS * terminators));
         },
         async sample() {
           const before = cpuMicroseconds(site.pid);
