@@ -9,6 +9,8 @@ import { ShellstreamError } from '../../protocol/errors.ts';
 import { dayOf, formatVerifierKey, type NoteSigner } from '../../protocol/evidence/index.ts';
 import type { CryptoProvider } from '../../protocol/noise/crypto.ts';
 import type { Timer } from '../base/clock.ts';
+import { Listeners } from '../base/listeners.ts';
+import { Listeners } from '../base/listeners.ts';
 import type { Logger } from '../base/logger.ts';
 import { nodeEd25519 } from './ed25519.ts';
 import { createLogKey, loadLogKeys } from './keys.ts';
@@ -63,6 +65,9 @@ interface Opened {
 
 export class EvidenceStore implements AsyncDisposable {
   readonly #parts: EvidenceStoreParts;
+  /** After something became durable. Who listens must not throw. */
+  readonly durable = new Listeners<'durable'>();
+  readonly #durable = new Listeners<void>();
   #opened: Opened | undefined;
   #problem: string | undefined;
   #publishProblem: string | undefined;
@@ -92,6 +97,21 @@ export class EvidenceStore implements AsyncDisposable {
   /** Undefined while the spool is not open. */
   get reader(): SpoolReader | undefined {
     return this.#opened?.spool.reader;
+  }
+
+  /** For who forwards what it holds; another one after an error of the disk. Undefined while it is not open. */
+  get spool(): Spool | undefined {
+    return this.#opened?.spool;
+  }
+
+  /** More became durable. */
+  onDurable(listener: () => void): Disposable {
+    return this.#durable.add(listener);
+  }
+
+  /** For who forwards what is durable; undefined while it is not open. */
+  get spool(): Pick<Spool, 'reader' | 'size' | 'counters'> | undefined {
+    return this.#opened?.spool;
   }
 
   /** Size of the published log. */
@@ -191,7 +211,10 @@ export class EvidenceStore implements AsyncDisposable {
       crypto,
       notarisation,
       posture,
-      onDurable: () => this.#publishSoon(),
+      onDurable: () => {
+        this.#publishSoon();
+        this.#durable.tell();
+      },
       onFailed: (error) => this.#fail(error),
     });
   }
