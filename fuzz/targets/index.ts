@@ -23,6 +23,7 @@ export const TARGETS: ReadonlyMap<string, () => Promise<{ readonly open: OpenTar
   ['logger', () => import('./logger.ts')],
   ['packets', () => import('./packets.ts')],
   ['records', () => import('./records.ts')],
+  ['release', () => import('./release.ts')],
   ['sat', () => import('./sat.ts')],
   ['spiffe-id', () => import('./spiffe-id.ts')],
   ['terminator-orders', () => import('./terminator-orders.ts')],

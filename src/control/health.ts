@@ -35,6 +35,7 @@ const CHECKS: readonly ((status: GatewayStatus) => readonly Problem[])[] = [
   tunnel,
   terminators,
   bundles,
+  holds,
 ];
 
 function lease({ leaseRemainingMs }: GatewayStatus): readonly Problem[] {
@@ -84,6 +85,12 @@ function bundles({ identity, nowMs }: GatewayStatus): readonly Problem[] {
       ends: 'nothing',
       text: `the trust bundle of ${trustDomain} is stale: ${seconds(nowMs - refreshedAtMs)} old`,
     }));
+}
+
+function holds({ counts }: GatewayStatus): readonly Problem[] {
+  const { heldPeers } = counts;
+  if (heldPeers === 0) return [];
+  return [{ ends: 'nothing', text: `peers of the mesh that are held: ${heldPeers} (shellstream anchor list)` }];
 }
 
 function seconds(ms: number): string {

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type EntryOptions, memorySource } from '../../certs-dev/index.ts';
 import { TrustDomain } from '../../certs-dev/trust-domain.ts';
-import { type SessionRequest, type SessionType, tierPolicyOf } from '../../protocol/capability/index.ts';
+import { type SessionRequest, type SessionType, type Tier, tierPolicyOf } from '../../protocol/capability/index.ts';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import {
   initiate,
@@ -17,7 +17,7 @@ import {
   type Role,
   respond,
 } from '../../protocol/handshake/index.ts';
-import { trustDomainOf } from '../../protocol/identity/spiffe-id.ts';
+import { type SpiffeId, trustDomainOf } from '../../protocol/identity/spiffe-id.ts';
 import { parsePrefix } from '../../protocol/net/prefix.ts';
 import type { Accord, PostureLevel } from '../../protocol/posture/index.ts';
 import { accordHash, parseAccord } from '../../protocol/posture/parse-accord.ts';
@@ -27,6 +27,7 @@ import { SimulatedClock } from '../../src/base/simulated-clock.ts';
 import { createMemoryDataPlane, type MemoryDataPlane, MemoryWire } from '../../src/dataplane/memory/index.ts';
 import { SessionDirectory } from '../../src/enforcer/directory.ts';
 import { LocalEnforcer } from '../../src/enforcer/enforcer.ts';
+import type { HeldSites } from '../../src/enforcer/held-sites.ts';
 import { Nonces } from '../../src/enforcer/nonces.ts';
 import { Overlay } from '../../src/enforcer/overlay.ts';
 import type { Admission, AdmitInput, Connection, SessionId } from '../../src/enforcer/ports.ts';
@@ -101,14 +102,14 @@ export async function memoryDomains(clock: SimulatedClock) {
   const identity = async (
     name: (typeof names)[number],
     path = '/gateway',
-    ttl: Pick<EntryOptions, 'jwtTtlMs'> = {},
+    options: Pick<EntryOptions, 'jwtTtlMs' | 'tier'> = {},
   ) => {
     const domain = domains.find((candidate) => candidate.name === `${name}.test`);
     if (domain === undefined) throw new Error(`no domain ${name}`);
     const entry = await domain.register({
       path,
       tier: 'master',
-      ...ttl,
+      ...options,
       socket: `${path.slice(1)}-${Math.random()}.sock`,
     });
     const source = memorySource(domain, entry, clock);
@@ -150,11 +151,15 @@ export class MemoryWorld implements AsyncDisposable {
   #domains: MemoryDomains | undefined;
   #hosts = 0;
 
-  async node(name: 'a' | 'b' | 'c', options: { readonly path?: string; readonly tunnelAddress?: string } = {}) {
+  async node(
+    name: 'a' | 'b' | 'c',
+    options: { readonly path?: string; readonly tunnelAddress?: string; readonly tier?: Tier } = {},
+  ) {
     const { clock, wire } = this;
     this.#domains ??= await memoryDomains(clock);
     this.#hosts += 1;
-    const identity = await this.#domains.identity(name, options.path);
+    const tier = options.tier ?? 'master';
+    const identity = await this.#domains.identity(name, options.path, { tier });
     return await memoryNode({ clock, wire, name, identity, host: `192.0.2.${this.#hosts}`, ...options });
   }
 
@@ -192,7 +197,8 @@ export async function memoryNode({ clock, wire, name, identity, host, ...options
     addresses: [parsePrefix(`${tunnelAddress}/32`)],
     slots: 64,
   });
-  const parts = { crypto, clock, attestor, posture, nonces, dataplane, overlay, accord, accordHash: hash };
+  const holds = new ScriptedHolds();
+  const parts = { crypto, clock, attestor, posture, nonces, dataplane, overlay, accord, accordHash: hash, holds };
   const tiers = tierPolicyOf(accord, `${name}.test`);
   const directory = new SessionDirectory({ sessions: 1_000, sessionsPerIdentity: 100 });
   const revoked: SessionId[] = [];
@@ -212,6 +218,29 @@ export async function memoryNode({ clock, wire, name, identity, host, ...options
   };
   const spiffeId = source.current().spiffeId;
   return { ...parts, spiffeId, host, source, tokens, entry, directory, enforcer, revoked, change };
+}
+
+/** Who is held is what the test says. */
+export class ScriptedHolds implements HeldSites {
+  readonly held = new Set<string>();
+  /** Who may end a hold by attesting, and which trust domain's. */
+  readonly ceremony = new Set<string>();
+
+  isHeld(identity: SpiffeId): boolean {
+    return this.held.has(trustDomainOf(identity));
+  }
+
+  mayAttestRelease(identity: SpiffeId): boolean {
+    return this.isHeld(identity) && this.ceremony.has(identity);
+  }
+
+  get awaitsAttestation(): boolean {
+    return this.held.size > 0 && this.ceremony.size > 0;
+  }
+
+  async releaseAttested(identity: SpiffeId): Promise<void> {
+    this.held.delete(trustDomainOf(identity));
+  }
 }
 
 export interface Attempt {
