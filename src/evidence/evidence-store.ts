@@ -10,7 +10,6 @@ import { dayOf, formatVerifierKey, type NoteSigner } from '../../protocol/eviden
 import type { CryptoProvider } from '../../protocol/noise/crypto.ts';
 import type { Timer } from '../base/clock.ts';
 import { Listeners } from '../base/listeners.ts';
-import { Listeners } from '../base/listeners.ts';
 import type { Logger } from '../base/logger.ts';
 import { nodeEd25519 } from './ed25519.ts';
 import { createLogKey, loadLogKeys } from './keys.ts';
@@ -65,8 +64,6 @@ interface Opened {
 
 export class EvidenceStore implements AsyncDisposable {
   readonly #parts: EvidenceStoreParts;
-  /** After something became durable. Who listens must not throw. */
-  readonly durable = new Listeners<'durable'>();
   readonly #durable = new Listeners<void>();
   #opened: Opened | undefined;
   #problem: string | undefined;
@@ -107,11 +104,6 @@ export class EvidenceStore implements AsyncDisposable {
   /** More became durable. */
   onDurable(listener: () => void): Disposable {
     return this.#durable.add(listener);
-  }
-
-  /** For who forwards what is durable; undefined while it is not open. */
-  get spool(): Pick<Spool, 'reader' | 'size' | 'counters'> | undefined {
-    return this.#opened?.spool;
   }
 
   /** Size of the published log. */
