@@ -19,8 +19,8 @@ const words = (...routes: readonly RouteSpec[]): ReadonlySet<string> => new Set(
 
 describe('a plan', () => {
   test('adds what stays, is authorised and was there; it changes nothing when all is there', () => {
-    expect(planRoutes({ recorded: [recorded(ONE)], snapshot: words(ONE), live: [] }).add).toEqual([ONE]);
-    expect(planRoutes({ recorded: [recorded(ONE)], snapshot: words(ONE), live: [ONE] })).toEqual({
+    expect(planRoutes({ recorded: [recorded(ONE)], drifted: words(), live: [] }).add).toEqual([ONE]);
+    expect(planRoutes({ recorded: [recorded(ONE)], drifted: words(), live: [ONE] })).toEqual({
       add: [],
       remove: [],
       differences: [],
@@ -28,19 +28,19 @@ describe('a plan', () => {
   });
 
   test('removes what the level takes away, and says nothing of it', () => {
-    const plan = planRoutes({ recorded: [recorded(ONE, { stays: false })], snapshot: words(ONE), live: [ONE] });
+    const plan = planRoutes({ recorded: [recorded(ONE, { stays: false })], drifted: words(), live: [ONE] });
     expect(plan).toEqual({ add: [], remove: [ONE], differences: [] });
   });
 
   test('a route whose owner lost it meanwhile does not come back, and goes where it still is', () => {
     const differences = [{ kind: 'not-authorised', route: ONE }];
     const lost = [recorded(ONE, { authorised: false })];
-    expect(planRoutes({ recorded: lost, snapshot: words(ONE), live: [] })).toEqual({
+    expect(planRoutes({ recorded: lost, drifted: words(), live: [] })).toEqual({
       add: [],
       remove: [],
       differences,
     });
-    expect(planRoutes({ recorded: lost, snapshot: undefined, live: [ONE] })).toEqual({
+    expect(planRoutes({ recorded: lost, drifted: words(), live: [ONE] })).toEqual({
       add: [],
       remove: [ONE],
       differences,
@@ -48,24 +48,20 @@ describe('a plan', () => {
   });
 
   test('what somebody took away before the snapshot is told, not put back', () => {
-    const plan = planRoutes({ recorded: [recorded(ONE)], snapshot: words(), live: [] });
+    const plan = planRoutes({ recorded: [recorded(ONE)], drifted: words(ONE), live: [] });
     expect(plan).toEqual({ add: [], remove: [], differences: [{ kind: 'drifted', route: ONE }] });
-  });
-
-  test('without a snapshot what is recorded counts: after a reboot the kernel is empty', () => {
-    expect(planRoutes({ recorded: [recorded(ONE)], snapshot: undefined, live: [] }).add).toEqual([ONE]);
   });
 
   test('another way in the place of ours is told and replaced, or removed where the level leaves none', () => {
     const other = route('10.5.0.0/24', 'wan');
     const differences = [{ kind: 'changed', route: other }];
-    expect(planRoutes({ recorded: [recorded(ONE)], snapshot: undefined, live: [other] })).toEqual({
+    expect(planRoutes({ recorded: [recorded(ONE)], drifted: words(), live: [other] })).toEqual({
       add: [ONE],
       remove: [],
       differences,
     });
     const gone = [recorded(ONE, { stays: false })];
-    expect(planRoutes({ recorded: gone, snapshot: undefined, live: [other] })).toEqual({
+    expect(planRoutes({ recorded: gone, drifted: words(), live: [other] })).toEqual({
       add: [],
       remove: [other],
       differences,
@@ -73,7 +69,7 @@ describe('a plan', () => {
   });
 
   test('what is not recorded is told and never touched', () => {
-    expect(planRoutes({ recorded: [], snapshot: undefined, live: [ONE] })).toEqual({
+    expect(planRoutes({ recorded: [], drifted: words(), live: [ONE] })).toEqual({
       add: [],
       remove: [],
       differences: [{ kind: 'unrecorded', route: ONE }],

@@ -1,5 +1,5 @@
 /**
- * From what is recorded, what was snapped and what the kernel has, to what is to be added and removed, and what differs.
+ * From what is recorded and what the kernel has, to what is to be added and removed, and what differs.
  * Only routes that are authorised now are ever added; what is not recorded is another's and stays as it is.
  */
 import { type RouteSpec, routePlace, routeWords } from './route.ts';
@@ -14,8 +14,8 @@ export interface RecordedRoute {
 
 export interface RouteScene {
   readonly recorded: readonly RecordedRoute[];
-  /** `routeWords` of what the kernel had when level 5 was left; undefined: there is no snapshot. */
-  readonly snapshot: ReadonlySet<string> | undefined;
+  /** `routeWords` of those that the snapshot does not have: somebody had taken them away before it. */
+  readonly drifted: ReadonlySet<string>;
   /** Ours by protocol number, on links that are no tunnels. */
   readonly live: readonly RouteSpec[];
 }
@@ -37,7 +37,7 @@ export interface RoutePlan {
   readonly differences: readonly RouteDifference[];
 }
 
-export function planRoutes({ recorded, snapshot, live }: RouteScene): RoutePlan {
+export function planRoutes({ recorded, drifted, live }: RouteScene): RoutePlan {
   const lives = new Map(live.map((route) => [routePlace(route), route]));
   const places = new Set<string>();
   const add: RouteSpec[] = [];
@@ -49,7 +49,7 @@ export function planRoutes({ recorded, snapshot, live }: RouteScene): RoutePlan 
     const found = lives.get(place);
     const isThere = found !== undefined && routeWords(found) === words;
     if (found !== undefined && !isThere) differences.push({ kind: 'changed', route: found });
-    const hasDrifted = !isThere && snapshot !== undefined && !snapshot.has(words);
+    const hasDrifted = !isThere && drifted.has(words);
     if (!authorised) differences.push({ kind: 'not-authorised', route });
     else if (stays && hasDrifted) differences.push({ kind: 'drifted', route });
     if (!(stays && authorised)) {

@@ -2,10 +2,10 @@
  * The overlay of one node: a WireGuard device whose every peer belongs to a live mesh session, and the flows that
  * govern it. Nothing joins without flows, and leaving takes everything with it.
  */
-import type { Prefix, Target } from '../../protocol/capability/model.ts';
+import type { Prefix, Target, TargetClass } from '../../protocol/capability/model.ts';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import { type WireguardOffer, wireguardProof } from '../../protocol/handshake/index.ts';
-import { formatPrefix, hostPrefix, prefixesEqual } from '../../protocol/net/prefix.ts';
+import { formatPrefix, hostPrefix, intersectPrefixes, prefixesEqual } from '../../protocol/net/prefix.ts';
 import type { CryptoProvider, X25519KeyPair } from '../../protocol/noise/crypto.ts';
 import { mostRestrictive, type PostureLevel } from '../../protocol/posture/level.ts';
 import { AllowedIps } from '../dataplane/allowed-ips.ts';
@@ -31,6 +31,8 @@ export interface OverlaySpec {
   readonly addresses: readonly Prefix[];
   /** Session and peer slots of the flow maps. Slot 0 stays unused, so that an all-zero entry names nobody. */
   readonly slots: number;
+  /** What of a member's prefixes is routed at the level that holds when it is asked; all unless told. */
+  readonly routed?: (spec: MemberSpec) => readonly Prefix[];
 }
 
 /** A peer as it is to be: one value, from which tunnel, flows and routes follow. */
@@ -45,7 +47,7 @@ export interface MemberSpec {
   readonly prefixes: readonly Prefix[];
   /** `in`: we host the targets; `out`: the peer does. */
   readonly direction: 'in' | 'out';
-  readonly targets: readonly (Target & { readonly floor: number })[];
+  readonly targets: readonly (Target & { readonly floor: number; readonly class?: TargetClass })[];
   readonly level: PostureLevel;
   readonly expiresAtBootNs: bigint;
 }
@@ -81,6 +83,7 @@ export class Overlay implements AsyncDisposable {
   /** Numbers of members that leave in the next turn, and its end. */
   readonly #leaving = new Set<number>();
   #departure: Promise<void> | undefined;
+  readonly #routed: (spec: MemberSpec) => readonly Prefix[];
   #lastNumber = 0;
   #isClosed = false;
   #queue: Promise<unknown> = Promise.resolve();
@@ -90,6 +93,7 @@ export class Overlay implements AsyncDisposable {
     this.device = device;
     this.#key = key;
     this.addresses = spec.addresses;
+    this.#routed = spec.routed ?? (({ prefixes }) => prefixes);
     this.#keys.set(keyText(key.publicKey), OURS);
     this.#prefixes.claim(
       String(OURS),
@@ -143,13 +147,7 @@ export class Overlay implements AsyncDisposable {
     await flows.attach({ ifindex: device.ifindex, kind: 'tunnel' });
     for (const address of spec.addresses) await network.addAddress(device.ifindex, address);
     await network.setUp(device.ifindex);
-    const routes = overlay.members.flatMap((member) => overlay.#routes(member.spec));
-    const stale = (await network.routes()).filter(
-      ({ ifindex, destination }) =>
-        ifindex === device.ifindex && !routes.some((route) => prefixesEqual(route.destination, destination)),
-    );
-    await network.removeRoutes(stale);
-    await network.addRoutes(routes);
+    await overlay.#followRoutes();
     undo.keep();
     return overlay;
   }
@@ -222,7 +220,7 @@ export class Overlay implements AsyncDisposable {
       await flows.activate(session);
       undo.add(() => this.device.removePeer(spec.publicKey));
       await this.device.addPeer(tunnelPeer(spec));
-      undo.add(() => this.#dataplane.network.removeRoutes(this.#routes(spec)));
+      undo.add(() => this.#dataplane.network.removeRoutes(this.#allRoutes(spec)));
       await this.#dataplane.network.addRoutes(this.#routes(spec));
       undo.keep();
       this.#lastNumber += 1;
@@ -255,7 +253,7 @@ export class Overlay implements AsyncDisposable {
           await flows.extend(sessionSlot, generation, spec.expiresAtBootNs);
         } else {
           await flows.remove(sessionSlot, this.#rules(former.spec));
-          await network.removeRoutes(this.#routes(former.spec));
+          await network.removeRoutes(this.#allRoutes(former.spec));
           await flows.unpinSources(this.device.ifindex, former.spec.prefixes);
           await flows.pinSources(this.device.ifindex, peerSlot, spec.prefixes);
           await flows.install(session, this.#rules(spec));
@@ -274,6 +272,23 @@ export class Overlay implements AsyncDisposable {
         throw error;
       }
     });
+  }
+
+  /** Brings the routes to what is routed now, after a change of that. */
+  followRoutes(): Promise<void> {
+    return this.#exclusively(() => this.#followRoutes());
+  }
+
+  async #followRoutes(): Promise<void> {
+    const { network } = this.#dataplane;
+    const routes = this.members.flatMap(({ spec }) => this.#routes(spec));
+    const wanted = new Set(routes.map(({ destination }) => formatPrefix(destination)));
+    const stale = (await network.routes()).filter(
+      ({ ifindex, destination }) => ifindex === this.device.ifindex && !wanted.has(formatPrefix(destination)),
+    );
+    await network.removeRoutes(stale);
+    // On a device that is down nothing can be routed; `reopen` comes back to it.
+    if (!this.#isClosed) await network.addRoutes(routes);
   }
 
   async setLevel(member: Member, level: PostureLevel): Promise<void> {
@@ -330,6 +345,7 @@ export class Overlay implements AsyncDisposable {
         await this.device.removePeer(spec.publicKey);
         await this.device.addPeer(tunnelPeer(spec));
       }
+      await this.#followRoutes();
     });
   }
 
@@ -345,7 +361,7 @@ export class Overlay implements AsyncDisposable {
     const { flows, network } = this.#dataplane;
     await using steps = new Undo();
     const specs = members.map(({ spec }) => spec);
-    const routes = specs.flatMap((spec) => this.#routes(spec));
+    const routes = specs.flatMap((spec) => this.#allRoutes(spec));
     const sources = specs.flatMap(({ prefixes }) => prefixes);
     const keys = specs.map(({ publicKey }) => publicKey);
     steps.add(() => network.removeRoutes(routes));
@@ -395,8 +411,21 @@ export class Overlay implements AsyncDisposable {
     }));
   }
 
+  /** What it is to have now. */
   #routes(spec: MemberSpec): Route[] {
-    return spec.prefixes.map((destination) => ({ destination, ifindex: this.device.ifindex, table: MAIN_TABLE }));
+    return this.#routed(spec).map((destination) => this.#route(destination));
+  }
+
+  /** What it may have had under any level. */
+  #allRoutes(spec: MemberSpec): Route[] {
+    const narrowed = spec.prefixes.flatMap((prefix) =>
+      spec.targets.flatMap((target) => intersectPrefixes(prefix, target.prefix) ?? []),
+    );
+    return [...spec.prefixes, ...narrowed].map((destination) => this.#route(destination));
+  }
+
+  #route(destination: Prefix): Route {
+    return { destination, ifindex: this.device.ifindex, table: MAIN_TABLE };
   }
 
   /** Overlap checks and installs of two sessions never interleave. */

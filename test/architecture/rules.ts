@@ -9,6 +9,7 @@ const LAYERS: readonly string[] = [
   'cli',
   'control',
   'mesh',
+  'underlay',
   'gateway',
   'posture',
   'session',

@@ -1,0 +1,429 @@
+/**
+ * The governed routes of this node: recorded before the kernel has them, brought to what the level leaves at every
+ * transition, and read back. What is not recorded is another's and is never touched.
+ */
+import type { Prefix } from '../../protocol/capability/model.ts';
+import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
+import type { Accord } from '../../protocol/posture/accord.ts';
+import type { PostureLevel } from '../../protocol/posture/level.ts';
+import {
+  type ApprovedChange,
+  decideChange,
+  isAuthorisedNow,
+  overlayPrefixesAt,
+  planRoutes,
+  type RouteChange,
+  type RouteDifference,
+  type RouteOwner,
+  readBack,
+  routePlace,
+  routeStays,
+  routeWords,
+  type SessionReach,
+} from '../../protocol/routes/index.ts';
+import { type Clock, sleep, type Timer } from '../base/clock.ts';
+import type { Logger } from '../base/logger.ts';
+import type { NetworkLinks } from '../dataplane/ports.ts';
+import { KernelRoutes } from './kernel-routes.ts';
+import type {
+  Mutation,
+  MutationWitness,
+  RouteRecord,
+  RouteSnapshot,
+  TierNow,
+  TunnelRoutes,
+  UnderlayRecords,
+} from './ports.ts';
+import { MAX_ROUTES, MAX_STAGES } from './records.ts';
+
+export interface GovernedParts {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly accord: Accord;
+  readonly network: Pick<NetworkLinks, 'addRoutes' | 'removeRoutes' | 'routes' | 'links'>;
+  readonly records: Pick<UnderlayRecords, 'routes' | 'snapshot'>;
+  /** Asked when it is needed: tunnels come after this. */
+  readonly tunnels: () => TunnelRoutes | undefined;
+  readonly tierNow: TierNow;
+  readonly witness: MutationWitness;
+  readonly preApproved: readonly ApprovedChange[];
+  readonly randomBytes: (length: number) => Uint8Array;
+  readonly level: PostureLevel;
+}
+
+export interface ChangeOrder {
+  readonly change: RouteChange;
+  readonly owner: RouteOwner;
+  readonly by: RouteOwner;
+  readonly proposal?: string | undefined;
+}
+
+/** How long a transition waits for its snapshot: a disk that hangs must not keep routes that the level takes away. */
+const SNAPSHOT_WAIT_MS = 500;
+const ID_BYTES = 16;
+
+export class GovernedRoutes implements AsyncDisposable {
+  readonly #parts: GovernedParts;
+  readonly #kernel: KernelRoutes;
+  /** By place. */
+  readonly #recorded: Map<string, RouteRecord>;
+  #snapshot: RouteSnapshot | undefined;
+  #snapshotProblem: string | undefined;
+  #level: PostureLevel;
+  /** The level of the last transition that was carried out here; undefined: none was. */
+  #settled: PostureLevel | undefined;
+  /** `routeWords` of recorded routes that somebody else took away: not put back until they are asked for anew. */
+  #drifted: ReadonlySet<string>;
+  #differences: readonly RouteDifference[] = [];
+  #queue: Promise<unknown> = Promise.resolve();
+  #timer: Timer | undefined;
+  #isClosed = false;
+
+  constructor(parts: GovernedParts) {
+    const { routes, snapshot } = parts.records;
+    this.#parts = parts;
+    this.#kernel = new KernelRoutes(parts.network);
+    this.#recorded = new Map((routes.value ?? []).map((record) => [routePlace(record.route), record]));
+    this.#snapshot = snapshot.value;
+    this.#snapshotProblem = snapshot.problem;
+    this.#drifted = this.#missingIn(snapshot.value);
+    this.#level = parts.level;
+    if (routes.problem !== undefined) {
+      parts.log.error('the record of governed routes cannot be read: none is authorised', { problem: routes.problem });
+    }
+  }
+
+  get level(): PostureLevel {
+    return this.#level;
+  }
+
+  get recorded(): readonly (RouteRecord & { readonly stays: boolean })[] {
+    return [...this.#recorded.values()].map((record) => ({ ...record, stays: this.#stays(record) }));
+  }
+
+  /** Of the last reading back. */
+  get differences(): readonly RouteDifference[] {
+    return this.#differences;
+  }
+
+  get snapshot(): RouteSnapshot | undefined {
+    return this.#snapshot;
+  }
+
+  /** Why the snapshot is not on disk. */
+  get snapshotProblem(): string | undefined {
+    return this.#snapshotProblem;
+  }
+
+  /** What of a session's prefixes is routed now; for the overlay. */
+  readonly routed = (reach: SessionReach): readonly Prefix[] =>
+    overlayPrefixesAt(this.#level, reach, this.#parts.accord);
+
+  /** A step of a transition. Idempotent; throws what could not be taken away. */
+  async apply(level: PostureLevel): Promise<void> {
+    this.#level = level;
+    const failures: unknown[] = [];
+    const note = (error: unknown): void => void failures.push(error);
+    await Promise.all([
+      this.#parts.tunnels()?.follow().catch(note),
+      this.#exclusively(() => this.#settle()).catch(note),
+    ]);
+    if (failures.length > 0) throw new AggregateError(failures, 'routes are not as the level says');
+  }
+
+  /** What changed meanwhile: takes away what is not authorised any more, adds nothing, and notes what differs. */
+  review(): Promise<void> {
+    return this.#exclusively(async () => {
+      const plan = planRoutes({ ...this.#scene(), live: await this.#kernel.list() });
+      await this.#kernel.remove(plan.remove);
+      const missing = plan.add.map((route) => ({ kind: 'not-added', route }) as const);
+      this.#note([...plan.differences, ...missing]);
+    });
+  }
+
+  /** Judged, witnessed, recorded, put into the kernel and read back, in this order. Throws why not. */
+  async change(order: ChangeOrder): Promise<RouteRecord> {
+    const { clock, witness, log, randomBytes } = this.#parts;
+    this.demand(order);
+    const mutation: Mutation = {
+      id: Buffer.from(randomBytes(ID_BYTES)).toString('hex'),
+      action: order.change.action,
+      route: order.change.route,
+      class: order.change.class,
+      owner: order.owner,
+      by: order.by,
+      reason: order.change.reason,
+      level: this.#level,
+      atMs: clock.now(),
+      proposal: order.proposal,
+    };
+    await witness.intent(mutation);
+    const told = (outcome: Parameters<MutationWitness['outcome']>[1]): Promise<void> =>
+      witness.outcome(mutation, outcome).catch((error: unknown) => {
+        log.error('the outcome of a mutation was not witnessed', { mutation: mutation.id, error });
+      });
+    try {
+      // What was awaited may have taken its time: the level that holds now decides.
+      const record = await this.#exclusively(async () => {
+        this.demand(order);
+        return await (mutation.action === 'add' ? this.#add(mutation) : this.#remove(mutation));
+      });
+      await told({ kind: 'done' });
+      log.warn('governed route changed', { ...mutation, route: routeWords(mutation.route) });
+      return record;
+    } catch (error) {
+      const detail = error instanceof Error ? error.message : String(error);
+      await told({ kind: 'failed', reason: reasonOf(error), detail });
+      throw error;
+    }
+  }
+
+  /** Takes every route of ours out of the kernel; the record keeps them for the next run. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true;
+    this.#timer?.cancel();
+    await this.#exclusively(async () => {
+      const words = new Set([...this.#recorded.values()].map(({ route }) => routeWords(route)));
+      await this.#kernel.remove((await this.#kernel.list()).filter((route) => words.has(routeWords(route))));
+    });
+  }
+
+  async #settle(): Promise<void> {
+    const { clock, log } = this.#parts;
+    const from = this.#settled;
+    if (from === undefined) await this.#recover();
+    const live = await this.#kernel.list();
+    if (this.#level < 5 && from === 5 && this.#snapshot === undefined) {
+      const words = new Set([...this.#recorded.values()].map(({ route }) => routeWords(route)));
+      const routes = live.map(routeWords).filter((text) => words.has(text));
+      this.#snapshot = { takenAtMs: clock.now(), routes, stages: [] };
+      this.#drifted = this.#missingIn(this.#snapshot);
+      await this.#saveSnapshot();
+    }
+    const plan = planRoutes({ ...this.#scene(), live });
+    try {
+      await this.#kernel.remove(plan.remove);
+    } finally {
+      await this.#kernel.add(plan.add);
+      const after = plan.add.length + plan.remove.length === 0 ? live : await this.#kernel.list();
+      this.#note([...plan.differences, ...readBack(plan, after)]);
+    }
+    if (this.#snapshot !== undefined && this.#level !== from) await this.#passStage(plan);
+    this.#settled = this.#level;
+    if (this.#level !== from) {
+      log.info('routes follow the posture', {
+        level: this.#level,
+        added: plan.add.length,
+        removed: plan.remove.length,
+        differences: this.#differences.length,
+      });
+    }
+    this.#watch();
+  }
+
+  /** What a crash left between intent and outcome is taken away; a record that cannot be read authorises nothing. */
+  async #recover(): Promise<void> {
+    const { records, witness, log } = this.#parts;
+    if (records.routes.problem !== undefined) return await this.#kernel.remove(await this.#kernel.list());
+    const open = [...this.#recorded.values()].filter(({ state }) => state !== 'standing');
+    if (open.length === 0) return;
+    await this.#kernel.remove(open.map(({ route }) => route));
+    for (const { id, route, state } of open) {
+      log.warn('a change of a route was not finished: the route is taken away', {
+        id,
+        route: routeWords(route),
+        state,
+      });
+      this.#recorded.delete(routePlace(route));
+      await witness.outcome({ id }, { kind: state === 'removing' ? 'done' : 'undone' }).catch((error: unknown) => {
+        log.error('the outcome of a mutation was not witnessed', { mutation: id, error });
+      });
+    }
+    await this.#saveRoutes().catch((error: unknown) => log.error('governed routes not recorded', { error }));
+  }
+
+  #scene() {
+    return {
+      recorded: [...this.#recorded.values()].map((record) => ({
+        route: record.route,
+        stays: this.#stays(record),
+        authorised: isAuthorisedNow(this.#parts.accord, record, this.#parts.tierNow(record.owner)),
+      })),
+      drifted: this.#drifted,
+    };
+  }
+
+  #missingIn(snapshot: RouteSnapshot | undefined): ReadonlySet<string> {
+    if (snapshot === undefined) return new Set();
+    const there = new Set(snapshot.routes);
+    return new Set(
+      [...this.#recorded.values()].map(({ route }) => routeWords(route)).filter((text) => !there.has(text)),
+    );
+  }
+
+  #stays(record: RouteRecord): boolean {
+    return routeStays(
+      this.#level,
+      { kind: 'underlay', class: record.class, tier: record.owner.tier },
+      this.#parts.accord,
+    );
+  }
+
+  /** Throws why it may not be carried out now. */
+  demand({ change, owner, by }: ChangeOrder): void {
+    const { accord, preApproved, tunnels } = this.#parts;
+    const verdict = decideChange({
+      accord,
+      level: this.#level,
+      tier: by.tier,
+      change,
+      owner,
+      preApproved,
+      standing: this.#recorded.get(routePlace(change.route)),
+      tunnelled: tunnels()?.prefixes ?? [],
+    });
+    if (verdict.kind === 'deny') throw new ShellstreamError(verdict.reason, verdict.detail);
+  }
+
+  async #add({ id, route, class: targetClass, owner, reason, atMs }: Mutation): Promise<RouteRecord> {
+    const place = routePlace(route);
+    await this.#kernel.requireLink(route);
+    const standing = this.#recorded.get(place);
+    if (standing !== undefined && routeWords(standing.route) !== routeWords(route)) {
+      throw new ShellstreamError('PREFIX_OVERLAP', `another governed route is there: ${routeWords(standing.route)}`);
+    }
+    if (standing === undefined) {
+      const taken = (await this.#kernel.list()).find((live) => routePlace(live) === place);
+      if (taken !== undefined) throw new ShellstreamError('PREFIX_OVERLAP', 'a route of another instance is there');
+      if (this.#recorded.size >= MAX_ROUTES)
+        throw new ShellstreamError('OVERLOADED', `${MAX_ROUTES} routes are recorded`);
+    }
+    const record: RouteRecord = standing ?? { id, state: 'standing', route, class: targetClass, owner, reason, atMs };
+    try {
+      if (standing === undefined) await this.#record({ ...record, state: 'adding' });
+      await this.#kernel.add([route]);
+      if (!(await this.#isLive(record))) {
+        throw new ShellstreamError('DATAPLANE_FAILED', `the kernel does not take ${routeWords(route)}`);
+      }
+      if (standing === undefined) await this.#record(record);
+    } catch (error) {
+      if (standing !== undefined) throw error;
+      this.#recorded.delete(place);
+      await this.#kernel.remove([route]);
+      await this.#saveRoutes().catch(() => undefined);
+      throw error;
+    }
+    this.#drifted = new Set([...this.#drifted].filter((text) => text !== routeWords(route)));
+    await this.#amendSnapshot((routes) => [...routes.filter((text) => text !== routeWords(route)), routeWords(route)]);
+    return record;
+  }
+
+  async #remove({ route }: Mutation): Promise<RouteRecord> {
+    const record = this.#recorded.get(routePlace(route));
+    if (record === undefined || routeWords(record.route) !== routeWords(route)) {
+      throw new ShellstreamError('MALFORMED', `no governed route is recorded as ${routeWords(route)}`);
+    }
+    await this.#record({ ...record, state: 'removing' });
+    await this.#kernel.remove([route]);
+    if (await this.#isLive(record)) throw new ShellstreamError('DATAPLANE_FAILED', 'the kernel keeps the route');
+    this.#recorded.delete(routePlace(route));
+    // Should this fail, the next run finds it being removed, and removes it.
+    await this.#saveRoutes();
+    await this.#amendSnapshot((routes) => routes.filter((text) => text !== routeWords(route)));
+    return record;
+  }
+
+  async #isLive({ route }: RouteRecord): Promise<boolean> {
+    const words = routeWords(route);
+    return (await this.#kernel.list()).some((live) => routeWords(live) === words);
+  }
+
+  async #record(record: RouteRecord): Promise<void> {
+    const place = routePlace(record.route);
+    const former = this.#recorded.get(place);
+    this.#recorded.set(place, record);
+    try {
+      await this.#saveRoutes();
+    } catch (error) {
+      if (former === undefined) this.#recorded.delete(place);
+      else this.#recorded.set(place, former);
+      throw error;
+    }
+  }
+
+  async #saveRoutes(): Promise<void> {
+    try {
+      await this.#parts.records.routes.save([...this.#recorded.values()]);
+    } catch (cause) {
+      throw new ShellstreamError('INTERNAL', 'governed routes cannot be recorded', { cause });
+    }
+  }
+
+  async #amendSnapshot(amend: (routes: readonly string[]) => readonly string[]): Promise<void> {
+    if (this.#snapshot === undefined) return;
+    this.#snapshot = { ...this.#snapshot, routes: amend(this.#snapshot.routes) };
+    await this.#saveSnapshot();
+  }
+
+  /** Back at 5 the snapshot has done its work. */
+  async #passStage({ add, remove }: ReturnType<typeof planRoutes>): Promise<void> {
+    if (this.#snapshot === undefined) return;
+    const stage = {
+      level: this.#level,
+      atMs: this.#parts.clock.now(),
+      added: add.map(routeWords),
+      removed: remove.map(routeWords),
+    };
+    const { stages } = this.#snapshot;
+    this.#snapshot =
+      this.#level === 5 ? undefined : { ...this.#snapshot, stages: [...stages, stage].slice(-MAX_STAGES) };
+    await this.#saveSnapshot();
+  }
+
+  /** Never throws: what is recorded is on disk already, and the snapshot only says what of it the kernel had. */
+  async #saveSnapshot(): Promise<void> {
+    const { records, clock, log } = this.#parts;
+    const ended = new AbortController();
+    const saved = records.snapshot.save(this.#snapshot).then(
+      () => undefined,
+      (error: unknown) => (error instanceof Error ? error.message : String(error)),
+    );
+    const late = sleep(clock, SNAPSHOT_WAIT_MS, ended.signal).then(() => 'the disk takes its time');
+    this.#snapshotProblem = await Promise.race([saved, late]);
+    ended.abort();
+    if (this.#snapshotProblem !== undefined) {
+      log.error('the snapshot of the routes is not on disk', { problem: this.#snapshotProblem });
+    }
+  }
+
+  #note(differences: readonly RouteDifference[]): void {
+    const text = (all: readonly RouteDifference[]): string =>
+      all.map(({ kind, route }) => kind + routeWords(route)).join();
+    if (text(differences) !== text(this.#differences)) {
+      for (const { kind, route } of differences.slice(0, MOST_LOGGED)) {
+        this.#parts.log.warn('a route differs', { kind, route: routeWords(route) });
+      }
+    }
+    this.#differences = differences;
+  }
+
+  /** More often where the level is lower (P2: drift detection). */
+  #watch(): void {
+    const { clock, accord, log } = this.#parts;
+    this.#timer?.cancel();
+    if (this.#isClosed) return;
+    this.#timer = clock.after(accord.levels[this.#level].underlay.driftCheckSeconds * 1000, () => {
+      this.review()
+        .catch((error: unknown) => log.error('governed routes could not be reviewed', { error }))
+        .finally(() => this.#watch());
+    });
+  }
+
+  #exclusively<T>(action: () => Promise<T>): Promise<T> {
+    const result = this.#queue.then(action);
+    this.#queue = result.catch(() => undefined);
+    return result;
+  }
+}
+
+const MOST_LOGGED = 32;
