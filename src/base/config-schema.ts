@@ -200,6 +200,8 @@ export const configSchema = z
           keys: z.array(absolutePath).min(1).max(4).optional(),
           budgetMegabytes: z.int().min(8).max(1_048_576).default(2_048),
           retentionDays: z.int().min(1).max(36_500).default(90),
+          /** Without one the gateway is its own. */
+          quartermaster: z.strictObject({ address: endpoint, spiffeId: spiffeIdField }).optional(),
           serve: endpoint
             .refine(({ host }) => tryParseAddress(host) !== undefined, 'an IP address and a port')
             .optional(),

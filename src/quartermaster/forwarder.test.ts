@@ -195,7 +195,7 @@ function start(): void {
   };
   forwarder = Forwarder.start({
     origin: ORIGIN,
-    source: spoolSource(spool),
+    source: spoolSource(() => spool),
     connect: () => {
       dials += 1;
       return connect();

@@ -67,7 +67,7 @@ export class Forwarder implements AsyncDisposable {
   get status(): ForwarderStatus {
     const { source, marks } = this.#parts;
     const next = (lane: LogName['lane']): number => this.#next.get(lane) ?? marks.acknowledged(lane);
-    const behind = LANES.reduce((sum, lane) => sum + Math.max(0, source.end(lane) - next(lane)), 0);
+    const behind = LANES.reduce((sum, lane) => sum + Math.max(0, (source.end(lane) ?? 0) - next(lane)), 0);
     const state = { state: this.#state, acknowledged: next(Lane.LOG), behind };
     return { ...state, forgotten: this.#forgotten, problem: this.#problem };
   }
@@ -133,8 +133,11 @@ export class Forwarder implements AsyncDisposable {
 
   async #catchUp(client: QuartermasterClient, lane: LogName['lane']): Promise<void> {
     const { source, marks } = this.#parts;
+    const end = (): number => source.end(lane) ?? 0;
+    // A spool that is not open says nothing of where it stands.
+    if (source.end(lane) === undefined) return;
     let next = this.#next.get(lane) ?? (await this.#rejoin(client, lane));
-    while (next < source.end(lane) && !this.#stopped.signal.aborted) {
+    while (next < end() && !this.#stopped.signal.aborted) {
       this.#state = 'forwarding';
       next = await this.#submit(client, lane, next, source.read(lane, next));
       this.#next.set(lane, next);
@@ -169,6 +172,7 @@ export class Forwarder implements AsyncDisposable {
     const { origin, source, marks, log } = this.#parts;
     const answer = await this.#ask('asking what is held', (options) => client.getPosition({ origin, lane }, options));
     const end = source.end(lane);
+    if (end === undefined) throw new ShellstreamError('EVIDENCE_FAILED', 'the spool is not open');
     if (answer.next > BigInt(end)) {
       throw new ShellstreamError(
         'EVIDENCE_FORK',

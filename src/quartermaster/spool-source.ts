@@ -8,20 +8,23 @@ import type { Spool } from '../evidence/spool.ts';
 export type ForwardedEntry = MessageInitShape<typeof EntrySchema>;
 
 export interface ForwardSource {
-  /** The sequence after the last entry that is durable. */
-  end(lane: LogName['lane']): number;
+  /** The sequence after the last entry that is durable; undefined while nothing can be read. */
+  end(lane: LogName['lane']): number | undefined;
   /** At least one entry from `from` on, if `from` is below the end; as many as one message takes. */
   read(lane: LogName['lane'], from: number): readonly ForwardedEntry[];
 }
 
-export function spoolSource(spool: Spool): ForwardSource {
-  const end = (lane: LogName['lane']): number => (lane === Lane.LOG ? spool.size : spool.counters.leftOut);
+type SpoolView = Pick<Spool, 'reader' | 'size' | 'counters'>;
+
+/** @param open the spool, if it is open now. */
+export function spoolSource(open: () => SpoolView | undefined): ForwardSource {
   return {
-    end,
+    end: (lane) => endOf(open(), lane),
     read(lane, from) {
+      const spool = open();
       const entries: ForwardedEntry[] = [];
-      const to = Math.min(end(lane), from + SUBMIT_LIMITS.entries);
-      for (let [at, size] = [from, 0]; at < to && size < FULL_BYTES; ) {
+      const to = Math.min(endOf(spool, lane) ?? 0, from + SUBMIT_LIMITS.entries);
+      for (let [at, size] = [from, 0]; spool !== undefined && at < to && size < FULL_BYTES; ) {
         const page = pageOf(spool, lane, at, Math.min(to, at + PAGE));
         for (const entry of page) {
           const bytes = sizeOf(entry);
@@ -36,12 +39,16 @@ export function spoolSource(spool: Spool): ForwardSource {
   };
 }
 
+function endOf(spool: SpoolView | undefined, lane: LogName['lane']): number | undefined {
+  return lane === Lane.LOG ? spool?.size : spool?.counters.leftOut;
+}
+
 /** A page is read whole before it is cut: few records, for each may be large. */
 const PAGE = 32;
 const FULL_BYTES = SUBMIT_LIMITS.messageBytes / 2;
 const OVERHEAD = 64;
 
-function pageOf(spool: Spool, lane: LogName['lane'], from: number, to: number): ForwardedEntry[] {
+function pageOf(spool: SpoolView, lane: LogName['lane'], from: number, to: number): ForwardedEntry[] {
   const found = new Map<number, ForwardedEntry>();
   if (lane === Lane.LOG) {
     for (const { index, entry, opening } of spool.reader.entries(from, to))

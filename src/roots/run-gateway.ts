@@ -22,6 +22,7 @@ import { evidencePlace } from './evidence.ts';
 import { gatewayView } from './gateway-view.ts';
 import { serveMetrics } from './metrics.ts';
 import { privateDirectory } from './private-directory.ts';
+import { attachQuartermaster } from './quartermaster.ts';
 import { openTerminators } from './terminators.ts';
 import { packageVersion } from './version.ts';
 
@@ -86,6 +87,8 @@ export async function runGateway(configPath: string): Promise<void> {
       credentialsOf: peerCredentialsOf,
     }),
   );
+  const quartermaster = await attachQuartermaster(world, node.evidence?.store);
+  if (quartermaster !== undefined) parts.use(quartermaster);
   if (config.metrics.address !== undefined) parts.use(await serveMetrics(config.metrics.address, node, view));
   if (config.mesh.releases.address !== undefined) {
     parts.use(await serveReleases({ ...config.mesh.releases.address, holds: node.holds, clock, log }));

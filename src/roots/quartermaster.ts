@@ -1,0 +1,90 @@
+/**
+ * A gateway's way to Quartermaster: the one that the configuration names, or one within this process, over a store of its
+ * own beside the spool, that the console asks.
+ */
+import { join } from 'node:path';
+import type { Config } from '../base/config.ts';
+import { peerCredentialsOf } from '../dataplane/linux/index.ts';
+import type { EvidenceStore } from '../evidence/evidence-store.ts';
+import { SvidVerifier } from '../identity/index.ts';
+import {
+  createQuartermaster,
+  Forwarder,
+  type ForwarderStatus,
+  fileMarks,
+  keepWithin,
+  LocalLedger,
+  linkBySpiffe,
+  linkWithin,
+  memoryMarks,
+  ownCaller,
+  type RemoteQuartermaster,
+  Store,
+  serveLocally,
+  spoolSource,
+} from '../quartermaster/index.ts';
+import type { EnforcerWorld } from './enforcer-world.ts';
+
+export interface AttachedQuartermaster extends AsyncDisposable {
+  readonly status: ForwarderStatus;
+}
+
+type World = Pick<EnforcerWorld, 'identity' | 'clock' | 'log' | 'random'> & { readonly config: Config };
+
+/** Undefined where no evidence is kept. Whether Quartermaster can be reached is not waited for. */
+export async function attachQuartermaster(
+  world: World,
+  evidence: EvidenceStore | undefined,
+): Promise<AttachedQuartermaster | undefined> {
+  const { config, clock, random } = world;
+  if (evidence === undefined || config.evidence === undefined) return undefined;
+  const log = world.log.child({ part: 'quartermaster' });
+  const { origin, quartermaster: remote } = config.evidence;
+  await using parts = new AsyncDisposableStack();
+  const { connect, marks } =
+    remote === undefined
+      ? await within({ ...world, log }, config.evidence, parts)
+      : await away({ ...world, log }, remote);
+  const source = spoolSource(() => evidence.spool);
+  const forwarder = parts.use(Forwarder.start({ origin, source, connect, marks, clock, log, random }));
+  parts.use(evidence.onDurable(() => forwarder.wake()));
+  const owned = parts.move();
+  return {
+    get status() {
+      return forwarder.status;
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+async function away({ config, identity, clock, log }: World, remote: RemoteQuartermaster) {
+  const tls = { identity, svids: new SvidVerifier({ bundles: () => identity.bundles, clock }), clock };
+  const marks = await fileMarks(join(config.stateDirectory, 'forwarded.json'), (error) =>
+    log.warn('what Quartermaster acknowledged cannot be kept', { error }),
+  );
+  return { marks, connect: (signal: AbortSignal) => linkBySpiffe(tls, remote, signal) };
+}
+
+async function within(
+  { config, clock, log }: World,
+  evidence: NonNullable<Config['evidence']>,
+  parts: AsyncDisposableStack,
+) {
+  const path = join(config.stateDirectory, 'quartermaster', 'store.db');
+  const budgetBytes = evidence.budgetMegabytes * 2 ** 20;
+  const store = parts.use(Store.open({ path, budgetBytes, durability: 'behind-spool' }));
+  parts.use(keepWithin(store, evidence.retentionDays, clock, log));
+  const ledger = parts.use(new LocalLedger(store, clock));
+  const quartermaster = parts.use(createQuartermaster({ ledger, clock, log }));
+  parts.use(
+    await serveLocally({
+      path: join(config.runtimeDirectory, 'quartermaster.sock'),
+      quartermaster,
+      siteOwners: new Set(config.control.siteOwners),
+      credentialsOf: peerCredentialsOf,
+      log,
+    }),
+  );
+  const caller = ownCaller(evidence.origin);
+  return { marks: memoryMarks(), connect: async () => linkWithin(quartermaster, caller) };
+}
