@@ -56,7 +56,7 @@ export function sessionContract(scene: FlowScene): void {
     test('is read back raw, and a change of slot 0 is told', async () => {
       const told: number[] = [];
       const heard = new Promise<void>((resolve) => {
-        scene.on.flows.onExternalPosture((raw) => {
+        scene.on.flows.onExternalPosture(({ raw }) => {
           told.push(raw);
           resolve();
         });

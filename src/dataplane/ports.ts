@@ -19,6 +19,18 @@ export interface DataPlane extends AsyncDisposable {
 
 // ── flows ────────────────────────────────────────────────────────────────────────────────────────────────────
 
+export interface ExternalPosture {
+  /** Slot 0 of the map that others can reach, as it stands there. */
+  readonly raw: number;
+  /**
+   * `ours`: it is the one that the programs read. `foreign`: another map was put in its place, and what is written there
+   * reaches no program. `gone`: nobody finds it any more, and it could not be put back.
+   */
+  readonly pin: PosturePin;
+}
+
+export type PosturePin = 'ours' | 'foreign' | 'gone';
+
 /**
  * The packet filter on governed interfaces. A packet passes when
  * min(posture slots, level of the peer) ≥ floor of its flow, and its session is active, unexpired and of the same
@@ -69,8 +81,8 @@ export interface FlowTable {
   /** The posture map: slot 0 is written by others, slot 1 by us. Raw numbers as they stand in the map. */
   posture(): Promise<{ readonly external: number; readonly own: number }>;
   setPosture(level: PostureLevel): Promise<void>;
-  /** Called within 10 ms of a change of slot 0 (raw number). */
-  onExternalPosture(listener: (raw: number) => void): Disposable;
+  /** Called within 10 ms of a change of slot 0, or of what others find as the posture map. */
+  onExternalPosture(listener: (external: ExternalPosture) => void): Disposable;
 
   /** Denials from the ring buffer, in batches; lossy under flood, the counters are not. */
   onDenials(listener: (denials: readonly FlowDenial[]) => void): Disposable;

@@ -158,6 +158,27 @@ describe('sources', () => {
     await sites.untilNothingStands();
     expect(sites.b.dataplane.governance.state?.level).toBe(1);
   });
+
+  it('attack: another map in the place of the one that programs read cannot loosen, and is level 2 at most', async () => {
+    const { flows } = sites.b.dataplane;
+    flows.replacePostureMap('foreign', 5);
+    await sites.until('followed', () => sites.b.gateway.posture.level === 2);
+    expect(sites.b.gateway.sources.problems).toEqual([expect.stringContaining('another one was put in its place')]);
+    expect((await flows.posture()).own).toBe(2);
+    flows.replacePostureMap('ours', 5);
+    await sites.until('followed', () => sites.b.gateway.posture.level === 5);
+    expect(sites.b.gateway.sources.problems).toEqual([]);
+  });
+
+  it('attack: who takes the map away loosens nothing of what it said', async () => {
+    const { flows } = sites.b.dataplane;
+    flows.setExternalPosture(3);
+    await sites.until('followed', () => sites.b.gateway.posture.level === 3);
+    flows.replacePostureMap('gone', 3);
+    await sites.clock.advance(1_000);
+    expect(sites.b.gateway.posture.level).toBe(3);
+    expect(sites.b.gateway.sources.problems).toEqual([expect.stringContaining('its pin is gone')]);
+  });
 });
 
 describe('re-attestation', () => {

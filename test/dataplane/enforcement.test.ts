@@ -1,5 +1,7 @@
 /** What the filter does to real packets between namespaces, seen from outside: sockets, ping, `bpftool map dump`. */
+import { readdir, rm } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
+import { replacePostureMap } from '../support/bpf-maps.ts';
 import { connect, createNamespace, type Namespace } from '../support/namespaces.ts';
 import { type Running, run, start } from '../support/processes.ts';
 import { describeWith } from '../support/requirements.ts';
@@ -52,6 +54,22 @@ describeWith(['root', 'namespaces', 'bpf', 'bpf objects', 'addon kernel'], 'enfo
     await using lab = await createLab();
     await writePosture(lab.pins, 9);
     expect(await lab.owner.line(/^posture/)).toBe('posture 9');
+  });
+
+  test('puts a pin back that somebody removed', async () => {
+    await using lab = await createLab();
+    const pin = `${lab.pins}/posture_level`;
+    await rm(pin);
+    await until(async () => (await readdir(lab.pins)).includes('posture_level'));
+    await writePosture(lab.pins, 4);
+    expect(await lab.owner.line(/^posture/)).toBe('posture 4');
+  });
+
+  test('tells what another map says that somebody put in the place of the one that programs read', async () => {
+    await using lab = await createLab();
+    await replacePostureMap(lab.pins);
+    await writePosture(lab.pins, 3);
+    expect(await lab.owner.line(/^posture 3/)).toBe('posture 3 foreign');
   });
 
   test('stands after SIGKILL, and lets nothing pass once the lease has lapsed', async () => {

@@ -1,4 +1,5 @@
 /** What bpftool says of pinned maps: another's program, not ours, reads them. */
+import { rename } from 'node:fs/promises';
 import { run } from './processes.ts';
 
 /** All values of a map of 32-bit numbers by 32-bit numbers, as `posture_level` and `peer_level`. */
@@ -14,6 +15,13 @@ export async function dumpValues(pin: string): Promise<ReadonlyMap<number, Buffe
 /** As another program on this host would write the map. */
 export async function writeNumber(pin: string, key: number, value: number): Promise<void> {
   await run('bpftool', ['map', 'update', 'pinned', pin, 'key', ...hexBytes(key), 'value', ...hexBytes(value)]);
+}
+
+/** As a program that makes its own posture map, and puts it where ours is. It is empty: 0 in both slots. */
+export async function replacePostureMap(pins: string): Promise<void> {
+  const shape = ['type', 'array', 'key', '4', 'value', '4', 'entries', '2', 'name', 'posture_level'];
+  await run('bpftool', ['map', 'create', `${pins}/another`, ...shape]);
+  await rename(`${pins}/another`, `${pins}/posture_level`);
 }
 
 async function dump(

@@ -1,5 +1,5 @@
 /** Bascule, the accord's timers and the console beside each other, on a real gateway. */
-import { writeFile } from 'node:fs/promises';
+import { readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, expect, test } from 'vitest';
@@ -9,6 +9,7 @@ import type { PostureAnswer } from '../lab/answers.ts';
 import { labSuite } from '../lab/lab-suite.ts';
 import { instanceName, removeTraces } from '../lab/leftovers.ts';
 import { Site } from '../lab/site.ts';
+import { replacePostureMap, writeNumber } from '../support/bpf-maps.ts';
 import { eventually } from '../support/eventually.ts';
 import type { Running } from '../support/processes.ts';
 
@@ -34,6 +35,8 @@ labSuite('sources of posture', { start: false }, (lab) => {
   let epoch = 1;
 
   const posture = (): Promise<PostureAnswer> => lab().b.json<PostureAnswer>('posture', 'get');
+  const mapProblems = async (): Promise<readonly string[]> =>
+    (await posture()).problems.filter((text) => text.includes('posture map'));
   const level = (wanted: number): Promise<unknown> =>
     eventually(`level ${wanted} in the kernel`, async () => (await lab().b.postureInKernel())[1] === wanted);
 
@@ -111,6 +114,32 @@ labSuite('sources of posture', { start: false }, (lab) => {
     await bascule.word({ do: 'announce', port: PUSH, level: 3, epoch: ++epoch });
     await level(3);
     await bascule.word({ do: 'announce', port: PUSH, level: 5, epoch: ++epoch });
+    await level(5);
+  });
+
+  test('the posture map may be taken away or put in another’s place: nothing of it loosens, and it is told', async () => {
+    const { b } = lab();
+    const pin = `${b.pins}/posture_level`;
+    await writeNumber(pin, 0, 3);
+    await level(3);
+    await rm(pin);
+    await eventually('the pin again', async () => (await readdir(b.pins)).includes('posture_level'));
+    expect(await mapProblems()).toEqual([]);
+    expect(await posture()).toMatchObject({ effective: 3 });
+    // It says 0 at first, which makes no sense and counts as lockdown.
+    await replacePostureMap(b.pins);
+    await eventually('lockdown', async () => (await posture()).effective === 1);
+    for (const [raw, effective] of [
+      [6, 1],
+      [4_294_967_295, 1],
+      [5, 2],
+    ] as const) {
+      await writeNumber(pin, 0, raw);
+      await eventually(`${raw} counts as ${effective}`, async () => (await posture()).effective === effective);
+    }
+    expect(await mapProblems()).toHaveLength(1);
+    await b.stop();
+    await b.start({ posture: { leaseSeconds: 10, bascule: BASCULE } });
     await level(5);
   });
 

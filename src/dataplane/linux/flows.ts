@@ -12,12 +12,14 @@ import { isIntegerIn, refused } from '../flow-rules.ts';
 import { type Listeners, listeners } from '../listeners.ts';
 import type {
   ControlFlow,
+  ExternalPosture,
   FlowAttachment,
   FlowCounters,
   FlowDenial,
   FlowRule,
   FlowSession,
   FlowTable,
+  PosturePin,
 } from '../ports.ts';
 import * as pack from './flows-packing.ts';
 import { type FlowPlane, flowProgramsPath, kernelAddon } from './native.ts';
@@ -93,7 +95,7 @@ class KernelFlows implements LinuxFlows {
   readonly #sizes: FlowSizes;
   readonly #policies: Policies;
   readonly #noCounters: Uint8Array;
-  readonly #postureListeners: Listeners<number>;
+  readonly #postureListeners: Listeners<ExternalPosture>;
   readonly #denialListeners: Listeners<readonly FlowDenial[]>;
 
   constructor(plane: FlowPlane, sizes: FlowSizes) {
@@ -101,7 +103,9 @@ class KernelFlows implements LinuxFlows {
     this.#sizes = sizes;
     this.#policies = createPolicies(plane);
     this.#noCounters = new Uint8Array(plane.get('flow_stats', pack.packNumber(0))?.length ?? 0);
-    this.#postureListeners = listeners((tell) => plane.watchPosture(tell));
+    this.#postureListeners = listeners((tell) =>
+      plane.watchPosture((raw, pin) => tell({ raw, pin: PINS[pin] ?? 'gone' })),
+    );
     this.#denialListeners = listeners((tell) => plane.watchEvents((records) => tell(pack.unpackDenials(records))));
   }
 
@@ -231,7 +235,7 @@ class KernelFlows implements LinuxFlows {
     });
   }
 
-  onExternalPosture(listener: (raw: number) => void): Disposable {
+  onExternalPosture(listener: (external: ExternalPosture) => void): Disposable {
     return kernelCall('watch the posture', () => this.#postureListeners.add(listener));
   }
 
@@ -307,6 +311,9 @@ class KernelFlows implements LinuxFlows {
     if (!isIntegerIn(peerSlot, 0, this.#sizes.peers - 1)) throw refused(`peer slot ${peerSlot} is none`);
   }
 }
+
+/** As the addon numbers them. */
+const PINS: readonly PosturePin[] = ['ours', 'foreign', 'gone'];
 
 const CLEARED_BY_RESET = [
   'iface',

@@ -9,12 +9,14 @@ import { hex, isIntegerIn, mappedPrefix, policyKey, policyRule, refused } from '
 import { listeners } from '../listeners.ts';
 import type {
   ControlFlow,
+  ExternalPosture,
   FlowAttachment,
   FlowCounters,
   FlowDenial,
   FlowRule,
   FlowSession,
   FlowTable,
+  PosturePin,
 } from '../ports.ts';
 import { controlKey, type FlowState, judge, protocolOf } from './flow-judge.ts';
 
@@ -34,6 +36,8 @@ export interface MemoryFlows extends FlowTable {
   judge(packet: FlowPacket): Verdict;
   /** Writes slot 0 of the posture map, as the shell's own governance does. Any number may stand there. */
   setExternalPosture(raw: number): void;
+  /** Somebody takes the map away, or puts another one in its place that says `raw`; the filter keeps the one it has. */
+  replacePostureMap(pin: PosturePin, raw: number): void;
   /** Interfaces that the filter is on. */
   readonly attached: readonly number[];
   /** Entries of the policy map, live flows, pinned sources: what must be zero after a session's end. */
@@ -53,7 +57,8 @@ class FlowsInMemory implements MemoryFlows {
   readonly #limits: Required<Omit<MemoryFlowsOptions, 'bootTimeNs'>>;
   readonly #claims = flowClaims();
   readonly #counters = new Map<number, { packets: bigint; bytes: bigint; denied: bigint }>();
-  readonly #posture = listeners<number>();
+  readonly #posture = listeners<ExternalPosture>();
+  #pin: PosturePin = 'ours';
   readonly #denials = listeners<readonly FlowDenial[]>();
   readonly #state: FlowState = {
     interfaces: new Map(),
@@ -90,7 +95,12 @@ class FlowsInMemory implements MemoryFlows {
   setExternalPosture(raw: number): void {
     if (this.#state.external === raw) return;
     this.#state.external = raw;
-    this.#posture.tell(raw);
+    this.#posture.tell({ raw, pin: this.#pin });
+  }
+
+  replacePostureMap(pin: PosturePin, raw: number): void {
+    this.#pin = pin;
+    this.#posture.tell({ raw, pin });
   }
 
   get attached(): readonly number[] {
@@ -203,7 +213,7 @@ class FlowsInMemory implements MemoryFlows {
     if (mostRestrictive(level, levelFromTrustedSource(this.#state.external)) > 1) this.#state.lockdownSince = undefined;
   }
 
-  onExternalPosture(listener: (raw: number) => void): Disposable {
+  onExternalPosture(listener: (external: ExternalPosture) => void): Disposable {
     return this.#posture.add(listener);
   }
 

@@ -28,7 +28,7 @@ await flows.setPeerLevel(1, 5);
 await flows.install(session, rules);
 await flows.activate(session);
 await flows.renewLease(now + BigInt(leaseMs) * 1_000_000n);
-flows.onExternalPosture((raw) => console.log(`posture ${raw}`));
+flows.onExternalPosture(({ raw, pin }) => console.log(pin === 'ours' ? `posture ${raw}` : `posture ${raw} ${pin}`));
 flows.onDenials((denials) => {
   for (const { cause, destinationPort } of denials) console.log(`denied ${cause} ${destinationPort}`);
 });

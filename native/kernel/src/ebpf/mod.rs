@@ -10,6 +10,7 @@ mod links;
 mod loader;
 mod pins;
 mod policies;
+mod slot;
 mod sys;
 mod table;
 mod watch;
@@ -18,7 +19,7 @@ use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
 
-use napi::bindgen_prelude::{BigInt, Buffer, Function};
+use napi::bindgen_prelude::{BigInt, Buffer, FnArgs, Function};
 use napi_derive::napi;
 
 use self::inside::Inside;
@@ -254,14 +255,17 @@ impl FlowPlane {
         Ok(self.memory(&map)?.clear(first, count)?)
     }
 
-    /// Calls back with slot 0 of posture_level when it changed. One watch at a time; a second replaces the first.
+    /// Calls back with slot 0 of posture_level and the state of its pin when one of them changed. 0: the pin is our map's;
+    /// 1: another map is pinned there, and the level is that one's; 2: nothing is, nor can be.
+    /// One watch at a time; a second replaces the first.
     #[napi(catch_unwind)]
-    pub fn watch_posture(&mut self, callback: Function<'_, u32, ()>) -> napi::Result<()> {
+    pub fn watch_posture(&mut self, callback: Function<'_, FnArgs<(u32, u32)>, ()>) -> napi::Result<()> {
         self.plane_mut()?.posture_watch = None;
         let callback = callback.build_threadsafe_function().weak::<true>().max_queue_size::<64>().build()?;
         let map = self.table("posture_level")?.fd().try_clone();
         let map = map.map_err(|error| KernelError::from_io("posture_level", &error))?;
-        self.plane_mut()?.posture_watch = Some(Watch::posture(map, callback)?);
+        let pin = self.plane()?.pins.map("posture_level");
+        self.plane_mut()?.posture_watch = Some(Watch::posture(map, pin, callback)?);
         Ok(())
     }
 

@@ -2,22 +2,24 @@
 //! they end with their handle or with the process.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use aya::maps::{MapData, RingBuf};
-use napi::bindgen_prelude::Buffer;
+use napi::bindgen_prelude::{Buffer, FnArgs};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 
-use super::sys;
+use super::slot::{PinState, PostureSlot};
 use crate::errors::{KernelError, Result};
 
-/// A word of posture: weak, no error argument, a queue that holds the newest few.
-pub type PostureCallback = ThreadsafeFunction<u32, (), u32, napi::Status, false, true, 64>;
+/// Slot 0 and `PinState`: weak, no error argument, a queue that holds the newest few.
+pub type PostureCallback =
+    ThreadsafeFunction<FnArgs<(u32, u32)>, (), FnArgs<(u32, u32)>, napi::Status, false, true, 64>;
 /// Records one behind the other.
 pub type EventsCallback = ThreadsafeFunction<Buffer, (), Buffer, napi::Status, false, true, 64>;
 
-const POSTURE_POLL_MS: i32 = 2;
+const POSTURE_POLL_MS: i32 = 4;
 const RECORDS_A_BATCH: usize = 512;
 
 /// Stops and joins its thread when dropped.
@@ -27,18 +29,22 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Calls back when slot 0 of the posture map is not what it was. The map is polled: it may have been made by
-    /// somebody else, and BPF arrays tell nobody of their changes.
-    pub fn posture(map: OwnedFd, callback: PostureCallback) -> Result<Self> {
-        let mut last = external_level(map.as_fd())?;
+    /// Calls back when slot 0 of the posture map, or what is pinned at `pin`, is not what it was. Both are polled: the
+    /// map may have been made by somebody else, and BPF arrays tell nobody of their changes.
+    pub fn posture(map: OwnedFd, pin: PathBuf, callback: PostureCallback) -> Result<Self> {
+        let mut slot = PostureSlot::open(map, pin)?;
+        let mut last = (slot.level()?, PinState::Ours);
         Self::spawn("shs-posture", move |stop| {
             while !signalled(&[stop], POSTURE_POLL_MS) {
-                let Ok(now) = external_level(map.as_fd()) else { continue };
+                let state = slot.look();
+                let Ok(level) = slot.level() else { continue };
+                let now = (level, state);
                 if now == last {
                     continue;
                 }
                 // A full queue would lose the newest level: keep the old one and try again.
-                if callback.call(now, ThreadsafeFunctionCallMode::NonBlocking) == napi::Status::Ok {
+                let told = (level, state as u32).into();
+                if callback.call(told, ThreadsafeFunctionCallMode::NonBlocking) == napi::Status::Ok {
                     last = now;
                 }
             }
@@ -99,13 +105,6 @@ impl Drop for Watch {
             let _ = thread.join();
         }
     }
-}
-
-fn external_level(map: BorrowedFd<'_>) -> Result<u32> {
-    let mut value = [0; 4];
-    sys::lookup(map, &0u32.to_ne_bytes(), &mut value)
-        .map_err(|error| KernelError::from_io("look up posture_level", &error))?;
-    Ok(u32::from_ne_bytes(value))
 }
 
 /// Waits up to `timeout_ms` (-1: for ever) for one of them to become readable.
