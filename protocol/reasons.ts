@@ -135,6 +135,18 @@ const TABLE = {
     text: 'the identity, token or session was revoked',
   },
   IDENTITY_CHANGED: { code: 221, fault: 'PEER_MISBEHAVED', text: 're-attestation by another identity' },
+  REVOCATIONS_STALE: {
+    code: 222,
+    fault: 'UNAVAILABLE',
+    as: 'NOT_AUTHENTICATED',
+    text: 'a feed of revocations is not known to be whole and recent, and the level asks for that',
+  },
+  REVOCATION_REFUSED: {
+    code: 223,
+    fault: 'PEER_MISBEHAVED',
+    as: 'NOT_AUTHENTICATED',
+    text: 'a statement of revocation is not its issuer’s to make, or out of order',
+  },
 
   // 3xx: policy and posture
   POSTURE_ISOLATED: { code: 300, fault: 'POLICY_DENIED', text: 'posture level 1: nothing remote' },

@@ -177,6 +177,7 @@ function standing(n: number, member: Member | undefined): Standing {
   };
   return {
     admission,
+    credentials: { issuedAtMs: 0 },
     role: 'responder',
     openedAtMs: systemClock.now(),
     peerLevel: 5,

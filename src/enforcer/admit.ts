@@ -38,7 +38,8 @@ import {
 import { wireCode } from '../../protocol/reasons.ts';
 import type { HeldSites } from './held-sites.ts';
 import type { Nonces } from './nonces.ts';
-import type { AdmitInput, Attestor, ChallengeInput, PeerIdentity, PostureReader } from './ports.ts';
+import type { AdmitInput, Attestor, ChallengeInput, PeerIdentity, PostureReader, RevocationReader } from './ports.ts';
+import { type Credentials, refuseRevoked, refuseStale } from './revocation.ts';
 
 export interface AdmitParts {
   readonly crypto: CryptoProvider;
@@ -49,6 +50,8 @@ export interface AdmitParts {
   readonly tiers: TierPolicy;
   /** Absent where nobody is ever held. */
   readonly holds?: HeldSites;
+  /** Absent where nobody can revoke anything. */
+  readonly revocations?: RevocationReader;
 }
 
 /** Everything about the initiator that was verified, and what it may have. */
@@ -62,6 +65,7 @@ export interface Judged {
   readonly credentialsExpireAt: number;
   /** Its site is held, and this attestation ends the hold. */
   readonly releases: boolean;
+  readonly credentials: Credentials;
 }
 
 /**
@@ -93,7 +97,7 @@ export function challenge(parts: AdmitParts, input: ChallengeInput): Evidence {
 
 /** Each line is a refusal; what comes after it may rely on it. */
 export async function judge(parts: AdmitParts, input: AdmitInput): Promise<Judged> {
-  const { crypto, attestor, posture, nonces, accord } = parts;
+  const { crypto, attestor, posture, nonces, accord, revocations } = parts;
   const { evidence, transcript, staticKey } = input;
   const body = parseConfirmBody(evidence.body);
   if (!sameOffer(body.offer, input.offer)) throw new ShellstreamError('DOWNGRADE');
@@ -114,6 +118,9 @@ export async function judge(parts: AdmitParts, input: AdmitInput): Promise<Judge
   const { epoch } = posture;
   const negotiated = negotiateNow(parts, body);
   const level = negotiated.effective;
+  const { trustDomain, spiffeId } = peer;
+  refuseRevoked(revocations, { trustDomain, spiffeId, issuedAtMs: peer.notBefore });
+  if (input.renews === undefined) refuseStale(revocations, level);
   const { sessionType: type, mode } = body.offer;
   const denial = classDenial(accord, level, type, mode);
   if (denial !== undefined) throw new ShellstreamError(denial.reason, denial.detail);
@@ -128,6 +135,9 @@ export async function judge(parts: AdmitParts, input: AdmitInput): Promise<Judge
   if (posture.epoch !== epoch && negotiateNow(parts, body).effective < level) {
     throw new ShellstreamError('POSTURE_CHANGED');
   }
+  // A validation that is remembered proves nothing about revocation, so every token is looked up here.
+  const credentials = { tokenId: token.tokenId, issuedAtMs: Math.min(peer.notBefore, token.issuedAt) };
+  refuseRevoked(revocations, { trustDomain, spiffeId, ...credentials });
 
   const tier = decideTier(peer.spiffeId, token.tier, parts.tiers);
   const decision = decide({
@@ -152,7 +162,7 @@ export async function judge(parts: AdmitParts, input: AdmitInput): Promise<Judge
     throw new ShellstreamError('WIREGUARD_PROOF');
   }
   const credentialsExpireAt = Math.min(peer.expiresAt, token.expiresAt);
-  return { body, peer, tier, grant: decision.grant, negotiated, credentialsExpireAt, releases };
+  return { body, peer, tier, grant: decision.grant, negotiated, credentialsExpireAt, credentials, releases };
 }
 
 /** Nobody of a held site comes in, but who was named beforehand, to end the hold: from no lockdown, and not as its gateway. */

@@ -21,7 +21,8 @@ import { type Accord, freshSatRequired, remoteHandshakeAllowed, typeAllowed } fr
 import { reasonFromWire } from '../../protocol/reasons.ts';
 import type { HeldSites } from './held-sites.ts';
 import type { Overlay } from './overlay.ts';
-import type { ApproachInput, Attestor, PeerIdentity, PostureReader } from './ports.ts';
+import type { ApproachInput, Attestor, PeerIdentity, PostureReader, RevocationReader } from './ports.ts';
+import { refuseRevoked } from './revocation.ts';
 
 /** An approach that waits for its GRANT. */
 export interface Approached {
@@ -45,6 +46,8 @@ export interface ApproachParts {
   readonly overlay?: Overlay;
   /** Absent where nobody is ever held. */
   readonly holds?: HeldSites;
+  /** Absent where nobody can revoke anything. */
+  readonly revocations?: RevocationReader;
 }
 
 const MAX_PENDING = 4_096;
@@ -67,6 +70,7 @@ export class Approaches {
     if (!typeAllowed(level, input.offer.sessionType, accord)) throw new ShellstreamError('POSTURE_TYPE_NOT_ALLOWED');
 
     const { peer, body } = this.#believe(input);
+    this.#refuseRevoked(peer);
     if (holds?.isHeld(peer.spiffeId)) throw new ShellstreamError('PEER_HELD');
     this.#refuseReplay(body.nonce);
     const fresh = body.freshSat || freshSatRequired(level, accord);
@@ -86,6 +90,7 @@ export class Approaches {
     });
     // Minting waits on others. What was true before it is looked at again.
     if (posture.level < level) throw new ShellstreamError('POSTURE_CHANGED');
+    this.#refuseRevoked(peer);
     this.#remember(body.nonce, {
       offer: input.offer,
       peer,
@@ -125,6 +130,10 @@ export class Approaches {
     }
     if (!input.offer.versions.includes(body.version)) throw new ShellstreamError('NO_COMMON_VERSION');
     return { peer, body };
+  }
+
+  #refuseRevoked({ trustDomain, spiffeId, notBefore }: PeerIdentity): void {
+    refuseRevoked(this.#parts.revocations, { trustDomain, spiffeId, issuedAtMs: notBefore });
   }
 
   /** Whoever recorded a responder's evidence could have any number of tokens minted for it. */

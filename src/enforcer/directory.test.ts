@@ -114,6 +114,7 @@ function session(id: string, spiffeId: string): Standing {
   const peer: SpiffeId = parseSpiffeId(spiffeId) ?? (parseSpiffeId('spiffe://x.test/x') as SpiffeId);
   return {
     role: 'responder',
+    credentials: { issuedAtMs: 0 },
     openedAtMs: 0,
     peerLevel: 5,
     judgedLevel: 5,

@@ -11,10 +11,12 @@ import { Listeners } from '../base/listeners.ts';
 import type { ControlFlow } from '../dataplane/ports.ts';
 import type { Member } from './overlay.ts';
 import type { Admission, SessionId } from './ports.ts';
+import type { Credentials } from './revocation.ts';
 
 /** A session with what it holds. */
 export interface Standing {
   readonly admission: Admission;
+  readonly credentials: Credentials;
   readonly role: Role;
   /** Wall time, milliseconds. */
   readonly openedAtMs: number;

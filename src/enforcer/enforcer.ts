@@ -7,13 +7,7 @@
 import { type Grant, mayAdvertise, type Prefix, targetFloor } from '../../protocol/capability/index.ts';
 import type { GrantBody } from '../../protocol/channel/grant.ts';
 import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
-import {
-  deriveSecrets,
-  type Evidence,
-  type Role,
-  SECRET_BYTES,
-  wireguardProofHolds,
-} from '../../protocol/handshake/index.ts';
+import { deriveSecrets, type Evidence, SECRET_BYTES, wireguardProofHolds } from '../../protocol/handshake/index.ts';
 import { tryParseAddress } from '../../protocol/net/address.ts';
 import { hostPrefix, prefixesEqual } from '../../protocol/net/prefix.ts';
 import { negotiate, type PostureLevel, remoteHandshakeAllowed, typeAllowed } from '../../protocol/posture/index.ts';
@@ -36,6 +30,7 @@ import type {
   SessionId,
 } from './ports.ts';
 import { refuseWider } from './refuse-wider.ts';
+import { isRevoked, refuseStale } from './revocation.ts';
 import type { Approach } from './terminator-port.ts';
 import type { TransitEvidence } from './transit-evidence.ts';
 import { Undo } from './undo.ts';
@@ -101,20 +96,23 @@ export class LocalEnforcer implements Enforcer, Holder {
     const answer = this.#answer(judged, input, secret, expiresAt);
     const admission = await this.#stand(
       {
-        id: input.renews ?? hex(secrets.sessionId),
-        peer: { spiffeId: peer.spiffeId, trustDomain: peer.trustDomain, ...(tier === undefined ? {} : { tier }) },
-        offer: body.offer,
-        grant,
-        effectiveLevel: negotiated.effective,
-        governedBy: negotiated.governedBy,
-        peerLevel: body.postureLevel,
-        peerEpoch: body.postureEpoch,
-        toldEpoch: answer.postureEpoch,
-        expiresAt,
-        reattestSecret: secrets.reattest,
-        answer,
+        role: 'responder',
+        credentials: judged.credentials,
+        admission: {
+          id: input.renews ?? hex(secrets.sessionId),
+          peer: { spiffeId: peer.spiffeId, trustDomain: peer.trustDomain, ...(tier === undefined ? {} : { tier }) },
+          offer: body.offer,
+          grant,
+          effectiveLevel: negotiated.effective,
+          governedBy: negotiated.governedBy,
+          peerLevel: body.postureLevel,
+          peerEpoch: body.postureEpoch,
+          toldEpoch: answer.postureEpoch,
+          expiresAt,
+          reattestSecret: secrets.reattest,
+          answer,
+        },
       },
-      'responder',
       this.#hostedMember(judged, input, secrets.presharedKey, expiresAt),
       input.connection,
       renewed,
@@ -148,21 +146,26 @@ export class LocalEnforcer implements Enforcer, Holder {
     const lifetimeEnd = clock.now() + answer.lifetimeMs;
     const expiresAt = Math.min(approached.credentialsExpireAt, peer.expiresAt, lifetimeEnd);
 
+    if (renewed === undefined) refuseStale(this.#parts.revocations, negotiated.effective);
+
     const admission = await this.#stand(
       {
-        id: input.renews ?? hex(secrets.sessionId),
-        peer: { spiffeId: peer.spiffeId, trustDomain: peer.trustDomain },
-        offer,
-        grant: this.#ownView(approached, answer),
-        effectiveLevel: negotiated.effective,
-        governedBy: negotiated.governedBy,
-        peerLevel: answer.postureLevel,
-        peerEpoch: answer.postureEpoch,
-        toldEpoch: approached.postureEpoch,
-        expiresAt,
-        reattestSecret: secrets.reattest,
+        role: 'initiator',
+        credentials: { issuedAtMs: peer.notBefore },
+        admission: {
+          id: input.renews ?? hex(secrets.sessionId),
+          peer: { spiffeId: peer.spiffeId, trustDomain: peer.trustDomain },
+          offer,
+          grant: this.#ownView(approached, answer),
+          effectiveLevel: negotiated.effective,
+          governedBy: negotiated.governedBy,
+          peerLevel: answer.postureLevel,
+          peerEpoch: answer.postureEpoch,
+          toldEpoch: approached.postureEpoch,
+          expiresAt,
+          reattestSecret: secrets.reattest,
+        },
       },
-      'initiator',
       this.#visitedMember(approached, input, secrets.presharedKey, expiresAt),
       input.connection,
       renewed,
@@ -284,19 +287,19 @@ export class LocalEnforcer implements Enforcer, Holder {
 
   /** Puts a session into the data plane and the directory; whatever fails takes back what came before it. */
   async #stand(
-    admission: Admission,
-    role: Role,
+    candidate: Candidate,
     spec: MemberSpec | undefined,
     connection: Connection,
     renewed: Standing | undefined,
   ): Promise<Admission> {
     const { directory, keeper, evidence } = this.#parts;
+    const { admission, role } = candidate;
     if (spec !== undefined && this.#parts.overlay === undefined)
       throw new ShellstreamError('TUNNEL_FAILED', 'no overlay on this node');
     if (renewed !== undefined) {
       // Between the old pre-shared key and the new one there is nothing that could be taken on.
       await keeper?.forget(admission.id);
-      const standing = await this.#install(admission, role, spec, connection, renewed);
+      const standing = await this.#install(candidate, spec, connection, renewed);
       directory.renew(this, standing);
       return await this.#kept(standing);
     }
@@ -306,7 +309,7 @@ export class LocalEnforcer implements Enforcer, Holder {
     let standing: Standing;
     try {
       await this.#supersede(spiffeId, spec);
-      standing = await this.#install(admission, role, spec, connection);
+      standing = await this.#install(candidate, spec, connection);
     } catch (error) {
       announced?.failed(reasonOf(error));
       throw error;
@@ -334,18 +337,23 @@ export class LocalEnforcer implements Enforcer, Holder {
     return resumeToken === undefined ? admission : { ...admission, resumeToken };
   }
 
-  /** A grant commits only under the posture it was decided in, and with a site that was not held meanwhile. */
+  /**
+   * A grant commits only under the posture it was decided in, and with a peer that was neither held nor revoked meanwhile.
+   * From here on it is in the directory, where whatever comes finds it.
+   */
   async #commit({ id, effectiveLevel, peer }: Admission, level: number): Promise<void> {
-    const isHeld = this.#parts.holds?.isHeld(peer.spiffeId) === true;
-    if (level >= effectiveLevel && !isHeld) return;
-    const reason = isHeld ? 'PEER_HELD' : 'POSTURE_CHANGED';
+    const { holds, revocations } = this.#parts;
+    const standing = this.#standing(id);
+    const isRefused = standing !== undefined && isRevoked(revocations, standing);
+    const isHeld = holds?.isHeld(peer.spiffeId) === true;
+    if (level >= effectiveLevel && !isHeld && !isRefused) return;
+    const reason = isRefused ? 'REVOKED' : isHeld ? 'PEER_HELD' : 'POSTURE_CHANGED';
     await this.release(id, reason);
     throw new ShellstreamError(reason);
   }
 
   async #install(
-    admission: Admission,
-    role: Role,
+    { admission, role, credentials }: Candidate,
     spec: MemberSpec | undefined,
     connection: Connection,
     renewed?: Standing,
@@ -369,6 +377,7 @@ export class LocalEnforcer implements Enforcer, Holder {
     const endsAtMs = renewed === undefined ? undefined : directory.get(id)?.endsAtMs;
     return {
       admission: { ...admission, ...(member === undefined ? {} : { tunnelGeneration: member.generation }) },
+      credentials,
       role,
       peerLevel,
       judgedLevel: effectiveLevel,
@@ -429,6 +438,9 @@ export class LocalEnforcer implements Enforcer, Holder {
     return dataplane.bootTimeNs() + BigInt(Math.max(0, Math.floor(wallMs - clock.now()))) * 1_000_000n;
   }
 }
+
+/** A session that is about to stand. */
+type Candidate = Pick<Standing, 'admission' | 'role' | 'credentials'>;
 
 /** Our own addresses of the connection under the session: DRAIN must get out at lockdown. None over a unix socket. */
 function controlFlow(connection: Connection): ControlFlow | undefined {

@@ -8,7 +8,8 @@ import type { Reason } from '../../protocol/reasons.ts';
 import type { Clock, Timer } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { SessionDirectory, Standing } from './directory.ts';
-import type { PostureReader } from './ports.ts';
+import type { PostureReader, RevocationReader } from './ports.ts';
+import { isRevoked } from './revocation.ts';
 
 export interface OverseerParts {
   readonly clock: Clock;
@@ -36,6 +37,12 @@ export class Overseer implements Disposable {
   /** The level changed, and every terminator had its time to follow. What stands against it is taken away now. */
   async postureChanged(): Promise<void> {
     await Promise.all(this.#parts.directory.all.map((standing) => this.#judge(standing, 0)));
+  }
+
+  /** Something was revoked: what stands on it ends now, here and in the kernel, whatever its terminator does. */
+  async revoked(revocations: RevocationReader): Promise<void> {
+    const found = this.#parts.directory.all.filter((standing) => isRevoked(revocations, standing));
+    await Promise.all(found.map((standing) => this.#revoke(standing, 'REVOKED')));
   }
 
   /** A peer said its level. Its terminator has a moment: the peer's own DRAIN may be on its way. */

@@ -13,6 +13,7 @@ import type { Evidence, Offer } from '../../protocol/handshake/index.ts';
 import type { SpiffeId } from '../../protocol/identity/spiffe-id.ts';
 import type { PostureLevel } from '../../protocol/posture/level.ts';
 import type { Reason } from '../../protocol/reasons.ts';
+import type { RevocationSubject } from '../../protocol/revocation/index.ts';
 
 export interface Enforcer {
   /** Responder, after message 1: our evidence for message 2, or a refusal that is answered with nothing at all. */
@@ -136,6 +137,8 @@ export interface OwnIdentity {
 export interface PeerIdentity {
   readonly spiffeId: SpiffeId;
   readonly trustDomain: string;
+  /** Wall time, milliseconds: the beginning of the SVID's validity. */
+  readonly notBefore: number;
   readonly expiresAt: number;
 }
 
@@ -143,6 +146,7 @@ export interface AttestedToken {
   /** SHA-256 of the JWS signing input, hex: signatures are malleable, the input is not. */
   readonly tokenId: string;
   readonly tier?: Tier;
+  readonly issuedAt: number;
   readonly expiresAt: number;
   readonly bound: boolean;
 }
@@ -166,4 +170,12 @@ export interface Attestor {
 export interface PostureReader {
   readonly level: PostureLevel;
   readonly epoch: bigint;
+}
+
+/** What was revoked. */
+export interface RevocationReader {
+  /** Anything when it was revoked, undefined when not. */
+  find(subject: RevocationSubject): object | undefined;
+  /** Why that is not known to be all: newcomers at level 3 and below are refused while it is set. */
+  readonly stale: string | undefined;
 }

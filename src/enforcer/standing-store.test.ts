@@ -41,6 +41,7 @@ const session: fc.Arbitrary<KeptSession> = words.admission.map((whole) => {
     resumeHash: new Uint8Array(32).fill(5),
     standing: {
       admission,
+      credentials: { tokenId: 'ab'.repeat(32), issuedAtMs: 900 },
       role: 'initiator',
       openedAtMs: 1_000,
       peerLevel: 4,

@@ -46,8 +46,8 @@ export class SpiffeAttestor implements Attestor {
       () => tell('valid'),
       (error: unknown) => tell(reasonOf(error)),
     );
-    const { tokenId, tier, expiresAt, bound } = await verified;
-    return { tokenId, expiresAt, bound, ...(tier === undefined ? {} : { tier }) };
+    const { tokenId, tier, issuedAt, expiresAt, bound } = await verified;
+    return { tokenId, issuedAt, expiresAt, bound, ...(tier === undefined ? {} : { tier }) };
   }
 
   mintToken(audience: string): Promise<string> {

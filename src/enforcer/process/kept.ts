@@ -7,6 +7,7 @@ import { parseExact } from '../../../protocol/wire/parse.ts';
 import type { ControlFlow } from '../../dataplane/ports.ts';
 import type { KeptSession } from '../kept-session.ts';
 import type { Member } from '../overlay.ts';
+import type { Credentials } from '../revocation.ts';
 import {
   address,
   admissionFrom,
@@ -25,7 +26,7 @@ const TCP = 6;
 const MAX_KEEPALIVE = 65_535;
 
 export function encodeKept({ standing, resumeHash }: KeptSession, circumstances: Uint8Array): Uint8Array {
-  const { admission, role, openedAtMs, peerLevel, judgedLevel, control, member } = standing;
+  const { admission, credentials, role, openedAtMs, peerLevel, judgedLevel, control, member } = standing;
   // The answer was for the peer, and is told.
   const { answer: _, resumeToken: __, ...rest } = admission;
   const kept = create(KeptSchema, {
@@ -38,6 +39,8 @@ export function encodeKept({ standing, resumeHash }: KeptSession, circumstances:
     judgedLevel,
     ...(control === undefined ? {} : { connection: connectionOf(control) }),
     member: memberTo(member),
+    tokenId: credentials.tokenId ?? '',
+    issuedAtMs: BigInt(Math.floor(credentials.issuedAtMs)),
   });
   return toBinary(KeptSchema, kept);
 }
@@ -53,6 +56,7 @@ export function decodeKept(bytes: Uint8Array, circumstances: Uint8Array): KeptSe
     resumeHash: key(kept.resumeHash),
     standing: {
       admission,
+      credentials: credentialsFrom(kept),
       role: kept.initiator ? 'initiator' : 'responder',
       openedAtMs: Number(kept.openedAtMs),
       peerLevel: level(kept.peerLevel),
@@ -61,6 +65,11 @@ export function decodeKept(bytes: Uint8Array, circumstances: Uint8Array): KeptSe
       ...(control === undefined ? {} : { control }),
     },
   };
+}
+
+function credentialsFrom({ tokenId, issuedAtMs }: Kept): Credentials {
+  if (!/^([0-9a-f]{64})?$/.test(tokenId)) throw malformed('token', tokenId.length);
+  return { issuedAtMs: Number(issuedAtMs), ...(tokenId === '' ? {} : { tokenId }) };
 }
 
 function memberTo({ session, spec, generation }: Member) {
