@@ -4,7 +4,7 @@ import { ManualClock } from '../control/fixtures.ts';
 import type { Host } from './doctor/host.ts';
 import { main } from './main.ts';
 import type { ConnectedSession, ConnectRequest } from './session-port.ts';
-import type { CliWorld, ExitCode, TerminatorOptions } from './world.ts';
+import type { CliWorld, ExitCode, OpenedQuartermaster, QuartermasterPlace, TerminatorOptions } from './world.ts';
 
 export interface Ran {
   readonly code: ExitCode;
@@ -19,10 +19,11 @@ export class FakeWorld implements CliWorld {
   readonly interruption = new AbortController();
   readonly environment: Record<string, string> = {};
   readonly version = '0.1.0';
-  readonly asked: (ConnectRequest | TerminatorOptions | string)[] = [];
+  readonly asked: (ConnectRequest | TerminatorOptions | QuartermasterPlace | string)[] = [];
   /** What the next `connect` gets; a rejection is the gateway's refusal. */
   session: () => Promise<ConnectedSession> = () => Promise.reject(new Error('no session was prepared'));
   gateway: () => Promise<void> = () => Promise.resolve();
+  quartermaster: () => Promise<OpenedQuartermaster> = () => Promise.reject(new Error('no Quartermaster was prepared'));
   /** What somebody at the terminal says to each question; without them there is no terminal. */
   says: ((question: string) => string) | undefined;
   makeHost: () => Host = () => {
@@ -51,6 +52,16 @@ export class FakeWorld implements CliWorld {
   async connectSession(request: ConnectRequest): Promise<ConnectedSession> {
     this.asked.push(request);
     return await this.session();
+  }
+
+  async runQuartermaster(configPath: string): Promise<void> {
+    this.asked.push(configPath);
+    await this.gateway();
+  }
+
+  async openQuartermaster(place: QuartermasterPlace): Promise<OpenedQuartermaster> {
+    this.asked.push(place);
+    return await this.quartermaster();
   }
 
   questions(): ReturnType<CliWorld['questions']> {

@@ -8,10 +8,12 @@ import { addAnchor } from './anchor.ts';
 import { addConnect } from './connect.ts';
 import { addDoctor } from './doctor/doctor.ts';
 import { addEvents } from './events.ts';
+import { addEvidence } from './evidence.ts';
 import { addGateway, addTerminator } from './gateway.ts';
 import { addInit } from './init.ts';
 import { json, printable, problem } from './output.ts';
 import { addPosture } from './posture.ts';
+import { addQuartermaster } from './quartermaster.ts';
 import { addSessions } from './sessions.ts';
 import { addStatus } from './status.ts';
 import { addVerifyLog } from './verify-log.ts';
@@ -65,6 +67,8 @@ const VERBS = [
   addInit,
   addDoctor,
   addVerifyLog,
+  addEvidence,
+  addQuartermaster,
 ];
 
 const HELPED: ReadonlySet<string> = new Set(['commander.helpDisplayed', 'commander.version']);

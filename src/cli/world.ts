@@ -1,6 +1,7 @@
 /** Everything of the world that the command line needs; `src/roots/shellstream.ts` gives the real one. */
 import type { Clock } from '../base/clock.ts';
 import type { LogLevel } from '../base/logger.ts';
+import type { QuartermasterClient } from '../quartermaster/client.ts';
 import type { Host } from './doctor/host.ts';
 import type { Questions } from './init/answers.ts';
 import type { ConnectedSession, ConnectRequest } from './session-port.ts';
@@ -22,10 +23,27 @@ export interface CliWorld {
   runTerminator(options: TerminatorOptions): Promise<void>;
   /** Resolves at GRANT; rejects with the reason of the refusal, or when `interrupted` aborts. */
   connectSession(request: ConnectRequest, interrupted: AbortSignal): Promise<ConnectedSession>;
+  /** Runs until it is interrupted; rejects when it cannot start. */
+  runQuartermaster(configPath: string): Promise<void>;
+  openQuartermaster(place: QuartermasterPlace, interrupted: AbortSignal): Promise<OpenedQuartermaster>;
   /** Somebody to ask; undefined where standard input is no terminal. */
   questions(): (Questions & Disposable) | undefined;
   /** For the doctor only. */
   host(): Promise<Host>;
+}
+
+/** This host's by its socket, another one's by SPIFFE ID. */
+export type QuartermasterPlace =
+  | { readonly socket: string }
+  | {
+      readonly address: { readonly host: string; readonly port: number };
+      readonly spiffeId: string;
+      /** Socket of the agent that says who we are. */
+      readonly workloadApi: string;
+    };
+
+export interface OpenedQuartermaster extends AsyncDisposable {
+  readonly client: QuartermasterClient;
 }
 
 export interface TerminatorOptions {

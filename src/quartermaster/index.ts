@@ -5,6 +5,7 @@
 export * from './access.ts';
 export * from './client.ts';
 export * from './forwarder.ts';
+export type * from './ledger.ts';
 export * from './local-ledger.ts';
 export * from './local-server.ts';
 export * from './marks.ts';

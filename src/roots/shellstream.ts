@@ -25,6 +25,10 @@ process.exitCode = await main(process.argv.slice(2), {
   runTerminator: async (options) =>
     (await import('./terminator-process.ts')).runTerminator(options, interruption.signal),
   connectSession: async (request, interrupted) => (await import('./connect.ts')).connectSession(request, interrupted),
+  runQuartermaster: async (configPath) =>
+    (await import('./run-quartermaster.ts')).runQuartermaster(configPath, interruption.signal),
+  openQuartermaster: async (place, interrupted) =>
+    (await import('./ask-quartermaster.ts')).askQuartermaster(place, interrupted),
   questions: () => (process.stdin.isTTY ? terminal(interruption.signal) : undefined),
   host: async () => (await import('../cli/doctor/real-host.ts')).realHost(systemClock),
 });
