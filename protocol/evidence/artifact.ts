@@ -39,6 +39,10 @@ const MAX_FRAME_HEADERS = 65_536;
 const MAX_PARTS = 1_024;
 const MAX_ROUTES = 512;
 const MAX_STATES = 256;
+const MAX_STATEMENT = 65_536;
+const MAX_SIGNATURE = 1_024;
+const MAX_CHAIN = 8;
+const MAX_CERTIFICATE = 16_384;
 const HASH = 32;
 const ID = 16;
 
@@ -77,6 +81,21 @@ export function parseArtifact(record: Uint8Array): Artifact {
     case 'consoleUse':
       texts([body.value.verb]);
       size('arguments hash', body.value.argumentsHash, [HASH]);
+      return artifact;
+    case 'enforcementReceipt': {
+      const { statement, signature, chain } = body.value;
+      const isTooLong = statement.length > MAX_STATEMENT || signature.length > MAX_SIGNATURE;
+      if (isTooLong) throw malformed('receipt', `${statement.length} bytes, signature ${signature.length}`);
+      for (const certificate of atMost('chain', chain, MAX_CHAIN))
+        if (certificate.length > MAX_CERTIFICATE) throw malformed('certificate', `${certificate.length} bytes`);
+      return artifact;
+    }
+    case 'holdChange':
+      texts([body.value.holdId, body.value.peerId, body.value.cause, body.value.reason]);
+      return artifact;
+    case 'revocation':
+      texts([body.value.subject, body.value.kind]);
+      size('document hash', body.value.documentHash, [0, HASH]);
       return artifact;
     case undefined:
       throw malformed('artifact', 'without a body');

@@ -13,6 +13,9 @@ const LEAST_TIER: Readonly<Record<ArtifactKind, Tier>> = {
   forensicSnapshot: 'master',
   snapshotPart: 'master',
   consoleUse: 'site_owner',
+  enforcementReceipt: 'apprentice',
+  holdChange: 'apprentice',
+  revocation: 'journeyman',
 };
 
 /** @param tier of who asks; undefined: the identity has none. */

@@ -19,6 +19,7 @@ export * from './merkle.ts';
 export * from './note.ts';
 export * from './note-key.ts';
 export * from './proof.ts';
+export * from './receipt.ts';
 export * from './sampling.ts';
 export * from './sampling-check.ts';
 export * from './tile.ts';

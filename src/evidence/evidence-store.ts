@@ -112,6 +112,15 @@ export class EvidenceStore implements AsyncDisposable {
   }
 
   get state(): EvidenceState {
+    try {
+      return this.#state();
+    } catch (error) {
+      this.#fail(error);
+      return this.#state();
+    }
+  }
+
+  #state(): EvidenceState {
     const { place } = this.#parts;
     const { spool, publisher, signers = [] } = this.#opened ?? {};
     return {

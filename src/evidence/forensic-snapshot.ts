@@ -11,7 +11,7 @@ import type {
   SessionStateSchema,
   TunnelStateSchema,
 } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
-import type { Recorder, Recording } from './recorder.ts';
+import type { Recording, Seal } from './recorder.ts';
 import type { Place } from './spool.ts';
 
 export interface ForensicState {
@@ -25,7 +25,11 @@ export interface ForensicState {
 }
 
 /** The place of the record that vouches for the parts, which precede it. @param snapshotId 16 random bytes. */
-export async function recordSnapshot(recorder: Recorder, snapshotId: Uint8Array, state: ForensicState): Promise<Place> {
+export async function recordSnapshot(
+  recorder: { recordAll(bodies: readonly Recording[], seal?: Seal): Promise<readonly Place[]> },
+  snapshotId: Uint8Array,
+  state: ForensicState,
+): Promise<Place> {
   const { atBootNs, peers, tunnels, routes, sessions } = state;
   const parts: Recording[] = [];
   const part = (content: object): void => {

@@ -8,6 +8,7 @@ export * from './forensic-snapshot.ts';
 export * from './keys.ts';
 export * from './log-directory.ts';
 export * from './publisher.ts';
+export * from './receipts.ts';
 export * from './reconcile.ts';
 export * from './recorder.ts';
 export * from './records.ts';

@@ -235,6 +235,9 @@ export const KIND: Readonly<Record<ArtifactKind, number>> = {
   forensicSnapshot: 4,
   snapshotPart: 5,
   consoleUse: 6,
+  enforcementReceipt: 7,
+  holdChange: 8,
+  revocation: 9,
 };
 
 const DEFAULT_LIMITS: RecorderLimits = { batchMs: 1, batchArtifacts: 512, leftOutBatchMs: 60_000 };
@@ -253,6 +256,9 @@ function mayUseReserve(body: Recording): boolean {
     case 'postureChange':
     case 'forensicSnapshot':
     case 'snapshotPart':
+    case 'enforcementReceipt':
+    case 'holdChange':
+    case 'revocation':
       return true;
     case 'sessionTransit':
     case 'networkMutation':

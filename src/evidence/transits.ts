@@ -134,7 +134,7 @@ export class Transits implements TransitEvidence {
       accordHash: this.#parts.accordHash,
       initiatorId,
       responderId,
-      tier: peer.tier === undefined ? WireTier.UNSPECIFIED : TIER[peer.tier],
+      tier: tierToWire(peer.tier),
       sessionType: sessionTypeToWire(offer.sessionType),
       mode: modeToWire(grant.mode),
       capabilities: capabilitiesToWire(grant.capabilities),
@@ -142,6 +142,10 @@ export class Transits implements TransitEvidence {
       expiresAtMs: BigInt(Math.floor(expiresAt)),
     };
   }
+}
+
+export function tierToWire(tier: Tier | undefined): WireTier {
+  return tier === undefined ? WireTier.UNSPECIFIED : TIER[tier];
 }
 
 const TIER: Readonly<Record<Tier, WireTier>> = {

@@ -27,11 +27,12 @@ import { Mesh } from '../mesh/mesh.ts';
 import { PostureEngine } from '../posture/engine.ts';
 import { intentions, meshApproach } from './approach.ts';
 import type { EnforcerWorld } from './enforcer-world.ts';
-import { type NodeEvidence, openEvidence } from './evidence.ts';
+import { type NodeEvidence, openEvidence, recordHolds } from './evidence.ts';
 import { followHolds, openHolds } from './holds.ts';
 import { Isolation } from './isolation.ts';
 import { Lease } from './lease.ts';
 import { type PostureSources, startPostureSources } from './posture-sources.ts';
+import { PostureEvidence } from './posture-evidence.ts';
 import { postureSteps } from './posture-steps.ts';
 import { adoptOverlay, type Former, findFormer, type Survival, startSurvival } from './survival.ts';
 
@@ -140,9 +141,14 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
     }),
   );
   parts.use(followHolds(world, holds, terminators, directory, () => mesh.nudge()));
-  const steps = postureSteps({ dataplane, directory, isolation, terminators, overseer, overlay, mesh });
+  const followers = postureSteps({ dataplane, directory, isolation, terminators, overseer, overlay, mesh });
+  const recorded =
+    evidence === undefined ? undefined : new PostureEvidence(world, evidence, { directory, overlay, mesh, holds });
+  const steps = recorded?.around(followers) ?? followers;
+  if (evidence !== undefined) parts.use(recordHolds(evidence, holds, log));
   const sources = await startPostureSources(parts, world, posture, svids);
   await posture.start(steps);
+  if (recorded !== undefined) parts.use(recorded.follow(posture));
   parts.use(identity.onChange((change) => change === 'identity' && terminators.identityRotated()));
 
   const enforcerParts = {

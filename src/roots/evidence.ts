@@ -1,9 +1,11 @@
 /** Evidence joined to the rest of the enforcer: who is told of what, and what is read where. */
 import type { Config } from '../base/config.ts';
+import type { Logger } from '../base/logger.ts';
 import type { SessionDirectory } from '../enforcer/directory.ts';
 import { type EvidencePlace, EvidenceStore } from '../evidence/evidence-store.ts';
 import { undecidedIntents } from '../evidence/reconcile.ts';
 import { Transits } from '../evidence/transits.ts';
+import type { Holds } from '../mesh/holds.ts';
 import type { PostureEngine } from '../posture/engine.ts';
 import type { EnforcerWorld } from './enforcer-world.ts';
 
@@ -60,6 +62,25 @@ export async function openEvidence(
       await store[Symbol.asyncDispose]();
     },
   };
+}
+
+/** Holds and what lifts them. */
+export function recordHolds({ store }: NodeEvidence, holds: Holds, log: Logger): Disposable {
+  return holds.onChange((event) => {
+    const { id, peer, epoch, cause, reason } = event.hold;
+    const released = event.kind === 'released';
+    const value = {
+      holdId: id,
+      peerId: peer,
+      released,
+      cause: event.kind === 'released' ? event.by : cause,
+      peerEpoch: epoch,
+      reason,
+    };
+    store.record({ case: 'holdChange', value }).catch((error: unknown) => {
+      log.error('a hold is not recorded', { hold: id, error });
+    });
+  });
 }
 
 /** Sessions that outlived the former run go on with their transits. */

@@ -14,6 +14,7 @@ import { SimulatedClock } from '../../src/base/simulated-clock.ts';
 import { createMemoryDataPlane, type MemoryDataPlane, MemoryWire } from '../../src/dataplane/memory/index.ts';
 import { StreamsOnlyEnforcer } from '../../src/enforcer/streams-only.ts';
 import type { Approach } from '../../src/enforcer/terminator-port.ts';
+import type { EvidencePlace } from '../../src/evidence/evidence-store.ts';
 import { SpiffeAttestor } from '../../src/identity/attestor.ts';
 import { SpireSatVerifier, SvidVerifier } from '../../src/identity/index.ts';
 import { MemoryInternet } from '../../src/link/index.ts';
@@ -32,6 +33,8 @@ export interface MemorySitesOptions {
   readonly random?: () => number;
   /** Whether tunnels outlive who made them, as the kernel's do. */
   readonly tunnelsSurvive?: boolean;
+  /** Where each site keeps its evidence; without it, none does. */
+  readonly evidenceOf?: (name: 'a' | 'b') => EvidencePlace;
 }
 
 interface MemorySiteParts extends Pick<MemorySite, 'name' | 'world' | 'dataplane' | 'source' | 'tokens' | 'entry'> {
@@ -169,6 +172,7 @@ export class MemorySites implements AsyncDisposable {
         carrier: internet.host(host),
         posture: forgetfulPosture(),
         random: options.random ?? (() => 0.5),
+        ...(options.evidenceOf === undefined ? {} : { evidence: options.evidenceOf(name) }),
       };
       const start = (log: Logger): Promise<Gateway> => startMemoryGateway({ ...world, log });
       return new MemorySite({ name, world, dataplane, source, tokens, entry, start });

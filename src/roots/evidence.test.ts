@@ -1,0 +1,143 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { type ArtifactKind, parseArtifact } from '../../protocol/evidence/index.ts';
+import { type Artifact, Observer, Phase } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
+import { REASONS } from '../../protocol/reasons.ts';
+import { MemorySites, type MemorySitesOptions } from '../../test/support/memory-sites.ts';
+import type { EvidencePlace } from '../evidence/evidence-store.ts';
+import { verifyReceipt } from '../evidence/receipts.ts';
+
+let folder: string;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'shellstream-node-evidence-'));
+});
+
+afterEach(() => {
+  rmSync(folder, { recursive: true, force: true });
+});
+
+test('a session is announced before it stands, and its end is told with reason, identities and counters', async () => {
+  await using sites = await MemorySites.connected({ evidenceOf: place() });
+  const { b } = sites;
+  const [id] = b.gateway.directory.all.map(({ admission }) => admission.id);
+  await b.gateway.directory.revoke(id ?? '', 'CLOSED');
+  const ended = await recorded(sites, 'sessionTransit', (all) => all.length >= 2);
+  expect(ended[0]).toMatchObject({
+    phase: Phase.INTENT,
+    initiatorId: 'spiffe://a.test/gateway',
+    responderId: 'spiffe://b.test/gateway',
+    postureLevelAtTransit: 5,
+  });
+  expect(ended[1]).toMatchObject({
+    phase: Phase.OUTCOME,
+    sessionId: ended[0]?.sessionId,
+    intent: ended[0]?.transit,
+    endReason: REASONS.CLOSED.code,
+    endedByPeer: false,
+    counters: { packets: 0n },
+  });
+});
+
+test('what cannot be recorded does not come to stand, and the console still works', async () => {
+  // Room for a spool, its first keys, and not much more.
+  await using sites = await MemorySites.create({
+    evidenceOf: (name) => place(name === 'b' ? 32_000 : undefined)(name),
+  });
+  await sites.b.start();
+  await sites.a.start();
+  await sites.until('a refusal', () => sites.a.log.some(({ fields }) => JSON.stringify(fields).includes('OVERLOADED')));
+  expect(sites.b.gateway.directory.size).toBe(0);
+  expect(sites.b.gateway.evidence?.store.state.room.isFull).toBe(true);
+  const stated = sites.b.gateway.posture.state('console', 3, 'incident');
+  await sites.until('the change', () => sites.b.gateway.posture.level === 3);
+  await stated;
+});
+
+test('at level 1: a snapshot of what stood, the change as daemon and data plane had it, and a receipt that verifies', async () => {
+  await using sites = await MemorySites.connected({ evidenceOf: place() });
+  const { b } = sites;
+  const stated = b.gateway.posture.state('console', 1, 'intrusion');
+  await sites.until('level 1', () => b.gateway.posture.level === 1);
+  let isSettled = false;
+  void stated.then(() => (isSettled = true));
+  await sites.until('its end', () => isSettled);
+  const [snapshot] = await recorded(sites, 'forensicSnapshot', (all) => all.length === 1);
+  expect(snapshot).toMatchObject({ sessions: 1, tunnels: 1, routes: 1 });
+  const changes = await recorded(sites, 'postureChange', (all) => all.some(({ toLevel }) => toLevel === 1));
+  expect(changes.filter(({ toLevel }) => toLevel === 1)).toMatchObject([
+    { fromLevel: 5, observer: Observer.DAEMON, source: 'console', failedSteps: [] },
+    { fromLevel: 5, observer: Observer.DATA_PLANE },
+  ]);
+  const receipts = await recorded(sites, 'enforcementReceipt', (all) => all.length === 2);
+  const [, receipt] = receipts.map((one) => verifyReceipt(one, sites.a.source.bundles));
+  expect(receipt).toMatchObject({ nodeId: 'spiffe://b.test/gateway', fromLevel: 5, level: 1, notRealised: [] });
+  const forged = { ...receipts[1], statement: receipts[0]?.statement ?? new Uint8Array() };
+  expect(() => verifyReceipt({ ...receipts[0], ...forged } as never, sites.a.source.bundles)).toThrow('SVID_SIGNATURE');
+});
+
+test('a step that failed is in the receipt', async () => {
+  await using sites = await MemorySites.create({ evidenceOf: place() });
+  await sites.b.start();
+  sites.b.dataplane.governance.write = () => {
+    throw new Error('the page is gone');
+  };
+  await sites.b.gateway.posture.state('console', 3, 'incident');
+  const receipts = await recorded(sites, 'enforcementReceipt', (all) => all.length === 2);
+  const [, receipt] = receipts.map((one) => verifyReceipt(one, sites.b.source.bundles));
+  expect(receipt).toMatchObject({ level: 3, notRealised: ['governance page'] });
+});
+
+test('a disk that fails refuses sessions until it is whole; then it goes on by itself, and says what is not known', async () => {
+  await using sites = await MemorySites.connected({ evidenceOf: place() });
+  const { b } = sites;
+  const store = b.gateway.evidence?.store;
+  const spool = store?.spool;
+  // As a disk that reports an error: whatever is asked of it fails.
+  spool?.[Symbol.dispose]();
+  const [id] = b.gateway.directory.all.map(({ admission }) => admission.id);
+  await b.gateway.directory.revoke(id ?? '', 'CLOSED');
+  await sites.until('the problem', () => store?.state.problem !== undefined);
+  await sites.until('a new session', () => b.gateway.directory.size === 1, 1_000);
+  expect(store?.state.problem).toBeUndefined();
+  const transits = await recorded(sites, 'sessionTransit', (all) => all.length >= 3);
+  expect(transits.map(({ phase }) => phase)).toContain(Phase.COMPENSATION);
+});
+
+function place(budgetBytes = 64 << 20): NonNullable<MemorySitesOptions['evidenceOf']> {
+  return (name): EvidencePlace => {
+    const directory = join(folder, name);
+    return {
+      directory,
+      origin: `${name}.test/log`,
+      keys: [join(directory, 'log.key')],
+      budgetBytes,
+      retentionDays: 90,
+    };
+  };
+}
+
+type Of<K extends ArtifactKind> = Extract<Artifact['body'], { case: K }>['value'];
+
+/** Artifacts of one kind at site-b, in their order, once there are enough. */
+async function recorded<K extends ArtifactKind>(
+  sites: MemorySites,
+  kind: K,
+  isEnough: (all: readonly Of<K>[]) => boolean,
+): Promise<readonly Of<K>[]> {
+  let found: Of<K>[] = [];
+  await sites.until(`${kind} recorded`, () => {
+    const spool = sites.b.gateway.evidence?.store.spool;
+    if (spool === undefined) return false;
+    const rows = [...spool.reader.leftOut(0, 10_000), ...spool.reader.entries(0, 10_000)];
+    found = rows.flatMap(({ opening }) => {
+      if (opening === undefined) return [];
+      const { body } = parseArtifact(opening.record);
+      return body.case === kind ? [body.value as Of<K>] : [];
+    });
+    return isEnough(found);
+  });
+  return found;
+}

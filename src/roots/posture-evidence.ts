@@ -1,0 +1,168 @@
+/**
+ * Evidence of what posture does to this node: a snapshot of what stood when level 1 came, each change as daemon and data
+ * plane had it, and a receipt that the node signs. Nothing of it holds a change back: it is taken on the way and recorded
+ * when the change has settled.
+ */
+
+import { Observer } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
+import { levelFromTrustedSource } from '../../protocol/posture/index.ts';
+import type { PostureLevel } from '../../protocol/posture/level.ts';
+import { type ForensicState, recordSnapshot } from '../evidence/forensic-snapshot.ts';
+import { signReceipt } from '../evidence/receipts.ts';
+import type { Recording } from '../evidence/recorder.ts';
+import type { X509Identity } from '../identity/source.ts';
+import type { PostureEngine, PostureSettled, PostureStep, PostureSteps } from '../posture/engine.ts';
+import type { EnforcerWorld } from './enforcer-world.ts';
+import type { NodeEvidence } from './evidence.ts';
+import { type CaptureParts, capture } from './forensic-capture.ts';
+
+/** How long a tightening waits for what the kernel knows; its packets are stopped by then. */
+const KERNEL_MS = 50;
+const SNAPSHOT_ID_BYTES = 16;
+
+export class PostureEvidence {
+  readonly #world: EnforcerWorld;
+  readonly #evidence: NodeEvidence;
+  readonly #parts: Omit<CaptureParts, 'clock' | 'dataplane' | 'transits'>;
+  #snapshot: Promise<ForensicState> | undefined;
+  /** At which the steps were last taken. */
+  #level: PostureLevel | undefined;
+  readonly #failed = new Set<string>();
+  #identity: X509Identity | undefined;
+
+  constructor(
+    world: EnforcerWorld,
+    evidence: NodeEvidence,
+    parts: Omit<CaptureParts, 'clock' | 'dataplane' | 'transits'>,
+  ) {
+    this.#world = world;
+    this.#evidence = evidence;
+    this.#parts = parts;
+  }
+
+  /** The same steps, with those of evidence before the first teardown, and with an eye on which fail. */
+  around({ dataPlane, admission, sessionLayer }: PostureSteps): PostureSteps {
+    const watched = (step: PostureStep): PostureStep => this.#watched(step);
+    return {
+      dataPlane: [{ name: 'forensic snapshot', apply: (level) => this.#capture(level) }, ...dataPlane.map(watched)],
+      admission: watched(admission),
+      sessionLayer: [
+        { name: 'forensic snapshot of the kernel', apply: () => this.#captured() },
+        ...sessionLayer.map(watched),
+      ],
+    };
+  }
+
+  /** From here on each change is recorded; the level that the node came up with is now. */
+  follow(engine: PostureEngine): Disposable {
+    const { level, epoch } = engine;
+    const failed = this.#failed.size > 0;
+    void this.#settled({ from: level, to: level, epoch, heldBy: [], reason: '', seconds: 0, failed });
+    return engine.onChange((change) => void this.#settled(change));
+  }
+
+  #watched(step: PostureStep): PostureStep {
+    return {
+      ...step,
+      apply: async (level, epoch) => {
+        try {
+          await step.apply(level, epoch);
+        } catch (error) {
+          this.#failed.add(step.name);
+          throw error;
+        }
+      },
+    };
+  }
+
+  #capture(level: PostureLevel): void {
+    const comesDown = level === 1 && this.#level !== undefined && this.#level > 1;
+    this.#level = level;
+    if (!comesDown) return;
+    const { clock, dataplane } = this.#world;
+    const { transits } = this.#evidence;
+    this.#snapshot = capture({ ...this.#parts, clock, dataplane, transits }, KERNEL_MS);
+  }
+
+  async #captured(): Promise<void> {
+    await this.#snapshot;
+  }
+
+  async #settled(change: PostureSettled): Promise<void> {
+    const { store } = this.#evidence;
+    const { crypto, log, dataplane } = this.#world;
+    const notRealised = [...this.#failed];
+    this.#failed.clear();
+    if (notRealised.length === 0 && change.failed) notRealised.push('a step');
+    const snapshot = this.#snapshot;
+    this.#snapshot = undefined;
+    try {
+      if (snapshot !== undefined) {
+        await recordSnapshot(store, crypto.randomBytes(SNAPSHOT_ID_BYTES), await snapshot);
+      }
+      const atBootNs = dataplane.bootTimeNs();
+      const { external, own } = await dataplane.flows.posture();
+      const held = Math.min(levelFromTrustedSource(external), levelFromTrustedSource(own));
+      const receipt = this.#receipt(change, notRealised, atBootNs);
+      await store.recordAll([
+        changed(change, Observer.DAEMON, change.to, atBootNs, notRealised),
+        changed(change, Observer.DATA_PLANE, held, atBootNs, []),
+        ...(receipt === undefined ? [] : [receipt]),
+      ]);
+    } catch (error) {
+      log.error('a change of posture is not recorded', { to: change.to, error });
+    }
+  }
+
+  #receipt(change: PostureSettled, notRealised: readonly string[], atBootNs: bigint): Recording | undefined {
+    const { clock, accord, log } = this.#world;
+    const identity = this.#ownIdentity();
+    if (identity === undefined) {
+      log.warn('no identity to sign a receipt with', { to: change.to });
+      return undefined;
+    }
+    const { from, to, epoch, seconds } = change;
+    return {
+      case: 'enforcementReceipt',
+      value: signReceipt(identity, {
+        nodeId: identity.spiffeId,
+        fromLevel: from,
+        level: to,
+        epoch,
+        atMs: BigInt(clock.now()),
+        atBootNs,
+        tookMs: BigInt(Math.round(seconds * 1000)),
+        accordHash: accord.hash,
+        notRealised: [...notRealised],
+      }),
+    };
+  }
+
+  /** At lockdown nobody renews it: the last one signs, and its own dates say what that is worth. */
+  #ownIdentity(): X509Identity | undefined {
+    try {
+      this.#identity = this.#world.identity.current();
+    } catch {
+      // The last one there was.
+    }
+    return this.#identity;
+  }
+}
+
+function changed(
+  { from, heldBy }: PostureSettled,
+  observer: Observer,
+  toLevel: number,
+  atBootNs: bigint,
+  failedSteps: readonly string[],
+): Recording {
+  const value = {
+    fromLevel: from,
+    toLevel,
+    observer,
+    source: heldBy.join(','),
+    atBootNs,
+    failedSteps: [...failedSteps],
+  };
+  return { case: 'postureChange', value };
+}
