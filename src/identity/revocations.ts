@@ -33,7 +33,7 @@ export interface IssuerKeys {
   /** Ed25519, 32 bytes: signs statements, and heartbeats too. */
   readonly publicKey: Uint8Array;
   /** Signs heartbeats only: it may lie where a machine reads it, while the other is locked away. */
-  readonly heartbeatKey?: Uint8Array;
+  readonly heartbeatKey?: Uint8Array | undefined;
 }
 
 export interface RevocationsParts {

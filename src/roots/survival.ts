@@ -10,6 +10,8 @@ import { Keeper } from '../enforcer/keeper.ts';
 import type { KeptSession } from '../enforcer/kept-session.ts';
 import { Orphans } from '../enforcer/orphans.ts';
 import { Overlay, type OverlaySpec } from '../enforcer/overlay.ts';
+import type { RevocationReader } from '../enforcer/ports.ts';
+import { isRevoked } from '../enforcer/revocation.ts';
 import type { TransitEvidence } from '../enforcer/transit-evidence.ts';
 import type { EnforcerWorld } from './enforcer-world.ts';
 
@@ -54,9 +56,12 @@ export async function adoptOverlay(
   { tunnel, kept }: Former,
   spec: OverlaySpec,
   level: PostureLevel,
+  revocations: RevocationReader,
 ): Promise<{ readonly overlay: Overlay; readonly kept: readonly KeptSession[] } | undefined> {
   const { dataplane, crypto, log } = world;
-  const staying = kept.flatMap((session) => judged(world, session, level) ?? []);
+  const staying = kept
+    .filter(({ standing }) => !isRevoked(revocations, standing))
+    .flatMap((session) => judged(world, session, level) ?? []);
   try {
     const members = staying.map(({ standing }) => standing.member);
     const overlay = await Overlay.adopt(dataplane, crypto, spec, tunnel, members);
