@@ -8,6 +8,7 @@ import {
   prefixField,
   protocolField,
   spiffeIdField,
+  spiffeIdPatternField,
 } from '../../protocol/document/fields.ts';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import { type NoteKey, parseVerifierKey } from '../../protocol/evidence/index.ts';
@@ -97,6 +98,32 @@ const bascule = z
   })
   .refine(({ address, push }) => address !== undefined || push !== undefined, 'neither address nor push');
 
+/** Ed25519, 32 bytes. */
+const publicKey = z
+  .base64()
+  .refine((text) => text.length === 44, 'not 32 bytes')
+  .transform((text) => new Uint8Array(Buffer.from(text, 'base64')));
+
+/** Who may revoke, and how that is heard. */
+const revocation = z.strictObject({
+  keys: z
+    .array(z.strictObject({ issuer: spiffeIdField, publicKey, heartbeatKey: publicKey.optional() }))
+    .max(64)
+    .default([]),
+  staleSeconds: seconds.default(120),
+  heartbeat: z.strictObject({ keyFile: absolutePath, seconds: seconds.default(15) }).optional(),
+  feeds: z
+    .array(z.strictObject({ address: endpoint, spiffeId: spiffeIdField }))
+    .max(16)
+    .default([]),
+  serve: z
+    .strictObject({
+      address: endpoint.refine(({ host }) => tryParseAddress(host) !== undefined, 'an IP address of ours'),
+      allow: z.array(spiffeIdPatternField).max(64).default([]),
+    })
+    .optional(),
+});
+
 const staticFlow = z
   .strictObject({
     interface: interfaceName,
@@ -160,6 +187,7 @@ export const configSchema = z
         bascule: bascule.optional(),
       })
       .prefault({}),
+    revocation: revocation.prefault({}),
     mesh: z
       .strictObject({
         peers: z.array(peer).max(1_024).default([]),

@@ -7,6 +7,7 @@ import type { DataPlane } from '../dataplane/ports.ts';
 import type { StandingStore } from '../enforcer/standing-store.ts';
 import type { EvidencePlace } from '../evidence/evidence-store.ts';
 import type { IdentitySource } from '../identity/index.ts';
+import type { OpenedRevocations } from '../identity/revocation-store.ts';
 import type { OpenedHolds } from '../mesh/hold-store.ts';
 import type { OpenedPosture } from '../posture/store.ts';
 
@@ -25,6 +26,8 @@ export interface EnforcerWorld {
   readonly posture: OpenedPosture;
   /** Where holds are kept, and what a former run kept there; absent: they end with this one. */
   readonly holds?: OpenedHolds;
+  /** Where revocations are kept, and what a former run kept there; absent: they end with this one. */
+  readonly revocations?: OpenedRevocations;
   /** Where sessions are kept for the next run; absent: none outlives this one. */
   readonly standing?: StandingStore;
   /** Where evidence is kept; absent: none is. */

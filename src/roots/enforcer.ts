@@ -22,6 +22,7 @@ import type { Approach, Terminator } from '../enforcer/terminator-port.ts';
 import { Terminators } from '../enforcer/terminators.ts';
 import { SpiffeAttestor } from '../identity/attestor.ts';
 import { SpireSatVerifier, SvidVerifier } from '../identity/index.ts';
+import type { Revocations } from '../identity/revocations.ts';
 import type { Holds } from '../mesh/holds.ts';
 import { Mesh } from '../mesh/mesh.ts';
 import { PostureEngine } from '../posture/engine.ts';
@@ -34,6 +35,7 @@ import { Lease } from './lease.ts';
 import { type PostureSources, startPostureSources } from './posture-sources.ts';
 import { PostureEvidence } from './posture-evidence.ts';
 import { postureSteps } from './posture-steps.ts';
+import { followRevocations, openRevocations, startRevocationFeeds } from './revocation.ts';
 import { adoptOverlay, type Former, findFormer, type Survival, startSurvival } from './survival.ts';
 
 /** A shell attestation token that was looked at. */
@@ -54,6 +56,7 @@ export interface EnforcerNode extends AsyncDisposable {
   readonly overlay: Overlay | undefined;
   readonly mesh: Mesh;
   readonly holds: Holds;
+  readonly revocations: Revocations;
   /** Absent where none is kept. */
   readonly evidence: NodeEvidence | undefined;
   readonly isolation: Isolation;
@@ -82,6 +85,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
   const { config, accord, identity, dataplane, crypto, clock, log } = world;
   await using parts = new AsyncDisposableStack();
 
+  const revocations = openRevocations(world);
   // What else a former run left has no session behind it. At lockdown its filter stays until ours takes its place.
   const isLocked = await isLockedDown(dataplane);
   const former = await findFormer(world, isLocked);
@@ -91,10 +95,11 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
 
   const tokenChecks = new Listeners<TokenCheck>();
   const svids = new SvidVerifier({ bundles: () => identity.bundles, clock });
+  const sats = new SpireSatVerifier({ source: identity });
   const attestor = new SpiffeAttestor({
     source: identity,
     svids,
-    sats: new SpireSatVerifier({ source: identity }),
+    sats,
     clock,
     onTokenChecked: (fresh, outcome, seconds) => tokenChecks.tell({ fresh, outcome, seconds }),
   });
@@ -114,7 +119,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
   if (evidence !== undefined) parts.use(evidence);
   const isolation = new Isolation(dataplane, config.posture);
   const lease = parts.use(await Lease.start(dataplane, clock, config.posture.leaseSeconds, log));
-  const opened = await openOverlay(world, former, await levelNow(posture, dataplane));
+  const opened = await openOverlay(world, former, await levelNow(posture, dataplane), revocations);
   const overlay = opened?.overlay;
   if (overlay !== undefined) parts.use(overlay);
   const survival = opened === undefined ? undefined : await startSurvival(world, directory, opened, evidence?.transits);
@@ -124,6 +129,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
   const overseer = parts.use(
     new Overseer({ clock, log: log.child({ part: 'enforcer' }), posture, accord: accord.accord, directory }),
   );
+  parts.use(followRevocations(revocations, overseer, sats));
   parts.use(directory.onEvent(({ kind, standing }) => kind === 'ended' && terminators.forget(standing.admission.id)));
   const holds = openHolds(world);
   const mesh = parts.use(
@@ -149,6 +155,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
   const sources = await startPostureSources(parts, world, posture, svids);
   await posture.start(steps);
   if (recorded !== undefined) parts.use(recorded.follow(posture));
+  parts.use(await startRevocationFeeds(world, revocations, svids));
   parts.use(identity.onChange((change) => change === 'identity' && terminators.identityRotated()));
 
   const enforcerParts = {
@@ -161,6 +168,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
     ...(overlay === undefined ? {} : { overlay }),
     ...(evidence === undefined ? {} : { evidence: evidence.transits }),
     holds,
+    revocations,
     accord: accord.accord,
     accordHash: accord.hash,
     tiers: tierPolicyOf(accord.accord, config.site.trustDomain),
@@ -213,6 +221,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
     overlay,
     mesh,
     holds,
+    revocations,
     evidence,
     isolation,
     lease,
@@ -239,12 +248,17 @@ const MESH_SLOTS = 1024;
 const MAX_ADDRESSES = 4;
 
 /** A new one, unless that of a former run goes on with what of its sessions may. */
-async function openOverlay(world: EnforcerWorld, former: Former | undefined, level: PostureLevel) {
+async function openOverlay(
+  world: EnforcerWorld,
+  former: Former | undefined,
+  level: PostureLevel,
+  revocations: Revocations,
+) {
   const { config, dataplane, crypto } = world;
   const { interface: interfaceName, port: listenPort, mtu, addresses } = config.wireguard;
   if (addresses.length === 0) return undefined;
   const spec = { interfaceName, listenPort, mtu, addresses, slots: MESH_SLOTS };
-  const adopted = former === undefined ? undefined : await adoptOverlay(world, former, spec, level);
+  const adopted = former === undefined ? undefined : await adoptOverlay(world, former, spec, level, revocations);
   return adopted ?? { overlay: await Overlay.open(dataplane, crypto, spec), kept: [] };
 }
 

@@ -12,6 +12,7 @@ import { startControl } from '../control/server.ts';
 import { openLinuxDataPlane, peerCredentialsOf, probeTunnelDriver } from '../dataplane/linux/index.ts';
 import { openStandingStore, type StandingStore } from '../enforcer/standing-store.ts';
 import { openIdentitySource } from '../identity/index.ts';
+import { openRevocationStore } from '../identity/revocation-store.ts';
 import { openHoldStore } from '../mesh/hold-store.ts';
 import { serveReleases } from '../mesh/release-webhook.ts';
 import { openPostureStore } from '../posture/store.ts';
@@ -59,7 +60,9 @@ export async function runGateway(configPath: string): Promise<void> {
   const place = { folder: config.stateDirectory, bootId: boot, sha256: crypto.sha256 };
   const posture = await openPostureStore(place, clock.now());
   const holds = await openHoldStore(config.stateDirectory, crypto.sha256);
-  const world = { config, accord, identity, dataplane, crypto, clock, log, random: Math.random, posture, holds };
+  const revocations = await openRevocationStore(config.stateDirectory, crypto.sha256);
+  const kept = { posture, holds, revocations };
+  const world = { config, accord, identity, dataplane, crypto, clock, log, random: Math.random, ...kept };
   const standing =
     dataplane.tunnels.survives && config.terminators.socket !== undefined
       ? { standing: await openStanding(world, boot) }
