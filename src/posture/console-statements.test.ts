@@ -1,0 +1,115 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { silentLogger } from '../base/logger.ts';
+import { SimulatedClock } from '../base/simulated-clock.ts';
+import { ConsoleStatements, type UnconfirmedStore } from './console-statements.ts';
+import { PostureEngine } from './engine.ts';
+import type { KeptPosture } from './store.ts';
+import { openUnconfirmedStore } from './unconfirmed-store.ts';
+
+const MINUTE = 60_000;
+let clock: SimulatedClock;
+let folder: string;
+let kept: KeptPosture | undefined;
+let engine: PostureEngine;
+let statements: ConsoleStatements;
+
+beforeEach(async () => {
+  clock = new SimulatedClock();
+  folder = await mkdtemp(join(tmpdir(), 'shs-console-'));
+  kept = undefined;
+  await run();
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+test('an unconfirmed level goes back to what the console said before, with what was left of its time', async () => {
+  await statements.set({ level: 3, reason: 'first', forMs: 10 * MINUTE });
+  await statements.set({ level: 1, reason: 'risky' }, 2 * MINUTE);
+  expect([engine.level, statements.unconfirmed?.former.level]).toEqual([1, 3]);
+  await elapse(2 * MINUTE);
+  expect([engine.level, engine.sources[0]?.reason, statements.unconfirmed]).toEqual([3, 'first', undefined]);
+  await elapse(8 * MINUTE);
+  expect(engine.level).toBe(5);
+});
+
+test('a confirmed level stays; there is nothing to confirm twice', async () => {
+  await statements.set({ level: 2, reason: 'x' }, MINUTE);
+  await statements.confirm();
+  await elapse(2 * MINUTE);
+  expect(engine.level).toBe(2);
+  await expect(statements.confirm()).rejects.toThrow('MALFORMED');
+});
+
+test('a second tentative level goes back to what stood before the first', async () => {
+  await statements.set({ level: 4, reason: 'stood' });
+  await statements.set({ level: 2, reason: 'x' }, MINUTE);
+  await statements.set({ level: 5, reason: 'y' }, MINUTE);
+  await elapse(MINUTE);
+  expect(engine.level).toBe(4);
+});
+
+test('a plain statement is the last word', async () => {
+  await statements.set({ level: 2, reason: 'x' }, MINUTE);
+  await statements.set({ level: 3, reason: 'y' });
+  await elapse(2 * MINUTE);
+  expect(engine.level).toBe(3);
+});
+
+test('attack: a crash in between confirms no loosening', async () => {
+  await statements.set({ level: 2, reason: 'stood' });
+  await statements.set({ level: 5, reason: 'x' }, 10 * MINUTE);
+  await crash();
+  expect([engine.level, statements.unconfirmed]).toEqual([2, undefined]);
+});
+
+test('a tightening waits on over a crash, never longer than it was given', async () => {
+  await statements.set({ level: 1, reason: 'x' }, 2 * MINUTE);
+  clock.setWall(clock.now() - 5 * 3_600_000);
+  await crash();
+  expect(engine.level).toBe(1);
+  await elapse(2 * MINUTE);
+  expect(engine.level).toBe(5);
+});
+
+test('a record that cannot be read may have guarded anything: 2', async () => {
+  await statements.set({ level: 5, reason: 'x' }, 10 * MINUTE);
+  await writeFile(join(folder, 'unconfirmed.json'), '{"former": {"level": 77}}');
+  await crash();
+  expect(engine.level).toBe(2);
+});
+
+test('on a disk that fails a loosening is refused, and a lockdown is not', async () => {
+  const broken: UnconfirmedStore = { kept: undefined, save: () => Promise.reject(new Error('disk')) };
+  const own = new ConsoleStatements({ clock, log: silentLogger, store: broken, posture: engine });
+  await own.set({ level: 3, reason: 'stood' });
+  await expect(own.set({ level: 5, reason: 'x' }, MINUTE)).rejects.toThrow('INTERNAL');
+  expect(engine.level).toBe(3);
+  await own.set({ level: 1, reason: 'x' }, MINUTE);
+  expect(engine.level).toBe(1);
+});
+
+async function run(): Promise<void> {
+  const store = {
+    save: async (posture: KeptPosture) => {
+      kept = posture;
+    },
+  };
+  engine = new PostureEngine({ clock, log: silentLogger, store, kept, initial: 5, firstEpoch: 1n });
+  const unconfirmed = await openUnconfirmedStore(folder);
+  statements = new ConsoleStatements({ clock, log: silentLogger, store: unconfirmed, posture: engine });
+  await statements.resume();
+}
+
+/** The run ends without a word, and another one begins. */
+async function crash(): Promise<void> {
+  statements[Symbol.dispose]();
+  await run();
+}
+
+/** What falls due touches the disk, which a simulated clock does not wait for. */
+async function elapse(ms: number): Promise<void> {
+  await clock.advance(ms);
+  while (statements.unconfirmed !== undefined) await clock.advance(0);
+}
