@@ -102,5 +102,12 @@ function identityOf(entry: EntryIdentity): X509Identity {
   const { spiffeId: text, chain, expiresAt, privateKey } = entry.x509();
   const spiffeId = parseSpiffeId(text);
   if (spiffeId === undefined) throw new Error(`${text} is no SPIFFE ID`);
-  return { spiffeId, trustDomain: trustDomainOf(spiffeId), chain, expiresAt, sign: evidenceSigner(privateKey), privateKey };
+  return {
+    spiffeId,
+    trustDomain: trustDomainOf(spiffeId),
+    chain,
+    expiresAt,
+    sign: evidenceSigner(privateKey),
+    privateKey,
+  };
 }
