@@ -18,6 +18,7 @@ import {
   decodeSession,
   decodeStatus,
 } from '../../src/control/wire/decode.ts';
+import { decodeDifference, decodeProposal, decodeRecord } from '../../src/control/wire/routes.ts';
 import { protobuf } from '../formats/protobuf.ts';
 import { behind } from '../formats/sequence.ts';
 import { treeFormat } from '../formats/tree.ts';
@@ -141,6 +142,12 @@ function decoded(given: Response['answer']): unknown {
       return given.value.findings.map(decodeFinding);
     case 'event':
       return decodeEvent(given.value);
+    case 'routes':
+      return [given.value.routes.map(decodeRecord), given.value.differences.map(decodeDifference)];
+    case 'proposals':
+      return given.value.proposals.map(decodeProposal);
+    case 'routeToken':
+    case 'proposed':
     case 'done':
     case 'watching':
     case 'refused':

@@ -24,7 +24,15 @@ export interface RouteScene {
  * `drifted`: somebody had taken it away before the snapshot, so it is not put back. `changed`: another way leads there
  * than is recorded. `unrecorded`: of another instance, or of nobody. The last two are of the reading back.
  */
-export type DifferenceKind = 'not-authorised' | 'drifted' | 'changed' | 'unrecorded' | 'not-added' | 'not-removed';
+export const DIFFERENCE_KINDS = [
+  'not-authorised',
+  'drifted',
+  'changed',
+  'unrecorded',
+  'not-added',
+  'not-removed',
+] as const;
+export type DifferenceKind = (typeof DIFFERENCE_KINDS)[number];
 
 export interface RouteDifference {
   readonly kind: DifferenceKind;

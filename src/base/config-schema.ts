@@ -82,6 +82,8 @@ const peer = z.strictObject({
   ceremony: z.array(spiffeIdField).max(16).default([]),
   /** Instead of what the site advertises to all. */
   advertise: advertised.optional(),
+  /** The tunnel's packets go in the session: where UDP is blocked. At both ends, or at neither. */
+  carry: z.boolean().default(false),
   keepaliveSeconds: z.int().min(0).max(120).default(25),
 });
 
@@ -97,6 +99,25 @@ const bascule = z
       .optional(),
   })
   .refine(({ address, push }) => address !== undefined || push !== undefined, 'neither address nor push');
+
+/** A change of a route that may be carried out while the underlay is frozen to emergencies. */
+const approvedChange = z
+  .strictObject({
+    action: z.enum(['add', 'remove']),
+    prefix: prefixField,
+    interface: interfaceName,
+    via: parsed(requiredAddress).optional(),
+    table: z.int().min(1).max(4_294_967_295).default(254),
+    metric: z.int().min(1).max(4_294_967_295).optional(),
+  })
+  .refine(({ prefix, via }) => via === undefined || via.length === prefix.address.length, {
+    path: ['via'],
+    error: 'an address of the same family',
+  })
+  .transform(({ action, prefix, interface: link, via, table, metric }) => ({
+    action,
+    route: { destination: prefix, link, gateway: via, table, metric },
+  }));
 
 /** Ed25519, 32 bytes. */
 const publicKey = z
@@ -196,6 +217,7 @@ export const configSchema = z
       })
       .prefault({}),
     advertise: advertised.default([]),
+    underlay: z.strictObject({ preApproved: z.array(approvedChange).max(256).default([]) }).prefault({}),
     control: z
       .strictObject({
         socket: socketPath.optional(),
@@ -270,6 +292,12 @@ function parseEndpoint(text: string): Endpoint {
     );
   }
   return { host, port: number };
+}
+
+function requiredAddress(text: string): Uint8Array {
+  const address = tryParseAddress(text);
+  if (address === undefined) throw new ShellstreamError('MALFORMED', 'not an IP address');
+  return address;
 }
 
 function isPrefix(text: string): boolean {

@@ -14,6 +14,8 @@ import { addInit } from './init.ts';
 import { json, printable, problem } from './output.ts';
 import { addPosture } from './posture.ts';
 import { addQuartermaster } from './quartermaster.ts';
+import { addRoutes } from './routes.ts';
+import { addRevocations, addRevoke } from './revoke.ts';
 import { addSessions } from './sessions.ts';
 import { addStatus } from './status.ts';
 import { addVerifyLog } from './verify-log.ts';
@@ -62,6 +64,9 @@ const VERBS = [
   addStatus,
   addSessions,
   addPosture,
+  addRevoke,
+  addRevocations,
+  addRoutes,
   addAnchor,
   addEvents,
   addInit,

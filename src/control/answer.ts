@@ -13,10 +13,14 @@ import {
 import { REASONS, type Reason } from '../../protocol/reasons.ts';
 import { parseExact } from '../../protocol/wire/parse.ts';
 import type { Standing } from './access.ts';
+import { proposalId, proposalsPage, requestToken, routesPage, tokenTerms } from './answer-routes.ts';
 import { LARGEST_REQUEST } from './frame.ts';
 import { type Actor, type ConsoleStatement, type GatewayView, SESSION_STATES, type SessionFilter } from './ports.ts';
+import { revocationsPage } from './revocation-desk.ts';
 import { decodeLevel, word } from './wire/decode.ts';
 import { encodeDetail, encodeFinding, encodePeer, encodePosture, encodeSession, encodeStatus } from './wire/encode.ts';
+import { decodeQuery, encodeProven, encodeRecords, index, tierOf } from './wire/evidence.ts';
+import { decodeChange } from './wire/routes.ts';
 
 export type Ask = Exclude<Request['ask'], { case: undefined }>;
 
@@ -78,10 +82,51 @@ export async function answer(ask: Ask, view: GatewayView, by: Actor, standing: S
     case 'deliverRelease':
       await view.deliverRelease(ask.value.document, by);
       return respond({ case: 'done', value: { known: true } });
+    case 'routes':
+      return respond({ case: 'routes', value: await routesPage(ask.value, view.underlay) });
+    case 'proposals':
+      return respond({ case: 'proposals', value: await proposalsPage(ask.value, view.underlay) });
+    case 'changeRoute':
+      requireOwner(standing, 'changing a route');
+      await view.underlay.change(decodeChange(ask.value.change), by);
+      return respond({ case: 'done', value: { known: true } });
+    case 'routeToken':
+      requireOwner(standing, 'issuing a request token');
+      return respond({
+        case: 'routeToken',
+        value: { token: await view.underlay.issueToken(tokenTerms(ask.value), by) },
+      });
+    case 'proposeRoute': {
+      // Whoever holds a token may: it says who proposes.
+      const { token, change } = ask.value;
+      const id = await view.underlay.propose(requestToken(token), decodeChange(change), by);
+      return respond({ case: 'proposed', value: { id } });
+    }
+    case 'decideProposal': {
+      requireOwner(standing, 'deciding on a proposal');
+      const { id, approve, reason } = ask.value;
+      if (approve) await view.underlay.approve(proposalId(id), by);
+      else await view.underlay.reject(proposalId(id), words(reason, 1), by);
+      return respond({ case: 'done', value: { known: true } });
+    }
+    case 'revocations':
+      return respond({ case: 'revocations', value: revocationsPage(ask.value, view.revocations) });
+    case 'revoke':
+      requireOwner(standing, 'revoking');
+      return respond({ case: 'done', value: { known: !(await view.revocations.offer(ask.value.statement, by)) } });
     case 'peers':
       return respond({ case: 'peers', value: { peers: (await view.peers()).map(encodePeer) } });
     case 'diagnose':
       return respond({ case: 'diagnosis', value: { findings: (await view.diagnose()).map(encodeFinding) } });
+    case 'listRecords':
+      return respond({
+        case: 'records',
+        value: encodeRecords(await view.evidence.list(decodeQuery(ask.value), tierOf(standing))),
+      });
+    case 'showRecord': {
+      const found = await view.evidence.show(index(ask.value.index), tierOf(standing));
+      return respond({ case: 'record', value: encodeProven(found) });
+    }
     case 'watch':
       return respond({ case: 'watching', value: {} });
     default:

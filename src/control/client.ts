@@ -1,10 +1,12 @@
 /** The console's end of the control socket: a `GatewayView` in all but the actor, which the kernel names. */
 import { connect, type Socket } from 'node:net';
-import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import { RequestSchema, type Response, ResponseSchema } from '../../protocol/gen/shellstream/control/v1/control_pb.ts';
 import { reasonFromWire } from '../../protocol/reasons.ts';
 import type { Clock } from '../base/clock.ts';
+import type { Answer, AnswerOf, Asked } from './ask.ts';
+import type { RemoteEvidenceDesk } from './evidence-desk.ts';
 import { FrameReader, frame, LARGEST_RESPONSE } from './frame.ts';
 import type {
   ConsoleStatement,
@@ -17,6 +19,10 @@ import type {
   SessionView,
   WatchedEvent,
 } from './ports.ts';
+import { remoteEvidence } from './remote-evidence.ts';
+import { remoteRoutes } from './remote-routes.ts';
+import { type RemoteRevocations, readRevocations } from './revocation-desk.ts';
+import type { RemoteRouteDesk } from './route-desk.ts';
 import {
   decodeDetail,
   decodeEvent,
@@ -44,6 +50,9 @@ export interface ControlClient extends Disposable {
   holdPeer(peer: string, why: string): Promise<void>;
   releasePeer(peer: string, why: string): Promise<boolean>;
   deliverRelease(document: Uint8Array): Promise<void>;
+  readonly evidence: RemoteEvidenceDesk;
+  readonly underlay: RemoteRouteDesk;
+  readonly revocations: RemoteRevocations;
   peers(): Promise<readonly PeerView[]>;
   diagnose(): Promise<readonly Finding[]>;
   /** From here on the client gives events and nothing else; ends when it is disposed, throws when the gateway goes. */
@@ -57,10 +66,6 @@ export interface ClientOptions {
   /** For connecting and for each answer; 10 s unless told. */
   readonly timeoutMs?: number | undefined;
 }
-
-type Asked = NonNullable<MessageInitShape<typeof RequestSchema>['ask']>;
-type Answer = Response['answer'];
-type AnswerOf<Case extends Answer['case']> = Extract<Answer, { case: Case }>;
 
 export async function connectControl({ path, clock, timeoutMs = 10_000 }: ClientOptions): Promise<ControlClient> {
   const socket = connect(path);
@@ -113,6 +118,13 @@ export async function connectControl({ path, clock, timeoutMs = 10_000 }: Client
     },
     async deliverRelease(document) {
       await ask({ case: 'deliverRelease', value: { document } }, 'done');
+    },
+    evidence: remoteEvidence((asked, expected) => ask(asked, expected)),
+    underlay: remoteRoutes((asked, expected) => ask(asked, expected)),
+    revocations: {
+      list: () =>
+        readRevocations(async (skip) => (await ask({ case: 'revocations', value: { skip } }, 'revocations')).value),
+      offer: async (statement) => !(await ask({ case: 'revoke', value: { statement } }, 'done')).value.known,
     },
     async peers() {
       return (await ask({ case: 'peers', value: {} }, 'peers')).value.peers.map(decodePeer);

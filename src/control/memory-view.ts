@@ -4,6 +4,7 @@ import { ShellstreamError } from '../../protocol/errors.ts';
 import { mostRestrictive, NORMAL, type PostureLevel } from '../../protocol/posture/level.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import type { Clock } from '../base/clock.ts';
+import { NO_EVIDENCE } from './evidence-desk.ts';
 import type {
   Actor,
   ConsoleStatement,
@@ -18,6 +19,8 @@ import type {
   SessionFilter,
   SessionView,
 } from './ports.ts';
+import { NO_REVOCATIONS, type RevocationDesk } from './revocation-desk.ts';
+import { NO_ROUTES } from './route-desk.ts';
 
 /** What `MemoryGateway` says in `status` where it has nothing of its own to say. */
 export type StatusFacts = Omit<GatewayStatus, 'posture' | 'counts' | 'nowMs'>;
@@ -32,6 +35,9 @@ export class MemoryGateway implements GatewayView {
   peerList: readonly PeerView[] = [];
   findings: readonly Finding[] = [];
   terminators = 1;
+  revocations: RevocationDesk = NO_REVOCATIONS;
+  readonly evidence = NO_EVIDENCE;
+  readonly underlay = NO_ROUTES;
   /** The orders that were carried out, with who gave them. */
   readonly orders: Order[] = [];
   readonly #clock: Clock;

@@ -12,6 +12,9 @@ import type { HoldCause } from '../../protocol/hold/index.ts';
 import type { PostureLevel } from '../../protocol/posture/level.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import type { FlowCounters, FlowDenial, TunnelDriver } from '../dataplane/ports.ts';
+import type { EvidenceDesk, EvidenceView } from './evidence-desk.ts';
+import type { RevocationDesk } from './revocation-desk.ts';
+import type { RouteDesk } from './route-desk.ts';
 
 export interface GatewayView {
   status(): Promise<GatewayStatus>;
@@ -40,6 +43,12 @@ export interface GatewayView {
   releasePeer(peer: string, why: string, by: Actor): Promise<boolean>;
   /** A signed release (protocol/README.md §6), from anybody: its signature is what counts. */
   deliverRelease(document: Uint8Array, by: Actor): Promise<void>;
+
+  readonly evidence: EvidenceDesk;
+  /** Governed routes of the underlay. */
+  readonly underlay: RouteDesk;
+
+  readonly revocations: RevocationDesk;
 
   /** Mesh peers of the config, in its order. */
   peers(): Promise<readonly PeerView[]>;
@@ -77,6 +86,7 @@ export interface GatewayStatus {
   readonly leaseRemainingMs?: number | undefined;
   readonly counts: Counts;
   readonly accord: { readonly id: string; readonly serial: number; readonly hash: string };
+  readonly evidence: EvidenceView;
 }
 
 export interface PostureView {
@@ -184,6 +194,8 @@ export interface TunnelPeerView {
   readonly handshakeAgeMs?: number | undefined;
   /** ADDRESS:PORT; undefined: not learnt yet. */
   readonly endpoint?: string | undefined;
+  /** Its packets go in the session: UDP does not get through. */
+  readonly carried?: boolean | undefined;
   readonly receivedBytes: bigint;
   readonly sentBytes: bigint;
 }
@@ -218,6 +230,8 @@ export interface PeerView {
   readonly nextDialAtMs?: number | undefined;
   readonly lastFailure?: { readonly reason: Reason; readonly atMs: number; readonly detail: string } | undefined;
   readonly hold?: HoldView | undefined;
+  /** The packets of its tunnel go in the session: UDP does not get through. */
+  readonly carried?: boolean | undefined;
 }
 
 export interface HoldView {

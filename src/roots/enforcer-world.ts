@@ -4,12 +4,14 @@ import type { Clock } from '../base/clock.ts';
 import type { Config } from '../base/config.ts';
 import type { Logger } from '../base/logger.ts';
 import type { DataPlane } from '../dataplane/ports.ts';
+import type { OpenRelay } from '../enforcer/relay.ts';
 import type { StandingStore } from '../enforcer/standing-store.ts';
 import type { EvidencePlace } from '../evidence/evidence-store.ts';
 import type { IdentitySource } from '../identity/index.ts';
 import type { OpenedRevocations } from '../identity/revocation-store.ts';
 import type { OpenedHolds } from '../mesh/hold-store.ts';
 import type { OpenedPosture } from '../posture/store.ts';
+import type { UnderlayRecords } from '../underlay/ports.ts';
 
 /** What an enforcer needs of the world. */
 export interface EnforcerWorld {
@@ -26,6 +28,10 @@ export interface EnforcerWorld {
   readonly posture: OpenedPosture;
   /** Where holds are kept, and what a former run kept there; absent: they end with this one. */
   readonly holds?: OpenedHolds;
+  /** For tunnels whose packets go in their sessions; absent: none do. */
+  readonly openRelay?: OpenRelay;
+  /** Where governed routes and proposals are kept; absent: they end with this one. */
+  readonly underlay?: UnderlayRecords;
   /** Where revocations are kept, and what a former run kept there; absent: they end with this one. */
   readonly revocations?: OpenedRevocations;
   /** Where sessions are kept for the next run; absent: none outlives this one. */

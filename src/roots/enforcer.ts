@@ -15,7 +15,7 @@ import type { DataPlane } from '../dataplane/ports.ts';
 import { SessionDirectory } from '../enforcer/directory.ts';
 import { LocalEnforcer } from '../enforcer/enforcer.ts';
 import { Nonces } from '../enforcer/nonces.ts';
-import { Overlay } from '../enforcer/overlay.ts';
+import { Overlay, type OverlaySpec } from '../enforcer/overlay.ts';
 import { Overseer } from '../enforcer/overseer.ts';
 import type { SessionId } from '../enforcer/ports.ts';
 import type { Approach, Terminator } from '../enforcer/terminator-port.ts';
@@ -26,17 +26,20 @@ import type { Revocations } from '../identity/revocations.ts';
 import type { Holds } from '../mesh/holds.ts';
 import { Mesh } from '../mesh/mesh.ts';
 import { PostureEngine } from '../posture/engine.ts';
+import type { Underlay } from '../underlay/underlay.ts';
 import { intentions, meshApproach } from './approach.ts';
 import type { EnforcerWorld } from './enforcer-world.ts';
 import { type NodeEvidence, openEvidence, recordHolds } from './evidence.ts';
 import { followHolds, openHolds } from './holds.ts';
 import { Isolation } from './isolation.ts';
 import { Lease } from './lease.ts';
-import { type PostureSources, startPostureSources } from './posture-sources.ts';
 import { PostureEvidence } from './posture-evidence.ts';
+import { type PostureSources, startPostureSources } from './posture-sources.ts';
 import { postureSteps } from './posture-steps.ts';
+import { relaysOf } from './relays.ts';
 import { followRevocations, openRevocations, startRevocationFeeds } from './revocation.ts';
 import { adoptOverlay, type Former, findFormer, type Survival, startSurvival } from './survival.ts';
+import { openUnderlay } from './underlay.ts';
 
 /** A shell attestation token that was looked at. */
 export interface TokenCheck {
@@ -56,6 +59,7 @@ export interface EnforcerNode extends AsyncDisposable {
   readonly overlay: Overlay | undefined;
   readonly mesh: Mesh;
   readonly holds: Holds;
+  readonly underlay: Underlay;
   readonly revocations: Revocations;
   /** Absent where none is kept. */
   readonly evidence: NodeEvidence | undefined;
@@ -91,7 +95,6 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
   const former = await findFormer(world, isLocked);
   await dataplane.tunnels.removeLeftovers(interfacePrefix(config.instance));
   if (!isLocked) await dataplane.flows.reset(former?.tunnel.device.ifindex);
-  await removeStaleRoutes(dataplane);
 
   const tokenChecks = new Listeners<TokenCheck>();
   const svids = new SvidVerifier({ bundles: () => identity.bundles, clock });
@@ -119,7 +122,10 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
   if (evidence !== undefined) parts.use(evidence);
   const isolation = new Isolation(dataplane, config.posture);
   const lease = parts.use(await Lease.start(dataplane, clock, config.posture.leaseSeconds, log));
-  const opened = await openOverlay(world, former, await levelNow(posture, dataplane), revocations);
+  const level = await levelNow(posture, dataplane);
+  const underlay: Underlay = openUnderlay(world, level, () => overlay, evidence);
+  parts.use(underlay.routes);
+  const opened = await openOverlay(world, former, level, underlay.routes.routed, revocations);
   const overlay = opened?.overlay;
   if (overlay !== undefined) parts.use(overlay);
   const survival = opened === undefined ? undefined : await startSurvival(world, directory, opened, evidence?.transits);
@@ -147,7 +153,16 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
     }),
   );
   parts.use(followHolds(world, holds, terminators, directory, () => mesh.nudge()));
-  const followers = postureSteps({ dataplane, directory, isolation, terminators, overseer, overlay, mesh });
+  const followers = postureSteps({
+    dataplane,
+    directory,
+    isolation,
+    terminators,
+    overseer,
+    overlay,
+    mesh,
+    routes: underlay.routes,
+  });
   const recorded =
     evidence === undefined ? undefined : new PostureEvidence(world, evidence, { directory, overlay, mesh, holds });
   const steps = recorded?.around(followers) ?? followers;
@@ -185,6 +200,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
     const enforcer = new LocalEnforcer({
       ...enforcerParts,
       ...(outlives && survival !== undefined ? { keeper: survival.keeper } : {}),
+      ...relaysOf(world, (session, packet) => terminator?.packet?.(session, packet)),
       nonces: new Nonces(clock, { lifetimeMs: NONCE_LIFETIME_MS, limit: MAX_NONCES }),
       onRevoked: (session, reason) =>
         void terminator?.end(session, reason).catch((error: unknown) => {
@@ -223,6 +239,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
     holds,
     revocations,
     evidence,
+    underlay,
     isolation,
     lease,
     tokenChecks,
@@ -252,12 +269,13 @@ async function openOverlay(
   world: EnforcerWorld,
   former: Former | undefined,
   level: PostureLevel,
+  routed: NonNullable<OverlaySpec['routed']>,
   revocations: Revocations,
 ) {
   const { config, dataplane, crypto } = world;
   const { interface: interfaceName, port: listenPort, mtu, addresses } = config.wireguard;
   if (addresses.length === 0) return undefined;
-  const spec = { interfaceName, listenPort, mtu, addresses, slots: MESH_SLOTS };
+  const spec = { interfaceName, listenPort, mtu, addresses, slots: MESH_SLOTS, routed };
   const adopted = former === undefined ? undefined : await adoptOverlay(world, former, spec, level, revocations);
   return adopted ?? { overlay: await Overlay.open(dataplane, crypto, spec), kept: [] };
 }
@@ -295,17 +313,6 @@ async function addressesOf(host: string): Promise<readonly string[]> {
   } catch (cause) {
     throw new ShellstreamError('CONNECTION_LOST', `${host} cannot be resolved`, { cause });
   }
-}
-
-/**
- * Routes of our protocol that a former run left. Those over a tunnel belong to another instance on this host, or to a
- * tunnel that we go on with: our other tunnels of former runs are gone by now, and their routes with them.
- */
-async function removeStaleRoutes({ network }: DataPlane): Promise<void> {
-  const tunnels = new Set(
-    (await network.links()).filter(({ name }) => name.startsWith('shs')).map(({ ifindex }) => ifindex),
-  );
-  await network.removeRoutes((await network.routes()).filter(({ ifindex }) => !tunnels.has(ifindex)));
 }
 
 async function isLockedDown({ flows }: DataPlane): Promise<boolean> {

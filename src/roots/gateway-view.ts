@@ -20,7 +20,10 @@ import type { Standing } from '../enforcer/directory.ts';
 import type { Overlay } from '../enforcer/overlay.ts';
 import type { MeshPeer } from '../mesh/mesh.ts';
 import type { EnforcerNode } from './enforcer.ts';
+import { evidenceDesk, evidenceFindings, evidenceView } from './evidence-desk.ts';
 import { holdFindings, holdVerbs, holdView } from './hold-view.ts';
+import { revocationDesk } from './revocation-view.ts';
+import { routeDesk, routeFindings } from './underlay.ts';
 
 export interface ViewOptions {
   readonly version: string;
@@ -69,8 +72,16 @@ export function gatewayView(node: EnforcerNode, options: ViewOptions): GatewayVi
       return postureView(node);
     },
     ...holdVerbs(node),
+    evidence: evidenceDesk(world, node.evidence),
+    underlay: routeDesk(node.underlay, world),
+    revocations: revocationDesk(node.revocations, log),
     peers: async () => mesh.peers.map((peer) => peerView(node, peer)),
-    diagnose: async () => [...diagnose(await status(node, options)), ...holdFindings(node)],
+    diagnose: async () => [
+      ...diagnose(await status(node, options)),
+      ...holdFindings(node),
+      ...evidenceFindings(node.evidence),
+      ...routeFindings(node.underlay),
+    ],
     watch: (listener) => watch(listener),
   } satisfies GatewayView;
 
@@ -157,6 +168,7 @@ async function status(node: EnforcerNode, { version, tunnelWhy }: ViewOptions): 
       terminators: terminators.count,
     },
     accord: { id: accord.accord.id, serial: accord.accord.serial, hash: Buffer.from(accord.hash).toString('hex') },
+    evidence: evidenceView(node.evidence),
   };
 }
 
@@ -231,7 +243,7 @@ async function sessionDetail(node: EnforcerNode, standing: Standing): Promise<Se
     targets: admission.grant.targets,
     counters,
     streams: streams.map(({ address, port, ...stream }) => ({ ...stream, target: hostPort(address, port) })),
-    ...(peer === undefined ? {} : { tunnel: tunnelView(peer) }),
+    ...(peer === undefined ? {} : { tunnel: { ...tunnelView(peer), carried: member?.spec.isCarried } }),
   };
 }
 
@@ -241,7 +253,9 @@ function tunnelView({ handshakeAgeMs, endpoint, receivedBytes, sentBytes }: Tunn
 }
 
 function peerView(node: EnforcerNode, { name, spiffeId, address, dialled }: MeshPeer): PeerView {
-  const base = { name, spiffeId, address: address === undefined ? undefined : hostPort(address.host, address.port) };
+  const carried = node.directory.tunnelOf(spiffeId)?.member?.spec.isCarried;
+  const at = address === undefined ? undefined : hostPort(address.host, address.port);
+  const base = { name, spiffeId, address: at, carried };
   const hold = holdView(node, spiffeId);
   if (hold !== undefined) return { ...base, state: 'held', hold };
   if (dialled === undefined) {

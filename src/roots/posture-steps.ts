@@ -6,6 +6,7 @@ import type { Overseer } from '../enforcer/overseer.ts';
 import type { Terminators } from '../enforcer/terminators.ts';
 import type { Mesh } from '../mesh/mesh.ts';
 import type { PostureSteps } from '../posture/engine.ts';
+import type { GovernedRoutes } from '../underlay/governed-routes.ts';
 import type { Isolation } from './isolation.ts';
 
 export interface FollowerParts {
@@ -16,6 +17,8 @@ export interface FollowerParts {
   readonly overseer: Overseer;
   readonly overlay: Overlay | undefined;
   readonly mesh: Mesh;
+  /** Absent where none are governed. */
+  readonly routes?: Pick<GovernedRoutes, 'apply'>;
 }
 
 export function postureSteps({
@@ -26,6 +29,7 @@ export function postureSteps({
   overseer,
   overlay,
   mesh,
+  routes,
 }: FollowerParts): PostureSteps {
   return {
     dataPlane: [
@@ -43,6 +47,7 @@ export function postureSteps({
       { name: 'sessions', apply: () => terminators.judgeSessions() },
       { name: 'what stands', apply: () => overseer.postureChanged() },
       { name: 'tunnels', apply: (level) => (level === 1 ? overlay?.close() : overlay?.reopen()) },
+      { name: 'routes', apply: (level) => routes?.apply(level) },
       { name: 'mesh', apply: (level) => (level > 1 ? mesh.nudge() : undefined) },
     ],
   };

@@ -13,9 +13,11 @@ import { openLinuxDataPlane, peerCredentialsOf, probeTunnelDriver } from '../dat
 import { openStandingStore, type StandingStore } from '../enforcer/standing-store.ts';
 import { openIdentitySource } from '../identity/index.ts';
 import { openRevocationStore } from '../identity/revocation-store.ts';
+import { openUdpRelay } from '../link/udp-relay.ts';
 import { openHoldStore } from '../mesh/hold-store.ts';
 import { serveReleases } from '../mesh/release-webhook.ts';
 import { openPostureStore } from '../posture/store.ts';
+import { openUnderlayRecords } from '../underlay/records.ts';
 import { bootId } from './boot-id.ts';
 import { startEnforcer } from './enforcer.ts';
 import type { EnforcerWorld } from './enforcer-world.ts';
@@ -61,8 +63,21 @@ export async function runGateway(configPath: string): Promise<void> {
   const posture = await openPostureStore(place, clock.now());
   const holds = await openHoldStore(config.stateDirectory, crypto.sha256);
   const revocations = await openRevocationStore(config.stateDirectory, crypto.sha256);
-  const kept = { posture, holds, revocations };
-  const world = { config, accord, identity, dataplane, crypto, clock, log, random: Math.random, ...kept };
+  const underlay = await openUnderlayRecords(config.stateDirectory, crypto.sha256);
+  const world = {
+    config,
+    accord,
+    identity,
+    dataplane,
+    crypto,
+    clock,
+    log,
+    random: Math.random,
+    posture,
+    holds,
+    openRelay: openUdpRelay,
+    underlay,
+  };
   const standing =
     dataplane.tunnels.survives && config.terminators.socket !== undefined
       ? { standing: await openStanding(world, boot) }

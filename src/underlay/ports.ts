@@ -50,7 +50,8 @@ export interface TunnelRoutes {
 }
 
 /** `adding` and `removing`: the kernel may have it or not; a run that finds one takes the route away. */
-export type RecordState = 'adding' | 'standing' | 'removing';
+export const RECORD_STATES = ['adding', 'standing', 'removing'] as const;
+export type RecordState = (typeof RECORD_STATES)[number];
 
 export interface RouteRecord extends GovernedRoute {
   /** Of the mutation that made it. */

@@ -10,7 +10,7 @@ import { formatPrefix } from '../../protocol/net/prefix.ts';
 import type { PostureLevel } from '../../protocol/posture/level.ts';
 import { ROUTE_ACTIONS, type RouteSpec } from '../../protocol/routes/index.ts';
 import { syncFolder, writeDurably } from '../evidence/files.ts';
-import { type Kept, PROPOSAL_STATES, type UnderlayRecords } from './ports.ts';
+import { type Kept, PROPOSAL_STATES, RECORD_STATES, type UnderlayRecords } from './ports.ts';
 
 type Sha256 = (bytes: Uint8Array) => Uint8Array;
 
@@ -113,7 +113,7 @@ const targetClass = z.enum(TARGET_CLASSES);
 
 const routeRecord = z.strictObject({
   id,
-  state: z.enum(['adding', 'standing', 'removing']),
+  state: z.enum(RECORD_STATES),
   route,
   class: targetClass,
   owner,

@@ -1,0 +1,44 @@
+/** Mutations of the underlay as evidence: the intent is in the log before the kernel is touched. */
+
+import { MutationKind, Phase } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
+import { REASONS } from '../../protocol/reasons.ts';
+import type { Recording } from '../evidence/recorder.ts';
+import type { Mutation, MutationWitness } from '../underlay/ports.ts';
+import type { NodeEvidence } from './evidence.ts';
+
+type MutationValue = Extract<Recording, { case: 'networkMutation' }>['value'];
+
+/**
+ * Of a mutation that a crash cut off evidence has an open intent, which its own reconciliation compensates: here nothing is
+ * said of it.
+ */
+export function mutationWitness({ store }: Pick<NodeEvidence, 'store'>, accordHash: Uint8Array): MutationWitness {
+  const open = new Map<string, { readonly value: MutationValue; readonly intent: bigint }>();
+  return {
+    intent: async (mutation) => {
+      const value = { ...facts(mutation), accordHash, phase: Phase.INTENT };
+      const { at } = await store.record({ case: 'networkMutation', value });
+      open.set(mutation.id, { value, intent: BigInt(Math.max(at, 0)) });
+    },
+    outcome: async ({ id }, outcome) => {
+      const opened = open.get(id);
+      if (opened === undefined) return;
+      open.delete(id);
+      const reason = outcome.kind === 'failed' ? REASONS[outcome.reason].code : 0;
+      const value = { ...opened.value, phase: Phase.OUTCOME, intent: opened.intent, reason };
+      await store.record({ case: 'networkMutation', value });
+    },
+  };
+}
+
+function facts({ id, action, route, by }: Mutation): MutationValue {
+  const { destination, link, gateway, table, metric } = route;
+  return {
+    mutationId: Buffer.from(id, 'hex'),
+    actorId: by.subject,
+    kind: action === 'add' ? MutationKind.ROUTES_ADDED : MutationKind.ROUTES_REMOVED,
+    routes: [
+      { destination, interface: link, table, metric: metric ?? 0, ...(gateway === undefined ? {} : { gateway }) },
+    ],
+  };
+}
