@@ -102,9 +102,9 @@ export class Revocations implements RevocationReader {
     });
   }
 
-  /** In the order they came. */
-  get statements(): readonly Statement[] {
-    return this.#taken.map(({ content }) => content);
+  /** Signed statements in the order they came. */
+  get documents(): readonly Uint8Array[] {
+    return this.#taken.map(({ bytes }) => bytes);
   }
 
   find(subject: RevocationSubject): Statement | undefined {

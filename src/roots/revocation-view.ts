@@ -1,0 +1,23 @@
+/** Revocations as the console has them. */
+import type { Logger } from '../base/logger.ts';
+import type { RevocationDesk } from '../control/revocation-desk.ts';
+import type { Revocations } from '../identity/revocations.ts';
+
+export function revocationDesk(revocations: Revocations, log: Logger): RevocationDesk {
+  return {
+    get issuers() {
+      return revocations.issuers;
+    },
+    get stale() {
+      return revocations.stale;
+    },
+    get documents() {
+      return revocations.documents;
+    },
+    async offer(signed, by) {
+      const { kind, statement } = await revocations.offer(signed);
+      log.warn('a revocation was handed in at the console', { issuer: statement.issuer, number: statement.number, by });
+      return kind === 'taken';
+    },
+  };
+}
