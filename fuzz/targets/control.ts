@@ -18,6 +18,7 @@ import {
   decodeSession,
   decodeStatus,
 } from '../../src/control/wire/decode.ts';
+import { decodeProven, decodeRecords } from '../../src/control/wire/evidence.ts';
 import { decodeDifference, decodeProposal, decodeRecord } from '../../src/control/wire/routes.ts';
 import { protobuf } from '../formats/protobuf.ts';
 import { behind } from '../formats/sequence.ts';
@@ -36,7 +37,8 @@ export const open: OpenTarget = async () => {
     { ask: { case: 'drain', value: { id: ID, deadlineMs: 100 } } },
     { ask: { case: 'end', value: { id: ID, reason: 'why' } } },
     { ask: { case: 'posture', value: {} } },
-    { ask: { case: 'setPosture', value: { level: 3, reason: 'why', forMs: 1_000n } } },
+    { ask: { case: 'setPosture', value: { level: 3, reason: 'why', forMs: 1_000n, confirmWithinMs: 10n } } },
+    { ask: { case: 'previewPosture', value: { level: 1 } } },
     { ask: { case: 'peers', value: {} } },
     { ask: { case: 'diagnose', value: {} } },
     { ask: { case: 'watch', value: {} } },
@@ -144,6 +146,10 @@ function decoded(given: Response['answer']): unknown {
       return decodeEvent(given.value);
     case 'routes':
       return [given.value.routes.map(decodeRecord), given.value.differences.map(decodeDifference)];
+    case 'records':
+      return decodeRecords(given.value);
+    case 'record':
+      return decodeProven(given.value);
     case 'proposals':
       return given.value.proposals.map(decodeProposal);
     case 'routeToken':

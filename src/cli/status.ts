@@ -1,5 +1,6 @@
 /** `shellstream status`: what a running gateway is, holds and lacks. */
 import type { Command } from 'commander';
+import type { EvidenceView } from '../control/evidence-desk.ts';
 import { type Health, healthOf } from '../control/health.ts';
 import type { GatewayStatus, PeerView, PostureView } from '../control/ports.ts';
 import { asksGateway, type ConsoleOptions, withGateway } from './console.ts';
@@ -30,9 +31,15 @@ export function postureReport(posture: PostureView, nowMs: number): string {
     source.setAside ? `set aside: ${source.reason}` : source.reason,
   ]);
   const level = `posture level ${posture.effective} for ${duration(nowMs - posture.sinceMs)} (epoch ${posture.epoch})\n`;
-  const problems = posture.problems.map((problem) => `${problem}\n`).join('');
+  const problems = posture.problems.map((problem) => `${problem}\n`).join('') + unconfirmedText(posture, nowMs);
   if (rows.length === 0) return `${level}no source says anything\n${problems}`;
   return level + table(['', 'SOURCE', 'LEVEL', 'FOR', 'EXPIRES', 'REASON'], rows) + problems;
+}
+
+function unconfirmedText({ unconfirmed }: PostureView, nowMs: number): string {
+  if (unconfirmed === undefined) return '';
+  const left = duration(Math.max(unconfirmed.untilMs - nowMs, 0));
+  return `the console goes back to ${unconfirmed.formerLevel} in ${left}, unless: shellstream posture confirm\n`;
 }
 
 function expiryText(atMs: number | undefined, nowMs: number): string {
@@ -49,6 +56,7 @@ function report(status: GatewayStatus, peers: readonly PeerView[], health: Healt
     ['bundles', identity.bundles.map((bundle) => bundleText(bundle, nowMs)).join(', ') || 'none'],
     ['accord', `${accord.id} serial ${accord.serial}, ${accord.hash.slice(0, 16)}`],
     ['tunnel', `${tunnel.driver} (${tunnel.why})${tunnel.device && `, ${tunnel.device} on UDP ${tunnel.listenPort}`}`],
+    ['evidence', evidenceText(status.evidence)],
     ['filter', status.interfaces.map(({ name, kind }) => `${name} (${kind})`).join(', ') || 'attached nowhere'],
     ['lease', status.leaseRemainingMs === undefined ? 'none' : `${duration(status.leaseRemainingMs)} left`],
     [
@@ -70,6 +78,13 @@ function report(status: GatewayStatus, peers: readonly PeerView[], health: Healt
   return sections.join('\n');
 }
 
+function evidenceText({ state, origin, entries, published, usedBytes, budgetBytes, verifierKeys }: EvidenceView) {
+  if (state === 'off') return 'off';
+  const used = Math.floor((100 * usedBytes) / Math.max(1, budgetBytes));
+  const room = `${used} % of its room used`;
+  return `${state}, ${entries} entries in ${origin}, ${published} published, ${room}; key ${verifierKeys.join(', ')}`;
+}
+
 function peerTable(peers: readonly PeerView[], nowMs: number): string {
   return table(
     ['PEER', 'STATE', 'ADDRESS', 'SESSION', 'LAST FAILURE'],
@@ -85,7 +100,8 @@ function peerTable(peers: readonly PeerView[], nowMs: number): string {
   );
 }
 
-function peerState({ state, nextDialAtMs, hold }: PeerView, nowMs: number): string {
+function peerState({ state, nextDialAtMs, hold, carried }: PeerView, nowMs: number): string {
+  if (carried) return `${state}, carried`;
   if (hold !== undefined) return `held for ${duration(nowMs - hold.sinceMs)} (${hold.id})`;
   if (nextDialAtMs !== undefined) return `${state}, dials in ${duration(Math.max(0, nextDialAtMs - nowMs))}`;
   return state;

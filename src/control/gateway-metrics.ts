@@ -117,8 +117,23 @@ function statusGauges(registry: Registry): (status: GatewayStatus, sessions: rea
   });
   const lease = gauge('lease_remaining_seconds', 'Until all flows drop; negative: they do.');
 
+  const evidence = registry.gauge({
+    name: 'shellstream_evidence_state',
+    help: 'Always 1: off, recording, full (nobody is admitted), failed (nobody is admitted).',
+    labels: ['state'],
+  });
+  const entries = gauge('evidence_entries', 'Entries of the evidence log.');
+  const published = gauge('evidence_published_entries', 'Those that everybody can read.');
+  const used = gauge('evidence_used_bytes', 'Of the spool.');
+  const budget = gauge('evidence_budget_bytes', 'That the spool may have; seven eighths of it for sessions.');
+
   return (status, sessions) => {
     const { counts, identity, posture } = status;
+    evidence.replace([[1, { state: status.evidence.state }]]);
+    entries.set(status.evidence.entries, {});
+    published.set(status.evidence.published, {});
+    used.set(status.evidence.usedBytes, {});
+    budget.set(status.evidence.budgetBytes, {});
     build.replace([[1, { version: status.version, driver: status.tunnel.driver }]]);
     started.set(status.startedAtMs / 1_000, {});
     level.set(posture.effective, {});

@@ -35,6 +35,7 @@ const CHECKS: readonly ((status: GatewayStatus) => readonly Problem[])[] = [
   tunnel,
   terminators,
   bundles,
+  evidence,
   holds,
 ];
 
@@ -92,6 +93,29 @@ function holds({ counts }: GatewayStatus): readonly Problem[] {
   if (heldPeers === 0) return [];
   return [{ ends: 'nothing', text: `peers of the mesh that are held: ${heldPeers} (shellstream anchor list)` }];
 }
+
+function evidence({ evidence }: GatewayStatus): readonly Problem[] {
+  const { state, detail, usedBytes, budgetBytes, isReserveHeld } = evidence;
+  switch (state) {
+    case 'off':
+      return [{ ends: 'nothing', text: 'no evidence is kept: the configuration says so' }];
+    case 'failed':
+      return [{ ends: 'readiness', text: `no evidence can be kept, so no session is admitted: ${detail}` }];
+    case 'full':
+      return [{ ends: 'readiness', text: 'there is no room for evidence, so no session is admitted' }];
+    case 'recording': {
+      const used = Math.floor((100 * usedBytes) / Math.max(1, budgetBytes));
+      return [
+        ...(used < NEARLY_FULL_PERCENT ? [] : [`${used} % of the room for evidence is used: full, it admits nobody`]),
+        ...(isReserveHeld ? [] : ['the room that is kept for evidence of the console is not there: the disk is full']),
+        ...(detail === '' ? [] : [`the evidence log cannot be published: ${detail}`]),
+      ].map((text) => ({ ends: 'nothing', text }));
+    }
+  }
+}
+
+/** One eighth of the room is the console's: at 87 nobody is admitted any more. */
+const NEARLY_FULL_PERCENT = 70;
 
 function seconds(ms: number): string {
   return `${Math.round(ms / 1_000)} s`;

@@ -51,6 +51,10 @@ const MIGRATIONS: readonly string[] = [
     transit INTEGER NOT NULL
   ) STRICT;
   `,
+  `
+  -- Of the kinds that are few; session transits are found by their level.
+  CREATE INDEX entry_by_kind ON entry (kind, seq) WHERE kind > 1;
+  `,
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;

@@ -10,7 +10,9 @@ import {
   type Sha256,
   subtreesOf,
 } from '../../protocol/evidence/index.ts';
+import type { PostureLevel } from '../../protocol/posture/level.ts';
 import type { LogDirectory } from './log-directory.ts';
+import { KIND } from './recorder.ts';
 import type { SpoolEntry, SpoolReader } from './spool-reader.ts';
 
 /** Whoever asks, as the control API knows them. */
@@ -58,6 +60,41 @@ export class Records {
     return { index, kind, opening: row.opening, proof, size };
   }
 
+  /**
+   * Records of one kind, or of all that the asker may see, in the order of the log. A page may be empty and yet have a next.
+   * @throws ShellstreamError CAPABILITY_NOT_GRANTED where the asker sees none of the kind
+   */
+  list(asker: Asker, kind: ArtifactKind | undefined, level: PostureLevel | undefined, after = -1): RecordList {
+    const wanted = level === undefined ? kind : 'sessionTransit';
+    if (level !== undefined && kind !== undefined && kind !== 'sessionTransit') {
+      throw new ShellstreamError('MALFORMED', 'only session transits are asked for by level');
+    }
+    if (wanted === undefined ? asker.tier === undefined : !mayRead(asker.tier, wanted)) throw refused();
+    const rows = this.#rows(wanted, level, after);
+    const records: RecordList['records'][number][] = [];
+    let size = 0;
+    for (const { index, opening } of rows.entries) {
+      const found = opening === undefined ? undefined : kindOf(opening.record);
+      if (opening === undefined || found === undefined) continue;
+      if (wanted === undefined ? !mayRead(asker.tier, found) : found !== wanted) continue;
+      const isOver = records.length > 0 && size + opening.record.length > MAX_PAGE_BYTES;
+      if (isOver || records.length === DEFAULT_PAGE) return { records, next: records.at(-1)?.index };
+      size += opening.record.length;
+      records.push({ index, kind: found, record: opening.record });
+    }
+    return { records, next: rows.next };
+  }
+
+  #rows(kind: ArtifactKind | undefined, level: PostureLevel | undefined, after: number) {
+    const reader = this.#reader;
+    if (level !== undefined) return pageOf(reader.transitsAt(level, after, DEFAULT_PAGE + 1));
+    if (kind !== undefined && kind !== 'sessionTransit') {
+      return pageOf(reader.ofKind(KIND[kind], after, DEFAULT_PAGE + 1));
+    }
+    const to = after + 1 + LONGEST_LOOK;
+    return { entries: reader.entries(after + 1, to), next: to <= reader.lastIndex() ? to - 1 : undefined };
+  }
+
   /** "All transits while at level N": a page of at most `limit` after the entry `after`, in the order of the log. */
   transitsAt(
     asker: Asker,
@@ -70,8 +107,21 @@ export class Records {
   }
 }
 
+/** What is listed: a page, and where the next one begins after; undefined: there is none. */
+export interface RecordList {
+  readonly records: readonly { readonly index: number; readonly kind: ArtifactKind; readonly record: Uint8Array }[];
+  readonly next: number | undefined;
+}
+
+const MAX_PAGE_BYTES = 524_288;
+/** Entries that are looked through for one page of any kind. */
+const LONGEST_LOOK = 4_096;
 const DEFAULT_PAGE = 100;
 const LONGEST_PAGE = 1_000;
+
+function pageOf(entries: readonly SpoolEntry[]): { readonly entries: readonly SpoolEntry[]; readonly next: undefined } {
+  return { entries, next: undefined };
+}
 
 function kindOf(record: Uint8Array): ArtifactKind {
   const kind = parseArtifact(record).body.case;

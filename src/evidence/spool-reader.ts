@@ -40,6 +40,7 @@ export class SpoolReader {
   readonly #path: string;
   readonly #byIndex: StatementSync;
   readonly #byLevel: StatementSync;
+  readonly #byKind: StatementSync;
   readonly #leftOut: StatementSync;
   readonly #intents: StatementSync;
   readonly #keys: StatementSync;
@@ -52,6 +53,7 @@ export class SpoolReader {
     this.#path = path;
     this.#byIndex = database.prepare('SELECT * FROM entry WHERE seq >= ? AND seq < ? ORDER BY seq');
     this.#byLevel = database.prepare('SELECT * FROM entry WHERE level = ? AND seq > ? ORDER BY seq LIMIT ?');
+    this.#byKind = database.prepare('SELECT * FROM entry WHERE kind = ? AND kind > 1 AND seq > ? ORDER BY seq LIMIT ?');
     this.#leftOut = database.prepare('SELECT * FROM left_out WHERE number >= ? AND number < ? ORDER BY number');
     this.#intents = database.prepare('SELECT * FROM open_intent ORDER BY place, at');
     this.#keys = database.prepare('SELECT * FROM sampling_key ORDER BY day');
@@ -74,6 +76,11 @@ export class SpoolReader {
   /** Entries `from` up to but not including `to`. */
   entries(from: number, to: number): SpoolEntry[] {
     return this.#all(this.#byIndex, toEntry, from, to);
+  }
+
+  /** Of one kind but session transits, in the order of the log, after the entry `after`. */
+  ofKind(kind: number, after = -1, limit = 100): SpoolEntry[] {
+    return this.#all(this.#byKind, toEntry, kind, after, limit);
   }
 
   /** "All transits while at level N", in the order of the log, after the entry `after`. */

@@ -36,6 +36,7 @@ import {
   TUNNEL_DRIVERS,
   type WatchedEvent,
 } from '../ports.ts';
+import { decodeEvidence } from './evidence-state.ts';
 
 export function decodeStatus(status: Status): GatewayStatus {
   const identity = present(status.identity, 'identity');
@@ -82,6 +83,7 @@ export function decodeStatus(status: Status): GatewayStatus {
       terminators: counts.terminators,
     },
     accord: { id: accord.id, serial: Number(accord.serial), hash: accord.hash },
+    evidence: decodeEvidence(present(status.evidence, 'evidence')),
   };
 }
 
@@ -101,6 +103,14 @@ export function decodePosture(posture: Posture): PostureView {
       setAside: source.setAside,
     })),
     problems: posture.problems,
+    ...(posture.unconfirmed === undefined
+      ? {}
+      : {
+          unconfirmed: {
+            formerLevel: decodeLevel(posture.unconfirmed.formerLevel),
+            untilMs: Number(posture.unconfirmed.untilMs),
+          },
+        }),
   };
 }
 
@@ -138,6 +148,7 @@ export function decodeDetail(detail: WireDetail): SessionDetail {
     tunnel: tunnel && {
       handshakeAgeMs: maybeNumber(tunnel.handshakeAgeMs),
       endpoint: tunnel.endpoint,
+      carried: tunnel.carried || undefined,
       receivedBytes: tunnel.receivedBytes,
       sentBytes: tunnel.sentBytes,
     },
@@ -161,6 +172,7 @@ export function decodePeer(peer: Peer): PeerView {
     state: word(PEER_STATES, peer.state),
     session: peer.session,
     nextDialAtMs: maybeNumber(peer.nextDialAtMs),
+    carried: peer.carried || undefined,
     lastFailure: lastFailure && {
       reason: reasonFromWire(lastFailure.reason),
       atMs: Number(lastFailure.atMs),

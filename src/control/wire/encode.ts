@@ -21,6 +21,7 @@ import type {
   SessionView,
   WatchedEvent,
 } from '../ports.ts';
+import { encodeEvidence } from './evidence-state.ts';
 
 export function encodeStatus(status: GatewayStatus): MessageInitShape<typeof StatusSchema> {
   const { identity, accord } = status;
@@ -47,6 +48,7 @@ export function encodeStatus(status: GatewayStatus): MessageInitShape<typeof Sta
     leaseRemainingMs: maybeWhole(status.leaseRemainingMs),
     counts: { ...status.counts },
     accord: { id: accord.id, serial: whole(accord.serial), hash: accord.hash },
+    evidence: encodeEvidence(status.evidence),
   };
 }
 
@@ -66,6 +68,14 @@ export function encodePosture(posture: PostureView): MessageInitShape<typeof Pos
       setAside: source.setAside,
     })),
     problems: [...posture.problems],
+    ...(posture.unconfirmed === undefined
+      ? {}
+      : {
+          unconfirmed: {
+            formerLevel: posture.unconfirmed.formerLevel,
+            untilMs: whole(posture.unconfirmed.untilMs),
+          },
+        }),
   };
 }
 
@@ -104,6 +114,7 @@ export function encodeDetail(session: SessionDetail): MessageInitShape<typeof Se
       tunnel: {
         handshakeAgeMs: maybeWhole(tunnel.handshakeAgeMs),
         endpoint: tunnel.endpoint,
+        carried: tunnel.carried === true,
         receivedBytes: tunnel.receivedBytes,
         sentBytes: tunnel.sentBytes,
       },
@@ -128,6 +139,7 @@ export function encodePeer(peer: PeerView): MessageInitShape<typeof PeerSchema> 
     state: peer.state,
     session: peer.session,
     nextDialAtMs: maybeWhole(peer.nextDialAtMs),
+    carried: peer.carried === true,
     ...(lastFailure !== undefined && {
       lastFailure: {
         reason: REASONS[lastFailure.reason].code,

@@ -1,0 +1,73 @@
+/** Evidence as the console sees it. */
+import { ShellstreamError } from '../../protocol/errors.ts';
+import { EVIDENCE_OFF, type EvidenceDesk, type EvidenceView, NO_EVIDENCE } from '../control/evidence-desk.ts';
+import type { Finding } from '../control/ports.ts';
+import { LogDirectory } from '../evidence/log-directory.ts';
+import { Records } from '../evidence/records.ts';
+import type { EnforcerWorld } from './enforcer-world.ts';
+import type { NodeEvidence } from './evidence.ts';
+
+export function evidenceDesk({ crypto }: EnforcerWorld, evidence: NodeEvidence | undefined): EvidenceDesk {
+  if (evidence === undefined) return NO_EVIDENCE;
+  const { store } = evidence;
+  const records = (): Records => {
+    const { reader } = store;
+    if (reader === undefined) throw new ShellstreamError('EVIDENCE_FAILED', store.state.problem);
+    return new Records(crypto.sha256, reader, new LogDirectory(store.logPath));
+  };
+  return {
+    list: async ({ kind, level, after }, tier) => records().list({ tier }, kind, level, after),
+    show: async (index, tier) => {
+      const found = await records().read({ tier }, index, store.published);
+      if (found === undefined) return undefined;
+      const { kind, opening, proof, size } = found;
+      return { index, kind, record: opening.record, salt: opening.salt, proof, size };
+    },
+  };
+}
+
+export function evidenceView(evidence: NodeEvidence | undefined): EvidenceView {
+  if (evidence === undefined) return EVIDENCE_OFF;
+  const { origin, verifierKeys, problem, publishProblem, entries, published, leftOut, openIntents, room } =
+    evidence.store.state;
+  const { usedBytes, budgetBytes, isFull, isReserveHeld } = room;
+  return {
+    state: problem !== undefined ? 'failed' : isFull ? 'full' : 'recording',
+    detail: problem ?? publishProblem ?? '',
+    origin,
+    verifierKeys,
+    entries,
+    published,
+    leftOut,
+    openIntents,
+    usedBytes,
+    budgetBytes,
+    isReserveHeld,
+  };
+}
+
+/** For the doctor. */
+export function evidenceFindings(evidence: NodeEvidence | undefined): readonly Finding[] {
+  const { state, detail, origin, entries, usedBytes, budgetBytes } = evidenceView(evidence);
+  const name = 'evidence';
+  switch (state) {
+    case 'off':
+      return [{ name, state: 'warning', detail: 'off', mend: 'take `evidence: off` out of the configuration' }];
+    case 'failed':
+      return [{ name, state: 'missing', detail, mend: 'mend the disk or what is named; it is opened again by itself' }];
+    case 'full':
+      return [
+        {
+          name,
+          state: 'missing',
+          detail: `its ${budgetBytes} bytes are used up`,
+          mend: 'raise evidence.budgetMegabytes or lower evidence.retentionDays',
+        },
+      ];
+    case 'recording': {
+      if (detail !== '') return [{ name, state: 'warning', detail, mend: 'mend the disk of the published log' }];
+      const used = Math.round((100 * usedBytes) / budgetBytes);
+      return [{ name, state: 'ok', detail: `${origin}: ${entries} entries, ${used} % of its room used` }];
+    }
+  }
+}
