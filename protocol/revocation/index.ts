@@ -1,6 +1,6 @@
 /** Revocation: signed statements, who may make them, their order, and what they reach. Read `statement.ts`, then `rules.ts`. */
 export { IssuerFeed, type Staleness, type Succession } from './issuer-feed.ts';
-export { RevokedIndex, type RevocationSubject } from './revoked-index.ts';
+export { type RevocationSubject, RevokedIndex } from './revoked-index.ts';
 export { CLOCK_SKEW_MS, heartbeatRefusal, type RevocationRefusal, reaches, refusalOf } from './rules.ts';
 export {
   type CredentialScope,

@@ -76,6 +76,7 @@ export async function runGateway(configPath: string): Promise<void> {
     posture,
     holds,
     openRelay: openUdpRelay,
+    revocations,
     underlay,
   };
   const standing =
