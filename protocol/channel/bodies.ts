@@ -22,7 +22,7 @@ import { type Reason, reasonFromWire, wireCode } from '../reasons.ts';
 import { targetFromWire, targetToWire } from '../wire/convert.ts';
 import { parseExact } from '../wire/parse.ts';
 import { writeMessage } from '../wire/write.ts';
-import { type Frame, type FrameType, MAX_REATTEST_BYTES, type TunnelState } from './frame.ts';
+import { type Frame, type FrameType, MAX_PACKET_BYTES, MAX_REATTEST_BYTES, type TunnelState } from './frame.ts';
 import { grantFromWire, grantToWire, MAX_GRANT_BYTES } from './grant.ts';
 
 /** Every body but GRANT and REATTEST is a few numbers and at most one address. */
@@ -68,6 +68,8 @@ export function encodeBody(frame: BodiedFrame): Uint8Array {
       return writeMessage(PingSchema, { opaque: frame.opaque });
     case 'PONG':
       return writeMessage(PongSchema, { opaque: frame.opaque });
+    case 'PACKET':
+      return frame.packet;
     case 'CLOSE':
       return writeMessage(CloseSchema, { reason: wireCode(frame.reason) });
   }
@@ -102,6 +104,9 @@ export function decodeBody(type: Exclude<FrameType, 'STREAM_DATA'>, body: Uint8A
       if (generation === 0) throw malformed('tunnel generation', 0);
       return { type, state: tunnelState(state), generation };
     }
+    case 'PACKET':
+      if (body.length === 0 || body.length > MAX_PACKET_BYTES) throw malformed('packet', body.length);
+      return { type, packet: body };
     case 'REATTEST': {
       const { record } = parseExact(ReattestSchema, body, MAX_REATTEST_BYTES + 8);
       if (record.length === 0 || record.length > MAX_REATTEST_BYTES) throw malformed('inner record', record.length);

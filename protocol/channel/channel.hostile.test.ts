@@ -32,6 +32,7 @@ describe('a hostile peer', () => {
     ['answers a ping that was never sent', [{ type: 'PONG', opaque: 1n }], 'UNEXPECTED_RECORD'],
     ['answers ping 0', [{ type: 'PONG', opaque: 0n }], 'UNEXPECTED_RECORD'],
     ['grants us what we did not ask for', [{ type: 'DENY', reason: 'CLOSED' }], 'UNEXPECTED_RECORD'],
+    ['sends a packet in a session that carries none', [{ type: 'PACKET', packet: bytes(1, 1) }], 'UNEXPECTED_RECORD'],
     ['starts a re-attestation as responder', [{ type: 'REATTEST', record: bytes(1, 1) }], 'UNEXPECTED_RECORD'],
   ])('that %s is closed', (_name, frames, reason) => {
     const us = channel('initiator');

@@ -10,7 +10,7 @@ import type { Target } from '../capability/model.ts';
 import { assertNever, reasonOf, ShellstreamError } from '../errors.ts';
 import type { Reason } from '../reasons.ts';
 import type { ChannelEvent } from './events.ts';
-import { type DrainFrame, type Frame, MAX_DATA_BYTES } from './frame.ts';
+import { type DrainFrame, type Frame, MAX_DATA_BYTES, MAX_PACKET_BYTES } from './frame.ts';
 import { decodeFrame } from './frames.ts';
 import { Liveness } from './liveness.ts';
 import { type DrainingPhase, isLegal, type Phase } from './phase.ts';
@@ -27,6 +27,8 @@ export interface ChannelOptions {
   readonly sendBufferBytes?: number;
   /** Streams at once in each direction; both ends must hold the same number. */
   readonly maxStreams?: number;
+  /** Whether the session carries the packets of its tunnel; where it does not they are a fault of the peer. */
+  readonly carriesPackets?: boolean;
 }
 
 export const DEFAULT_WINDOW_BYTES = 262_144;
@@ -34,6 +36,9 @@ export const DEFAULT_MAX_STREAMS = 64;
 
 /** What the owner sends as it is; everything else the channel sends by itself. */
 export type SessionFrame = Extract<Frame, { type: 'GRANT' | 'DENY' | 'POSTURE' | 'TUNNEL' | 'REATTEST' }>;
+
+/** Packets that wait for room. More are dropped, as a full queue of a router's drops them. */
+const MAX_WAITING_PACKETS = 256;
 
 /** A peer that asks and never reads our answers. */
 const MAX_WAITING_FRAMES = 64;
@@ -49,11 +54,14 @@ export class Channel {
   /** The PING to answer; of several only the last, so that pings cannot pile up answers. */
   #pong: bigint | undefined;
   #isReattesting = false;
+  readonly #carriesPackets: boolean;
+  readonly #packets: Uint8Array[] = [];
   #drainedTold = false;
 
   constructor(options: ChannelOptions, now: number) {
     const windowBytes = options.windowBytes ?? DEFAULT_WINDOW_BYTES;
     this.#role = options.role;
+    this.#carriesPackets = options.carriesPackets === true;
     this.#liveness = new Liveness(options.pingMs, now);
     this.#streams = new Streams(
       {
@@ -153,6 +161,15 @@ export class Channel {
     this.#enqueue(frame);
   }
 
+  /** A packet of the tunnel, which is kept; false when it was dropped. */
+  sendPacket(packet: Uint8Array): boolean {
+    const fits = packet.length > 0 && packet.length <= MAX_PACKET_BYTES;
+    const isFull = this.#packets.length >= MAX_WAITING_PACKETS;
+    if (!this.#carriesPackets || this.#phase.kind === 'closed' || !fits || isFull) return false;
+    this.#packets.push(packet);
+    return true;
+  }
+
   /** Lets running streams end until the deadline, opens no more, then closes with the drain's reason. */
   drain(now: number, drain: Omit<DrainFrame, 'type'>): void {
     if (this.#phase.kind === 'closed') return;
@@ -235,7 +252,10 @@ export class Channel {
     }
     const ping = this.#liveness.takePing(now);
     if (ping !== undefined) return { type: 'PING', opaque: ping };
-    return this.#streams.takeControl() ?? this.#streams.takeData(room);
+    const control = this.#streams.takeControl();
+    if (control !== undefined) return control;
+    const packet = this.#packets.shift();
+    return packet === undefined ? this.#streams.takeData(room) : { type: 'PACKET', packet };
   }
 
   #guard(action: () => void): void {
@@ -266,6 +286,10 @@ export class Channel {
       case 'DENY':
         this.#endReattestation(frame);
         this.#events.push({ type: 'deny', reason: frame.reason });
+        return;
+      case 'PACKET':
+        if (!this.#carriesPackets) throw unexpected(frame, 'in a session that carries none');
+        this.#events.push({ type: 'packet', packet: frame.packet });
         return;
       case 'REATTEST':
         if (this.#role === 'initiator' && !this.#isReattesting) throw unexpected(frame, 'that was not asked for');
@@ -358,6 +382,7 @@ export class Channel {
     this.#phase = { kind: 'closed', reason, by };
     this.#waiting = last;
     this.#pong = undefined;
+    this.#packets.length = 0;
     this.#streams.clear();
     this.#events.push({ type: 'closed', by, reason, detail });
   }

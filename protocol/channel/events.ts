@@ -36,6 +36,8 @@ export type ChannelEvent =
   /** No stream is left at either end. The side that asked for the drain closes by itself. */
   | { readonly type: 'drained' }
   | { readonly type: 'tunnel'; readonly state: TunnelState; readonly generation: number }
+  /** A packet of the tunnel, for the moment of the call only: it is a view into the record. */
+  | { readonly type: 'packet'; readonly packet: Uint8Array }
   | { readonly type: 'reattest'; readonly record: Uint8Array }
   /** The answer to a re-attestation; only an initiator sees these two. */
   | { readonly type: 'grant'; readonly grant: GrantBody }

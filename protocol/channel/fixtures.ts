@@ -11,6 +11,7 @@ export const PING_MS = 1_000;
 interface Overrides {
   readonly windowBytes?: number;
   readonly sendBufferBytes?: number;
+  readonly carriesPackets?: boolean;
 }
 
 export function channel(role: 'initiator' | 'responder', overrides: Overrides = {}): Channel {

@@ -28,7 +28,9 @@ export type Frame =
   | { readonly type: 'STREAM_CLOSE'; readonly stream: number; readonly reason: Reason | undefined }
   | { readonly type: 'PING'; readonly opaque: bigint }
   | { readonly type: 'PONG'; readonly opaque: bigint }
-  | { readonly type: 'CLOSE'; readonly reason: Reason };
+  | { readonly type: 'CLOSE'; readonly reason: Reason }
+  /** A packet of the tunnel, 1 to {@link MAX_PACKET_BYTES}; a decoded frame's is a view into the record. */
+  | { readonly type: 'PACKET'; readonly packet: Uint8Array };
 
 export interface DrainFrame {
   readonly type: 'DRAIN';
@@ -59,6 +61,7 @@ export const FRAME_TYPE = {
   PING: 12,
   PONG: 13,
   CLOSE: 14,
+  PACKET: 15,
 } as const satisfies Record<FrameType, number>;
 
 /** A Noise message is at most 65,535 bytes, 16 of them its tag. */
@@ -67,3 +70,5 @@ export const MAX_DATA_BYTES = 32_768;
 /** Type byte and stream id before the data. */
 export const DATA_HEADER_BYTES = 5;
 export const MAX_REATTEST_BYTES = 65_500;
+/** WireGuard's at the largest MTU that a tunnel is given, 9,000. */
+export const MAX_PACKET_BYTES = 9_216;

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { reasonOf } from '../errors.ts';
 import { DrainSchema, StreamOpenSchema, type Tunnel_State, TunnelSchema } from '../gen/shellstream/wire/v1/wire_pb.ts';
-import { FRAME_TYPE, type Frame, MAX_DATA_BYTES, MAX_REATTEST_BYTES } from './frame.ts';
+import { FRAME_TYPE, type Frame, MAX_DATA_BYTES, MAX_PACKET_BYTES, MAX_REATTEST_BYTES } from './frame.ts';
 import { decodeFrame, encodeFrame } from './frames.ts';
 
 const SEED = Number(process.env.FC_SEED ?? 20_261_121);
@@ -48,6 +48,7 @@ const ONE_OF_EACH: readonly Frame[] = [
   { type: 'PING', opaque: 2n ** 64n - 1n },
   { type: 'PONG', opaque: 0n },
   { type: 'CLOSE', reason: 'CLOSED' },
+  { type: 'PACKET', packet: new Uint8Array(MAX_PACKET_BYTES).fill(4) },
 ];
 
 describe('a frame', () => {
@@ -92,7 +93,9 @@ describe('a hostile frame is refused:', () => {
   it.each<readonly [string, number[], string]>([
     ['nothing at all', [], 'MALFORMED'],
     ['type 0', [0], 'UNEXPECTED_RECORD'],
-    ['a type of the future', [15, 1, 2, 3], 'UNEXPECTED_RECORD'],
+    ['a type of the future', [16, 1, 2, 3], 'UNEXPECTED_RECORD'],
+    ['a packet of nothing', [15], 'MALFORMED'],
+    ['a packet longer than any', [15, ...Array(MAX_PACKET_BYTES + 1).fill(1)], 'MALFORMED'],
     ['an ATTEST record where a frame belongs', [16], 'UNEXPECTED_RECORD'],
     ['data without a byte, which costs its sender no window', [9, 0, 0, 0, 1], 'MALFORMED'],
     ['data with half a stream id', [9, 0, 0], 'MALFORMED'],

@@ -18,6 +18,7 @@ export {
   type FrameType,
   MAX_DATA_BYTES,
   MAX_FRAME_BYTES,
+  MAX_PACKET_BYTES,
   MAX_REATTEST_BYTES,
   type TunnelState,
 } from './frame.ts';

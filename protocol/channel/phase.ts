@@ -39,6 +39,7 @@ const EVERY: readonly FrameType[] = [
   'PING',
   'PONG',
   'CLOSE',
+  'PACKET',
 ];
 
 function without(...types: readonly FrameType[]): ReadonlySet<FrameType> {

@@ -105,7 +105,7 @@ function show(session: SessionDetail, nowMs: number): string {
       tunnel.handshakeAgeMs === undefined ? 'no handshake yet' : `handshake ${duration(tunnel.handshakeAgeMs)} ago`;
     facts.push([
       'tunnel',
-      `${age}, ${tunnel.endpoint ?? 'endpoint not learnt'}, ${tunnel.receivedBytes} bytes in, ${tunnel.sentBytes} out`,
+      `${age}, ${tunnel.carried ? 'carried in the session' : (tunnel.endpoint ?? 'endpoint not learnt')}, ${tunnel.receivedBytes} bytes in, ${tunnel.sentBytes} out`,
     ]);
   }
   const targets = table(

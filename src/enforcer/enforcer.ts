@@ -30,6 +30,7 @@ import type {
   SessionId,
 } from './ports.ts';
 import { refuseWider } from './refuse-wider.ts';
+import type { Relays } from './relay.ts';
 import { isRevoked, refuseStale } from './revocation.ts';
 import type { Approach } from './terminator-port.ts';
 import type { TransitEvidence } from './transit-evidence.ts';
@@ -50,6 +51,10 @@ export interface EnforcerParts extends AdmitParts {
   readonly keepaliveOf: (spiffeId: string) => number;
   /** Whether this node itself wants such a session: a terminator opens none of its own. */
   readonly intends: (approach: Approach) => boolean;
+  /** Peers whose tunnel's packets go in the session, as the configuration has it. */
+  readonly carries?: (spiffeId: string) => boolean;
+  /** Of this terminator's sessions; absent where nothing is carried. */
+  readonly relays?: Relays;
   readonly onPeerLevel?: (standing: Standing) => void;
   /** A session was ended here without the terminator's asking: it must end its connection. */
   readonly onRevoked?: (session: SessionId, reason: Reason) => void;
@@ -185,8 +190,13 @@ export class LocalEnforcer implements Enforcer, Holder {
     if (now !== undefined) await keeper?.note(now);
   }
 
+  packet(session: SessionId, packet: Uint8Array): void {
+    if (this.#own.has(session)) this.#parts.relays?.send(session, packet);
+  }
+
   async release(session: SessionId, reason: Reason, byPeer = false): Promise<void> {
     if (!this.#own.delete(session)) return;
+    this.#parts.relays?.close(session);
     const { directory, overlay, keeper, evidence } = this.#parts;
     const standing = directory.delete(session, reason, byPeer);
     if (standing === undefined) return;
@@ -288,14 +298,17 @@ export class LocalEnforcer implements Enforcer, Holder {
   /** Puts a session into the data plane and the directory; whatever fails takes back what came before it. */
   async #stand(
     candidate: Candidate,
-    spec: MemberSpec | undefined,
+    asked: MemberSpec | undefined,
     connection: Connection,
     renewed: Standing | undefined,
   ): Promise<Admission> {
     const { directory, keeper, evidence } = this.#parts;
     const { admission, role } = candidate;
-    if (spec !== undefined && this.#parts.overlay === undefined)
+    if (asked !== undefined && this.#parts.overlay === undefined)
       throw new ShellstreamError('TUNNEL_FAILED', 'no overlay on this node');
+    await using undo = new Undo();
+    const spec = await this.#carried(admission.id, asked);
+    if (renewed === undefined) undo.add(() => this.#parts.relays?.close(admission.id));
     if (renewed !== undefined) {
       // Between the old pre-shared key and the new one there is nothing that could be taken on.
       await keeper?.forget(admission.id);
@@ -316,6 +329,7 @@ export class LocalEnforcer implements Enforcer, Holder {
     }
     this.#own.add(admission.id);
     place.put(this, standing);
+    undo.keep();
     return await this.#kept(standing);
   }
 
@@ -331,9 +345,20 @@ export class LocalEnforcer implements Enforcer, Holder {
     await directory.revoke(former.admission.id, 'SUPERSEDED');
   }
 
+  /** WireGuard has our end of the session for its peer where UDP does not get through. */
+  async #carried(session: SessionId, spec: MemberSpec | undefined): Promise<MemberSpec | undefined> {
+    const { carries, relays, overlay } = this.#parts;
+    if (spec === undefined || overlay === undefined || carries?.(spec.spiffeId) !== true) return spec;
+    if (relays === undefined) throw new ShellstreamError('TUNNEL_FAILED', 'nothing here carries packets');
+    const { endpoint } = await relays.of(session, overlay.device.listenPort);
+    return { ...spec, endpoint, isCarried: true };
+  }
+
   async #kept(standing: Standing): Promise<Admission> {
     const { admission, member } = standing;
-    const resumeToken = member === undefined ? undefined : await this.#parts.keeper?.keep(standing);
+    // The relay of a carried tunnel dies with this process.
+    const isKept = member !== undefined && member.spec.isCarried !== true;
+    const resumeToken = isKept ? await this.#parts.keeper?.keep(standing) : undefined;
     return resumeToken === undefined ? admission : { ...admission, resumeToken };
   }
 
@@ -376,7 +401,7 @@ export class LocalEnforcer implements Enforcer, Holder {
     // What was decided about it while it was being renewed holds.
     const endsAtMs = renewed === undefined ? undefined : directory.get(id)?.endsAtMs;
     return {
-      admission: { ...admission, ...(member === undefined ? {} : { tunnelGeneration: member.generation }) },
+      admission: { ...admission, ...ofTunnel(member) },
       credentials,
       role,
       peerLevel,
@@ -449,6 +474,11 @@ function controlFlow(connection: Connection): ControlFlow | undefined {
   if (localAddress === undefined || remoteAddress === undefined) return undefined;
   const { localPort, remotePort } = connection;
   return { protocol: 6, localAddress, localPort, remoteAddress, remotePort };
+}
+
+function ofTunnel(member: Member | undefined): Pick<Admission, 'tunnelGeneration' | 'carriesPackets'> {
+  if (member === undefined) return {};
+  return { tunnelGeneration: member.generation, ...(member.spec.isCarried ? { carriesPackets: true } : {}) };
 }
 
 function distinct(prefixes: readonly Prefix[]): readonly Prefix[] {

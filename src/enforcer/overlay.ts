@@ -43,6 +43,8 @@ export interface MemberSpec {
   readonly presharedKey?: Uint8Array;
   readonly endpoint?: { readonly address: string; readonly port: number };
   readonly keepalive: number;
+  /** Its packets go in the session; the endpoint is our own end of that. */
+  readonly isCarried?: boolean;
   /** What lies behind the peer: WireGuard's allowed IPs, the pinned sources, and the routes, all from one list. */
   readonly prefixes: readonly Prefix[];
   /** `in`: we host the targets; `out`: the peer does. */

@@ -29,6 +29,8 @@ export interface Enforcer {
   setPeerLevel(session: SessionId, level: PostureLevel): Promise<void>;
   /** Takes away what of the session still stands; idempotent. @param byPeer the peer ended it */
   release(session: SessionId, reason: Reason, byPeer?: boolean): Promise<void>;
+  /** A packet of the tunnel that came in its session, valid during the call only. Absent: it carries none. */
+  packet?(session: SessionId, packet: Uint8Array): void;
 }
 
 /** 32 hex digits. */
@@ -114,6 +116,8 @@ export interface Admission {
   readonly answer?: GrantBody;
   /** Mesh only: counts attestations, 1 at the first. */
   readonly tunnelGeneration?: number;
+  /** Mesh only: the packets of its tunnel go in the session. */
+  readonly carriesPackets?: boolean;
   /** 32 bytes: by these its holder claims it from an enforcer that was started anew. Absent: it ends with this one. */
   readonly resumeToken?: Uint8Array;
 }

@@ -27,6 +27,8 @@ export interface Terminator {
   /** What streams the session carries; the oldest first, at most `MAX_STREAMS_TOLD`. */
   streams(session: SessionId): Promise<readonly StreamState[]>;
   load(): Promise<TerminatorLoad>;
+  /** A packet of the tunnel that goes in its session, or is dropped. It is kept. Absent: it carries none. */
+  packet?(session: SessionId, packet: Uint8Array): void;
   onEvent(listener: (event: TerminatorEvent) => void): Disposable;
 }
 

@@ -37,6 +37,10 @@ export class MeteredEnforcer implements Enforcer {
     return this.#enforcer.setPeerLevel(...input);
   }
 
+  packet(...input: Parameters<NonNullable<Enforcer['packet']>>): void {
+    this.#enforcer.packet?.(...input);
+  }
+
   release(...input: Parameters<Enforcer['release']>): ReturnType<Enforcer['release']> {
     return this.#enforcer.release(...input);
   }

@@ -139,6 +139,7 @@ export async function startTerminator(world: TerminatorWorld): Promise<LocalTerm
         receivedBytes: stream.receivedBytes,
         sentBytes: stream.sentBytes,
       })),
+    packet: (session, packet) => registry.get(session)?.packet(packet),
     load: async () => ({
       pendingHandshakes: admission.pending,
       streams: registry.all.reduce((sum, session) => sum + session.streams.all.length, 0),

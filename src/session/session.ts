@@ -93,7 +93,13 @@ export class Session {
     this.#peerEpoch = admission.peerEpoch;
     this.#effective = admission.effectiveLevel;
     const channel = new Channel(
-      { role: this.role, pingMs: parts.pingMs, maxStreams: parts.maxStreams, windowBytes: parts.windowBytes },
+      {
+        role: this.role,
+        pingMs: parts.pingMs,
+        maxStreams: parts.maxStreams,
+        windowBytes: parts.windowBytes,
+        carriesPackets: admission.carriesPackets === true,
+      },
       clock.monotonic(),
     );
     this.#wire = new SessionWire({ link, established, channel, clock, onEvent: (event) => this.#handle(event) });
@@ -214,6 +220,11 @@ export class Session {
     this.#wire.act((channel, now) => channel.ping(now));
   }
 
+  /** A packet of the tunnel to the peer; dropped where the connection has no room. */
+  packet(packet: Uint8Array): void {
+    this.#wire.act((channel) => channel.sendPacket(packet));
+  }
+
   /** DRAIN with a deadline lets streams finish; with 0 the session ends now. */
   drain(reason: Reason, deadlineMs: number): void {
     const { level, epoch } = this.#parts.posture;
@@ -265,6 +276,8 @@ export class Session {
         return this.#listener.drainReceived?.(this, event);
       case 'drained':
         return;
+      case 'packet':
+        return this.#parts.enforcer.packet?.(this.id, event.packet);
       case 'tunnel':
         this.#listener.tunnelReported?.(this, event);
         if (event.state === 'failed') this.end('TUNNEL_FAILED', 'the peer could not install it');

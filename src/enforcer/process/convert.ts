@@ -2,7 +2,7 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import type { SessionRequest } from '../../../protocol/capability/model.ts';
 import { CAPABILITIES, MODES, TARGET_CLASSES, TIERS } from '../../../protocol/capability/model.ts';
-import { decodeFrame, encodeFrame, type GrantBody } from '../../../protocol/channel/index.ts';
+import { decodeFrame, encodeFrame, type GrantBody, MAX_PACKET_BYTES } from '../../../protocol/channel/index.ts';
 import { ShellstreamError } from '../../../protocol/errors.ts';
 import type {
   Accept,
@@ -169,6 +169,7 @@ export function admissionTo(admission: Admission): MessageInitShape<typeof Admis
     reattestSecret: admission.reattestSecret,
     answer: answer === undefined ? NOTHING : encodeFrame({ type: 'GRANT', grant: answer }),
     tunnelGeneration: admission.tunnelGeneration ?? 0,
+    carriesPackets: admission.carriesPackets === true,
     resumeToken: admission.resumeToken ?? NOTHING,
   };
 }
@@ -193,6 +194,7 @@ export function admissionFrom(wire: WireAdmission): Admission {
     reattestSecret: key(wire.reattestSecret),
     ...maybe('answer', wire.answer, grantFrame),
     ...(wire.tunnelGeneration === 0 ? {} : { tunnelGeneration: wire.tunnelGeneration }),
+    ...(wire.carriesPackets ? { carriesPackets: true } : {}),
     ...maybe('resumeToken', wire.resumeToken, key),
   };
 }
@@ -347,4 +349,15 @@ function maybe<Name extends string, Raw extends { readonly length: number }, Val
 
 export function malformed(what: string, got: unknown): ShellstreamError {
   return new ShellstreamError('MALFORMED', `${what}: ${String(got)}`);
+}
+
+/** What may wait in the link between two processes before packets of tunnels are dropped: orders must not wait behind them. */
+export const MAX_PACKETS_BUFFERED = 524_288;
+
+/** @throws ShellstreamError MALFORMED */
+export function packetFrom({ packet }: { readonly packet: Uint8Array }): Uint8Array {
+  if (packet.length === 0 || packet.length > MAX_PACKET_BYTES) {
+    throw new ShellstreamError('MALFORMED', `a packet of ${packet.length} bytes`);
+  }
+  return packet;
 }

@@ -17,6 +17,8 @@ import {
   challengeTo,
   level,
   MAX_CLAIMS,
+  MAX_PACKETS_BUFFERED,
+  packetFrom,
   port,
   reason,
   requestFrom,
@@ -53,6 +55,7 @@ export interface RemoteEnforcerParts {
 }
 
 export class RemoteEnforcer implements Enforcer {
+  readonly #link: Link;
   readonly #conversation: Conversation<ToEnforcerInit, ToTerminatorBody>;
   readonly #started = Promise.withResolvers<StartOrder>();
   readonly #dials = new Map<number, AbortController>();
@@ -62,6 +65,7 @@ export class RemoteEnforcer implements Enforcer {
   #posture: StartOrder['posture'] | undefined;
 
   constructor({ link, clock, onLost }: RemoteEnforcerParts) {
+    this.#link = link;
     this.#started.promise.catch(() => undefined);
     this.#conversation = new Conversation({
       link,
@@ -119,6 +123,12 @@ export class RemoteEnforcer implements Enforcer {
     }
   }
 
+  packet(session: SessionId, packet: Uint8Array): void {
+    if (this.#link.bufferedBytes < MAX_PACKETS_BUFFERED) {
+      this.#conversation.tell({ case: 'packet', value: { session, packet } });
+    }
+  }
+
   /** Before `serve`, of one that was there before: which sessions an enforcer that was started anew lets stand. */
   async resume(claims: readonly Claim[]): Promise<readonly SessionId[]> {
     const sessions: SessionId[] = [];
@@ -150,6 +160,9 @@ export class RemoteEnforcer implements Enforcer {
         const { session, reason: why, deadlineMs } = news.value;
         return this.#terminator?.drain(sessionId(session), reason(why), deadlineMs);
       }
+      case 'packet':
+        // Copied: it waits for its turn, and the record is another's then.
+        return this.#terminator?.packet?.(sessionId(news.value.session), packetFrom(news.value).slice());
       case 'cancel':
         return this.#dials.get(news.value.order)?.abort();
       default:
@@ -210,6 +223,7 @@ const DIALECT: Dialect<ToEnforcerInit, ToTerminatorBody> = {
       case 'identityRotated':
       case 'drain':
       case 'cancel':
+      case 'packet':
         return 'news';
       case 'judgeSessions':
       case 'end':

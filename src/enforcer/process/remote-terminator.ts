@@ -28,7 +28,9 @@ import {
   claimsFrom,
   drainReceivedFrom,
   level,
+  MAX_PACKETS_BUFFERED,
   outcomeFrom,
+  packetFrom,
   port,
   reason,
   requestTo,
@@ -69,6 +71,7 @@ const MAX_QUESTIONS = 1_024;
 const DRAIN_GRACE_MS = 2_000;
 
 export class RemoteTerminator implements Terminator {
+  readonly #link: Link;
   readonly #conversation: Conversation<ToTerminatorInit, ToEnforcerBody>;
   readonly #enforcer: Enforcer;
   readonly #resume: RemoteTerminatorParts['resume'];
@@ -76,6 +79,7 @@ export class RemoteTerminator implements Terminator {
   readonly #listening = Promise.withResolvers<number>();
 
   constructor({ link, clock, enforcer, start, resume, onLost }: RemoteTerminatorParts) {
+    this.#link = link;
     this.#enforcer = enforcer;
     this.#resume = resume;
     this.#listening.promise.catch(() => undefined);
@@ -162,6 +166,12 @@ export class RemoteTerminator implements Terminator {
     return { pendingHandshakes, streams };
   }
 
+  packet(session: SessionId, packet: Uint8Array): void {
+    if (this.#link.bufferedBytes < MAX_PACKETS_BUFFERED) {
+      this.#conversation.tell({ case: 'packet', value: { session, packet } });
+    }
+  }
+
   onEvent(listener: (event: TerminatorEvent) => void): Disposable {
     return this.#events.add(listener);
   }
@@ -187,6 +197,8 @@ export class RemoteTerminator implements Terminator {
         return this.#events.tell({ kind: 'draining', session: sessionId(news.value.session) });
       case 'drainReceived':
         return this.#events.tell(drainReceivedFrom(news.value));
+      case 'packet':
+        return this.#enforcer.packet?.(sessionId(news.value.session), packetFrom(news.value));
       default:
         throw new ShellstreamError('MALFORMED', `${news.case} is no news`);
     }
@@ -251,6 +263,7 @@ const DIALECT: Dialect<ToTerminatorInit, ToEnforcerBody> = {
       case 'turnedAway':
       case 'draining':
       case 'drainReceived':
+      case 'packet':
         return 'news';
     }
   },

@@ -99,6 +99,10 @@ export class ResumingEnforcer implements Enforcer {
     if (held !== undefined) held.end ??= { reason, byPeer };
   }
 
+  packet(session: SessionId, packet: Uint8Array): void {
+    this.#line?.packet(session, packet);
+  }
+
   get #present(): RemoteEnforcer {
     if (this.#line === undefined) throw new ShellstreamError('CONNECTION_LOST', 'the enforcer is away');
     return this.#line;

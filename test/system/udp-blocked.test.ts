@@ -1,0 +1,59 @@
+/** Two sites between which no UDP gets through: the tunnel's packets go in their session. */
+import { join } from 'node:path';
+import { beforeAll, expect, test } from 'vitest';
+import type { PeerView, SessionDetail } from '../../src/control/ports.ts';
+import { HOST, PORTS } from '../lab/lab.ts';
+import { labSuite } from '../lab/lab-suite.ts';
+import { Capture } from '../support/capture.ts';
+import { eventually } from '../support/eventually.ts';
+import { UDP } from '../support/pcap.ts';
+
+labSuite('UDP blocked', { start: false }, (lab) => {
+  const isBack = (): Promise<string> =>
+    eventually('the granted target', () => lab().a.greeting(HOST, PORTS.granted), { withinMs: 30_000 });
+
+  beforeAll(async () => {
+    const { a, b } = lab();
+    for (const { namespace } of [a, b]) {
+      const rule = 'oifname wan ip protocol udp drop;';
+      const input = `table inet wall {\n chain out {\n type filter hook output priority 0; ${rule}\n }\n}\n`;
+      await namespace.run('nft', ['-f', '-'], { input });
+    }
+    const back = { name: 'site-a', spiffeId: 'spiffe://site-a.test/gateway', carry: true };
+    await b.start({ mesh: { peers: [back] } });
+    await a.start({ mesh: { peers: a.options.peers.map((peer) => ({ ...peer, carry: true })) } });
+  });
+
+  test('the tunnel works, under the same rules, and the console says that it is carried', async () => {
+    const { a, b, directory } = lab();
+    await using wire = await Capture.start(b.namespace, 'wan', join(directory, 'carried.pcap'));
+    expect(await isBack()).toBe(`hello ${PORTS.granted}`);
+    expect(await a.greeting(HOST, PORTS.ungranted)).toBeUndefined();
+    expect((await wire.packets()).filter(({ ip }) => ip?.protocol === UDP)).toEqual([]);
+    for (const site of [a, b]) {
+      const { peers } = await site.json<{ readonly peers: readonly PeerView[] }>('anchor', 'list');
+      expect(peers[0]).toMatchObject({ state: 'connected', carried: true });
+      const [session] = await site.sessions('mesh');
+      const detail = await site.json<SessionDetail>('sessions', 'show', session?.id ?? '');
+      expect(detail.tunnel).toMatchObject({ carried: true });
+    }
+  });
+
+  test('packets as large as the tunnel takes pass, one after the other', async () => {
+    const { stdout } = await lab().a.run('ping', '-c', '50', '-i', '0.01', '-s', '1392', '-W2', HOST);
+    expect(stdout).toContain(' 0% packet loss');
+  });
+
+  test('a new attestation, a restart at either end, a lockdown: none of them leaves the tunnel behind', async () => {
+    const { a, b } = lab();
+    await a.setPosture(3);
+    await eventually('attested again', () => a.log.includes('session attested again'));
+    await isBack();
+    await b.kill();
+    await b.start({ mesh: { peers: [{ name: 'site-a', spiffeId: 'spiffe://site-a.test/gateway', carry: true }] } });
+    await isBack();
+    await b.setPosture(1);
+    await eventually('nothing', async () => (await a.sessions('mesh')).length === 0);
+    expect(await a.greeting(HOST, PORTS.granted)).toBeUndefined();
+  });
+});
