@@ -4,6 +4,7 @@
 //! daemon's to decide.
 
 mod clsact;
+mod folder_events;
 pub(crate) mod inside;
 mod interface;
 mod links;

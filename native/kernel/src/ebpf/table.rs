@@ -183,7 +183,7 @@ unsafe impl Send for Memory {}
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    fn map(name: &str, fd: &OwnedFd, info: &sys::MapInfo) -> Result<Self> {
+    pub fn map(name: &str, fd: &OwnedFd, info: &sys::MapInfo) -> Result<Self> {
         let stride = (info.value_size as usize).next_multiple_of(8);
         let length = stride * info.max_entries as usize;
         // SAFETY: a fresh shared mapping of the map's memory; the kernel checks its length.
