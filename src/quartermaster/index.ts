@@ -5,6 +5,7 @@
 export * from './access.ts';
 export * from './client.ts';
 export * from './forwarder.ts';
+export * from './jetstream.ts';
 export type * from './ledger.ts';
 export * from './local-ledger.ts';
 export * from './local-server.ts';
@@ -12,5 +13,6 @@ export * from './marks.ts';
 export * from './remote-server.ts';
 export * from './retention.ts';
 export * from './service.ts';
+export * from './shared-ledger.ts';
 export * from './spool-source.ts';
 export * from './store.ts';

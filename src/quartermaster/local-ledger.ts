@@ -29,15 +29,19 @@ export class LocalLedger implements Ledger {
   }
 
   async position(log: LogName): Promise<number> {
-    return this.reader.log(log)?.next ?? 0;
+    return this.#store.next(log);
   }
 
   submit(submission: Submission): Promise<number> {
-    return this.#join(() => this.#store.put(submission, this.#clock.now()));
+    return this.#join(() => {
+      const unheld = this.#store.judge(submission);
+      if (unheld !== undefined) this.#store.put(unheld, this.#clock.now());
+      return this.#store.next(submission.log);
+    });
   }
 
   propose(proposal: NewProposal): Promise<number> {
-    return this.#join(() => this.#store.putProposal(proposal));
+    return this.#join(() => this.#store.spend(proposal));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -153,30 +153,28 @@ describe('tokens', () => {
   });
 
   test('attack: a token is used twice, also after the store was opened again', () => {
-    store.transact(() => store.putProposal(proposal('aa')));
-    expect(reasonOf(refusal(() => store.transact(() => store.putProposal(proposal('aa')))))).toBe(
-      'REQUEST_TOKEN_SPENT',
-    );
+    store.transact(() => store.spend(proposal('aa')));
+    expect(reasonOf(refusal(() => store.transact(() => store.spend(proposal('aa')))))).toBe('REQUEST_TOKEN_SPENT');
     store[Symbol.dispose]();
     store = depot.store();
-    expect(reasonOf(refusal(() => store.transact(() => store.putProposal(proposal('aa')))))).toBe(
-      'REQUEST_TOKEN_SPENT',
-    );
+    expect(reasonOf(refusal(() => store.transact(() => store.spend(proposal('aa')))))).toBe('REQUEST_TOKEN_SPENT');
     expect(store.reader.proposals(0, 10)).toHaveLength(1);
   });
 
   test('attack: the clock is put back after spent tokens were forgotten', () => {
-    store.transact(() => store.putProposal(proposal('aa')));
+    store.transact(() => store.spend(proposal('aa')));
     store.forgetTokens(NOW + 1_000);
-    expect(reasonOf(refusal(() => store.transact(() => store.putProposal(proposal('aa')))))).toBe(
-      'REQUEST_TOKEN_SPENT',
-    );
-    expect(store.transact(() => store.putProposal(proposal('bb', NOW + 1_001)))).toBe(2);
+    expect(reasonOf(refusal(() => store.transact(() => store.spend(proposal('aa')))))).toBe('REQUEST_TOKEN_SPENT');
+    expect(store.transact(() => store.spend(proposal('bb', NOW + 1_001)))).toBe(2);
   });
 });
 
 function put(what: ReturnType<typeof submission>, now = NOW): number {
-  return store.transact(() => store.put(what, now));
+  return store.transact(() => {
+    const unheld = store.judge(what);
+    if (unheld !== undefined) store.put(unheld, now);
+    return store.next(what.log);
+  });
 }
 
 function wanted(some: Partial<Wanted>): Wanted {

@@ -89,34 +89,49 @@ export class Store implements Disposable {
   }
 
   /**
-   * Inside `transact`. Puts what is new of it, and returns the sequence expected next. What is refused is refused before
-   * anything of it was written. @param firstNumber of the arrival; without: after all others.
+   * What of it is not held yet, to be put; undefined: nothing. Writes nothing.
    * @throws ShellstreamError EVIDENCE_GAP with `expected`, EVIDENCE_FORK, EVIDENCE_FULL
    */
-  put({ log, first, entries }: Submission, nowMs: number, firstNumber?: number): number {
+  judge({ log, first, entries }: Submission): Submission | undefined {
     const { next = 0, id } = this.reader.log(log) ?? {};
     if (first > next) {
       throw new ShellstreamError('EVIDENCE_GAP', `${next} is expected, not ${first}`, { fields: { expected: next } });
     }
     const held = Math.min(next - first, entries.length);
     if (id !== undefined) this.#compare(id, first, entries.slice(0, held));
-    if (held === entries.length) return next;
+    if (held === entries.length) return undefined;
     if (this.usedBytes >= this.#parts.budgetBytes)
       throw new ShellstreamError('EVIDENCE_FULL', 'the budget of Quartermaster is used up');
-    const row = id ?? this.#newLog(log);
+    return { log, first: first + held, entries: entries.slice(held) };
+  }
+
+  /**
+   * Inside `transact`. Puts what was judged, here or by who shares its stream with us, without judging again.
+   * @param firstNumber of the arrival; without: after all others.
+   */
+  put({ log, first, entries }: Submission, nowMs: number, firstNumber?: number): void {
+    const row = this.reader.log(log)?.id ?? this.#newLog(log);
     const from = firstNumber ?? this.reader.lastNumber() + 1;
     this.#startDay(nowMs, from);
-    for (const [i, entry] of entries.entries()) if (i >= held) this.#insert(from + i, row, first + i, entry);
-    const end = first + entries.length;
-    this.#statements.setNext.run(end, row);
-    return end;
+    for (const [i, entry] of entries.entries()) this.#insert(from + i, row, first + i, entry);
+    this.#statements.setNext.run(first + entries.length, row);
+  }
+
+  /** The sequence that is expected next. */
+  next(log: LogName): number {
+    return this.reader.log(log)?.next ?? 0;
   }
 
   /** Inside `transact`. @returns its number. @throws ShellstreamError REQUEST_TOKEN_SPENT */
-  putProposal({ proposer, receivedMs, content, token }: NewProposal, number?: number): number {
+  spend({ token, ...proposal }: NewProposal): number {
     const isSpent = token.expiresAtMs <= this.reader.state().horizonMs || this.reader.isSpent(token.id);
     if (isSpent) throw new ShellstreamError('REQUEST_TOKEN_SPENT');
     this.#statements.spend.run(Buffer.from(token.id, 'hex'), token.expiresAtMs);
+    return this.putProposal(proposal);
+  }
+
+  /** Inside `transact`: one whose token was spent elsewhere. @param number without: the next. */
+  putProposal({ proposer, receivedMs, content }: Omit<NewProposal, 'token'>, number?: number): number {
     const { lastInsertRowid } = this.#statements.putProposal.run(number ?? null, proposer, receivedMs, content);
     return Number(lastInsertRowid);
   }

@@ -13,6 +13,8 @@ import {
   type Ledger,
   LocalLedger,
   type QuartermasterParts,
+  SharedLedger,
+  SharedStream,
   Store,
   serveLocally,
   serveRemotely,
@@ -34,7 +36,7 @@ export async function runQuartermaster(configPath: string, interrupted: AbortSig
   const identity = parts.use(openIdentitySource({ socketPath: config.workloadApi.socket, clock, random: Math.random }));
   await identity.ready(AbortSignal.any([interrupted, AbortSignal.timeout(IDENTITY_TIMEOUT_MS)]));
 
-  const ledger = await openLedger(config, parts, log);
+  const ledger = await openLedger(config, parts, log, interrupted);
   const quartermaster = parts.use(createQuartermaster({ ledger, clock, log, tokens: tokensOf(config, identity) }));
   const socket = join(config.runtimeDirectory, 'quartermaster.sock');
   parts.use(
@@ -63,12 +65,21 @@ export async function runQuartermaster(configPath: string, interrupted: AbortSig
   log.info('Quartermaster stopped', {});
 }
 
-async function openLedger(config: QuartermasterConfig, parts: AsyncDisposableStack, log: Logger): Promise<Ledger> {
+async function openLedger(
+  config: QuartermasterConfig,
+  parts: AsyncDisposableStack,
+  log: Logger,
+  interrupted: AbortSignal,
+): Promise<Ledger> {
+  const { stateDirectory, retentionDays, nats } = config;
   const budgetBytes = config.budgetMegabytes * 2 ** 20;
-  const path = join(config.stateDirectory, 'store.db');
-  const store = parts.use(Store.open({ path, budgetBytes, durability: 'own' }));
-  parts.use(keepWithin(store, config.retentionDays, systemClock, log));
-  return parts.use(new LocalLedger(store, systemClock));
+  const path = join(stateDirectory, 'store.db');
+  // With replicas the stream they share is what lasts, and the store is filled from it.
+  const store = parts.use(Store.open({ path, budgetBytes, durability: nats === undefined ? 'own' : 'behind-spool' }));
+  parts.use(keepWithin(store, retentionDays, systemClock, log));
+  if (nats === undefined) return parts.use(new LocalLedger(store, systemClock));
+  const stream = parts.use(await SharedStream.open({ ...nats, retentionDays }, systemClock, interrupted));
+  return parts.use(SharedLedger.start(stream, store, systemClock, log));
 }
 
 function tokensOf({ proposals }: QuartermasterConfig, identity: IdentitySource): QuartermasterParts['tokens'] {

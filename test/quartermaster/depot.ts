@@ -103,7 +103,7 @@ export class QuartermasterProcess {
     const path = join(this.#folder, 'config.yaml');
     await writeFile(path, stringify(config));
     this.#process = start(process.execPath, [SHELLSTREAM, 'quartermaster', '--config', path]);
-    const line = await this.#process.line(/"msg":"ready"/);
+    const line = await this.#process.line(/"msg":"ready"/, 60_000);
     this.port = Number(/"port":(\d+)/.exec(line)?.[1]);
   }
 
