@@ -19,6 +19,7 @@ import {
   decodeStatus,
 } from '../../src/control/wire/decode.ts';
 import { decodeProven, decodeRecords } from '../../src/control/wire/evidence.ts';
+import { decodePreview } from '../../src/control/wire/preview.ts';
 import { decodeDifference, decodeProposal, decodeRecord } from '../../src/control/wire/routes.ts';
 import { protobuf } from '../formats/protobuf.ts';
 import { behind } from '../formats/sequence.ts';
@@ -138,6 +139,8 @@ function decoded(given: Response['answer']): unknown {
       return given.value.session && decodeDetail(given.value.session);
     case 'posture':
       return decodePosture(given.value);
+    case 'posturePreview':
+      return decodePreview(given.value);
     case 'peers':
       return given.value.peers.map(decodePeer);
     case 'diagnosis':
@@ -152,6 +155,7 @@ function decoded(given: Response['answer']): unknown {
       return decodeProven(given.value);
     case 'proposals':
       return given.value.proposals.map(decodeProposal);
+    case 'revocations':
     case 'routeToken':
     case 'proposed':
     case 'done':

@@ -7,5 +7,6 @@ export * from './level.ts';
 export type { LevelRules } from './level-rules.ts';
 export * from './negotiation.ts';
 export * from './parse-accord.ts';
+export * from './preview.ts';
 export * from './statements.ts';
 export { type AccordTimer, type TimerWindow, windowEnd } from './timer.ts';

@@ -143,6 +143,26 @@ describe('posture', () => {
     });
   });
 
+  it('set --confirm-within says what it goes back to, until confirm', async () => {
+    const { out } = await shellstream('posture', 'set', '2', '--reason', 'risky', '--confirm-within', '2m');
+    expect(out).toMatch(/the console goes back to 5 in (2 min|1 min 59 s), unless: shellstream posture confirm\n$/);
+    expect((await shellstream('posture', 'confirm')).out).not.toContain('goes back');
+    expect(await shellstream('posture', 'confirm')).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('MALFORMED'),
+    });
+  });
+
+  it('set --dry-run says what would end and be cut off, and does nothing', async () => {
+    view.open(session('s-1'));
+    const { out } = await shellstream('posture', 'set', '1', '--reason', 'x', '--dry-run');
+    expect(out).toContain('posture level 5 would become 1; nothing was done');
+    expect(out).toContain('sessions: 1 end, 0 drain');
+    expect(out).toContain('cut off: eth0');
+    expect(out).toMatch(/^s-1 .* end$/m);
+    expect((await view.posture()).effective).toBe(5);
+  });
+
   it('set-aside silences what a source has said so far, and not what it says next', async () => {
     view.state('map', 2, 'slot 0 says 2');
     const aside = await shellstream('posture', 'set-aside', 'map', '--reason', 'its writer is broken');

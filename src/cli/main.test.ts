@@ -65,6 +65,7 @@ describe('usage', () => {
     'posture',
     'posture get',
     'posture set',
+    'posture confirm',
     'posture set-aside',
     'posture restore',
     'routes',

@@ -5,12 +5,15 @@ import { milliseconds, postureLevel } from './arguments.ts';
 import { asksGateway, type ConsoleOptions, withGateway } from './console.ts';
 import { DEFAULT_CONFIG } from './gateway.ts';
 import { json } from './output.ts';
+import { previewReport } from './posture-preview.ts';
 import { postureReport } from './status.ts';
 import type { CliWorld } from './world.ts';
 
 interface SetOptions extends ConsoleOptions {
   readonly reason: string;
   readonly for?: number;
+  readonly dryRun?: boolean;
+  readonly confirmWithin?: number;
 }
 
 export function addPosture(program: Command, world: CliWorld): void {
@@ -30,9 +33,31 @@ export function addPosture(program: Command, world: CliWorld): void {
     .argument('<level>', '5 normal … 1 lockdown', postureLevel)
     .requiredOption('--reason <words>', 'why; goes to log and evidence')
     .option('--for <time>', 'withdraw it after this time, as 30m; without: until it is set again', milliseconds)
+    .option(
+      '--confirm-within <time>',
+      'take it back after this time, as 2m, unless `posture confirm` came',
+      milliseconds,
+    )
+    .option('--dry-run', 'say what it would end, drain and cut off, and do nothing')
     .action((level: PostureLevel, options: SetOptions) =>
       withGateway(world, options, async (gateway) => {
-        const posture = await gateway.setPosture({ level, reason: options.reason, forMs: options.for });
+        if (options.dryRun) {
+          const preview = await gateway.previewPosture(level);
+          const isRemote = world.environment.SSH_CONNECTION !== undefined;
+          world.out.write(options.json ? json(preview) : previewReport(preview, isRemote));
+          return;
+        }
+        const { reason, for: forMs, confirmWithin: confirmWithinMs } = options;
+        const posture = await gateway.setPosture({ level, reason, forMs, confirmWithinMs });
+        world.out.write(options.json ? json(posture) : postureReport(posture, world.clock.now()));
+      }),
+    );
+
+  asksGateway(posture.command('confirm'))
+    .description('what was set with --confirm-within stands')
+    .action((options: ConsoleOptions) =>
+      withGateway(world, options, async (gateway) => {
+        const posture = await gateway.confirmPosture();
         world.out.write(options.json ? json(posture) : postureReport(posture, world.clock.now()));
       }),
     );

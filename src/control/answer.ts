@@ -20,6 +20,7 @@ import { revocationsPage } from './revocation-desk.ts';
 import { decodeLevel, word } from './wire/decode.ts';
 import { encodeDetail, encodeFinding, encodePeer, encodePosture, encodeSession, encodeStatus } from './wire/encode.ts';
 import { decodeQuery, encodeProven, encodeRecords, index, tierOf } from './wire/evidence.ts';
+import { encodePreview } from './wire/preview.ts';
 import { decodeChange } from './wire/routes.ts';
 
 export type Ask = Exclude<Request['ask'], { case: undefined }>;
@@ -62,6 +63,13 @@ export async function answer(ask: Ask, view: GatewayView, by: Actor, standing: S
       requireOwner(standing, 'setting the posture');
       const posture = await view.setPosture(statement(ask.value), by);
       return respond({ case: 'posture', value: encodePosture(posture) });
+    }
+    case 'confirmPosture':
+      requireOwner(standing, 'setting the posture');
+      return respond({ case: 'posture', value: encodePosture(await view.confirmPosture(by)) });
+    case 'previewPosture': {
+      const preview = await view.previewPosture(decodeLevel(ask.value.level));
+      return respond({ case: 'posturePreview', value: encodePreview(preview) });
     }
     case 'setAside': {
       requireOwner(standing, 'setting a source aside');
@@ -164,7 +172,11 @@ function statement(ask: SetPostureRequest): ConsoleStatement {
   if (forMs !== undefined && (forMs < 1 || forMs > LONGEST_STATEMENT_MS)) {
     throw malformed(`a posture is set for 1 to ${LONGEST_STATEMENT_MS} ms, or until it is set again`);
   }
-  return { level: decodeLevel(ask.level), reason: words(ask.reason, 1), forMs };
+  const confirmWithinMs = ask.confirmWithinMs === undefined ? undefined : Number(ask.confirmWithinMs);
+  if (confirmWithinMs !== undefined && (confirmWithinMs < 1 || confirmWithinMs > LONGEST_CONFIRMATION_MS)) {
+    throw malformed(`a posture is confirmed within 1 to ${LONGEST_CONFIRMATION_MS} ms`);
+  }
+  return { level: decodeLevel(ask.level), reason: words(ask.reason, 1), forMs, confirmWithinMs };
 }
 
 function requireOwner(standing: Standing, what: string): void {
@@ -202,3 +214,4 @@ function malformed(detail: string): ShellstreamError {
 const PAGE = 400;
 const LONGEST_DRAIN_MS = 3_600_000;
 const LONGEST_STATEMENT_MS = 366 * 86_400_000;
+const LONGEST_CONFIRMATION_MS = 86_400_000;

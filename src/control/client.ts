@@ -3,6 +3,7 @@ import { connect, type Socket } from 'node:net';
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import { RequestSchema, type Response, ResponseSchema } from '../../protocol/gen/shellstream/control/v1/control_pb.ts';
+import type { PostureLevel } from '../../protocol/posture/level.ts';
 import { reasonFromWire } from '../../protocol/reasons.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Answer, AnswerOf, Asked } from './ask.ts';
@@ -13,6 +14,7 @@ import type {
   Finding,
   GatewayStatus,
   PeerView,
+  PosturePreview,
   PostureView,
   SessionDetail,
   SessionFilter,
@@ -32,6 +34,7 @@ import {
   decodeSession,
   decodeStatus,
 } from './wire/decode.ts';
+import { decodePreview } from './wire/preview.ts';
 
 /**
  * Every verb throws the gateway's refusal with its own reason, CONNECTION_LOST when the gateway goes or does not answer
@@ -46,6 +49,8 @@ export interface ControlClient extends Disposable {
   end(id: string, why: string): Promise<boolean>;
   posture(): Promise<PostureView>;
   setPosture(statement: ConsoleStatement): Promise<PostureView>;
+  confirmPosture(): Promise<PostureView>;
+  previewPosture(level: PostureLevel): Promise<PosturePreview>;
   setAside(source: string, why: string): Promise<PostureView>;
   holdPeer(peer: string, why: string): Promise<void>;
   releasePeer(peer: string, why: string): Promise<boolean>;
@@ -103,9 +108,15 @@ export async function connectControl({ path, clock, timeoutMs = 10_000 }: Client
     async posture() {
       return decodePosture((await ask({ case: 'posture', value: {} }, 'posture')).value);
     },
-    async setPosture({ level, reason, forMs }) {
-      const value = { level, reason, forMs: forMs === undefined ? undefined : BigInt(forMs) };
+    async setPosture({ level, reason, forMs, confirmWithinMs }) {
+      const value = { level, reason, forMs: maybeBig(forMs), confirmWithinMs: maybeBig(confirmWithinMs) };
       return decodePosture((await ask({ case: 'setPosture', value }, 'posture')).value);
+    },
+    async confirmPosture() {
+      return decodePosture((await ask({ case: 'confirmPosture', value: {} }, 'posture')).value);
+    },
+    async previewPosture(level) {
+      return decodePreview((await ask({ case: 'previewPosture', value: { level } }, 'posturePreview')).value);
     },
     async setAside(source, reason) {
       return decodePosture((await ask({ case: 'setAside', value: { source, reason } }, 'posture')).value);
@@ -214,6 +225,10 @@ function opened(socket: Socket, path: string): Promise<void> {
       reject(new ShellstreamError('CONNECTION_LOST', `${path}: ${why}`, { cause: error }));
     });
   });
+}
+
+function maybeBig(value: number | undefined): bigint | undefined {
+  return value === undefined ? undefined : BigInt(value);
 }
 
 function lost(cause?: unknown): ShellstreamError {

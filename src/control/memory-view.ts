@@ -1,7 +1,7 @@
 /** A gateway without a gateway: keeps its sessions and posture in memory and behaves as `ports.ts` says. For tests. */
 
 import { ShellstreamError } from '../../protocol/errors.ts';
-import { mostRestrictive, NORMAL, type PostureLevel } from '../../protocol/posture/level.ts';
+import { LOCKDOWN, mostRestrictive, NORMAL, type PostureLevel } from '../../protocol/posture/level.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import type { Clock } from '../base/clock.ts';
 import { NO_EVIDENCE } from './evidence-desk.ts';
@@ -13,6 +13,7 @@ import type {
   GatewayStatus,
   GatewayView,
   PeerView,
+  PosturePreview,
   PostureSourceView,
   PostureView,
   SessionDetail,
@@ -26,7 +27,15 @@ import { NO_ROUTES } from './route-desk.ts';
 export type StatusFacts = Omit<GatewayStatus, 'posture' | 'counts' | 'nowMs'>;
 
 export interface Order {
-  readonly verb: 'drain' | 'end' | 'setPosture' | 'setAside' | 'holdPeer' | 'releasePeer' | 'deliverRelease';
+  readonly verb:
+    | 'drain'
+    | 'end'
+    | 'setPosture'
+    | 'confirmPosture'
+    | 'setAside'
+    | 'holdPeer'
+    | 'releasePeer'
+    | 'deliverRelease';
   readonly by: Actor;
 }
 
@@ -44,6 +53,7 @@ export class MemoryGateway implements GatewayView {
   readonly #sessions = new Map<string, SessionDetail>();
   readonly #statements = new Map<string, Omit<PostureSourceView, 'governs'>>();
   postureProblems: readonly string[] = [];
+  unconfirmed: PostureView['unconfirmed'];
   readonly #watchers = new Set<(event: GatewayEvent) => void>();
   #epoch = 0n;
   #sinceMs: number;
@@ -132,13 +142,40 @@ export class MemoryGateway implements GatewayView {
       ...statement,
       governs: statement.level === effective,
     }));
-    return { effective, epoch: this.#epoch, sinceMs: this.#sinceMs, sources, problems: this.postureProblems };
+    return {
+      effective,
+      epoch: this.#epoch,
+      sinceMs: this.#sinceMs,
+      sources,
+      problems: this.postureProblems,
+      unconfirmed: this.unconfirmed,
+    };
   }
 
-  async setPosture({ level, reason, forMs }: ConsoleStatement, by: Actor): Promise<PostureView> {
+  async setPosture({ level, reason, forMs, confirmWithinMs }: ConsoleStatement, by: Actor): Promise<PostureView> {
     this.orders.push({ verb: 'setPosture', by });
+    this.unconfirmed =
+      confirmWithinMs === undefined
+        ? undefined
+        : { formerLevel: this.#effective(), untilMs: this.#clock.now() + confirmWithinMs };
     this.state('console', level, reason, forMs === undefined ? undefined : this.#clock.now() + forMs);
     return this.posture();
+  }
+
+  async confirmPosture(by: Actor): Promise<PostureView> {
+    if (this.unconfirmed === undefined) throw new ShellstreamError('MALFORMED', 'nothing waits to be confirmed');
+    this.orders.push({ verb: 'confirmPosture', by });
+    this.unconfirmed = undefined;
+    return this.posture();
+  }
+
+  /** As at lockdown: every session ends; at other levels all stay. */
+  async previewPosture(level: PostureLevel): Promise<PosturePreview> {
+    const all = [...this.#sessions.values()];
+    const ended = level === LOCKDOWN ? all : [];
+    const sessions = ended.map(({ id, peer, type }) => ({ id, peer, type, fate: 'end' as const, deadlineMs: 0 }));
+    const counts = { keep: all.length - ended.length, reattest: 0, narrow: 0, drain: 0, end: ended.length };
+    return { from: this.#effective(), to: level, counts, sessions, isolates: level === LOCKDOWN ? ['eth0'] : [] };
   }
 
   async setAside(source: string, _why: string, by: Actor): Promise<PostureView> {

@@ -10,6 +10,7 @@
 import type { Capability, GrantedTarget, Mode, SessionType, Tier } from '../../protocol/capability/model.ts';
 import type { HoldCause } from '../../protocol/hold/index.ts';
 import type { PostureLevel } from '../../protocol/posture/level.ts';
+import type { PreviewedFate } from '../../protocol/posture/preview.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import type { FlowCounters, FlowDenial, TunnelDriver } from '../dataplane/ports.ts';
 import type { EvidenceDesk, EvidenceView } from './evidence-desk.ts';
@@ -30,6 +31,10 @@ export interface GatewayView {
   posture(): Promise<PostureView>;
   /** The console's own statement. It can only restrict: the most restrictive source governs. Answers the posture after it. */
   setPosture(statement: ConsoleStatement, by: Actor): Promise<PostureView>;
+  /** What waits to be confirmed stands from now on. MALFORMED when nothing does. Answers the posture after it. */
+  confirmPosture(by: Actor): Promise<PostureView>;
+  /** What the console's saying a level would do. Nothing is done. */
+  previewPosture(level: PostureLevel): Promise<PosturePreview>;
 
   /**
    * What a source has said so far does not count any more; its next statement does. Answers the posture after it.
@@ -96,6 +101,8 @@ export interface PostureView {
   readonly sources: readonly PostureSourceView[];
   /** Why some source may not be heard, one sentence each. */
   readonly problems: readonly string[];
+  /** The console's level is tentative: it goes back to the former one. */
+  readonly unconfirmed?: { readonly formerLevel: PostureLevel; readonly untilMs: number } | undefined;
 }
 
 export interface PostureSourceView {
@@ -218,6 +225,30 @@ export interface ConsoleStatement {
   readonly reason: string;
   /** Undefined: until the console says otherwise. */
   readonly forMs?: number | undefined;
+  /** Taken back after this time, unless it is confirmed. */
+  readonly confirmWithinMs?: number | undefined;
+}
+
+export interface PosturePreview {
+  /** The effective level now. */
+  readonly from: PostureLevel;
+  /** What it would be: another source may hold a lower one than was asked for. */
+  readonly to: PostureLevel;
+  /** Of all sessions. */
+  readonly counts: Readonly<Record<PreviewedFate, number>>;
+  /** At most 256 of those that would not stay as they are, the hardest hit first. */
+  readonly sessions: readonly PreviewedSessionView[];
+  /** Interfaces that would be cut off. */
+  readonly isolates: readonly string[];
+}
+
+export interface PreviewedSessionView {
+  readonly id: string;
+  readonly peer: string;
+  readonly type: SessionType;
+  readonly fate: PreviewedFate;
+  /** Of a drain. */
+  readonly deadlineMs: number;
 }
 
 export interface PeerView {

@@ -10,6 +10,7 @@ import type { EvidencePlace } from '../evidence/evidence-store.ts';
 import type { IdentitySource } from '../identity/index.ts';
 import type { OpenedRevocations } from '../identity/revocation-store.ts';
 import type { OpenedHolds } from '../mesh/hold-store.ts';
+import type { UnconfirmedStore } from '../posture/console-statements.ts';
 import type { OpenedPosture } from '../posture/store.ts';
 import type { UnderlayRecords } from '../underlay/ports.ts';
 
@@ -26,6 +27,8 @@ export interface EnforcerWorld {
   readonly random: () => number;
   /** Where posture is kept, and what a former run kept there. */
   readonly posture: OpenedPosture;
+  /** Where a level that waits for its confirmation is kept; absent: a crash confirms it. */
+  readonly unconfirmed?: UnconfirmedStore;
   /** Where holds are kept, and what a former run kept there; absent: they end with this one. */
   readonly holds?: OpenedHolds;
   /** For tunnels whose packets go in their sessions; absent: none do. */

@@ -25,7 +25,9 @@ import { SpireSatVerifier, SvidVerifier } from '../identity/index.ts';
 import type { Revocations } from '../identity/revocations.ts';
 import type { Holds } from '../mesh/holds.ts';
 import { Mesh } from '../mesh/mesh.ts';
+import { ConsoleStatements } from '../posture/console-statements.ts';
 import { PostureEngine } from '../posture/engine.ts';
+import { FORGETFUL } from '../posture/unconfirmed-store.ts';
 import type { Underlay } from '../underlay/underlay.ts';
 import { intentions, meshApproach } from './approach.ts';
 import type { EnforcerWorld } from './enforcer-world.ts';
@@ -53,6 +55,7 @@ export interface EnforcerNode extends AsyncDisposable {
   readonly world: EnforcerWorld;
   readonly posture: PostureEngine;
   readonly sources: PostureSources;
+  readonly console: ConsoleStatements;
   readonly directory: SessionDirectory;
   readonly terminators: Terminators;
   /** Absent where no tunnel address is configured: such a gateway carries streams only. */
@@ -169,6 +172,8 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
   if (evidence !== undefined) parts.use(recordHolds(evidence, holds, log));
   const sources = await startPostureSources(parts, world, posture, svids);
   await posture.start(steps);
+  const console = parts.use(new ConsoleStatements({ clock, log, store: world.unconfirmed ?? FORGETFUL, posture }));
+  await console.resume();
   if (recorded !== undefined) parts.use(recorded.follow(posture));
   parts.use(await startRevocationFeeds(world, revocations, svids));
   parts.use(identity.onChange((change) => change === 'identity' && terminators.identityRotated()));
@@ -232,6 +237,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
     world,
     posture,
     sources,
+    console,
     directory,
     terminators,
     overlay,

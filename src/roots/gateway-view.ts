@@ -22,6 +22,7 @@ import type { MeshPeer } from '../mesh/mesh.ts';
 import type { EnforcerNode } from './enforcer.ts';
 import { evidenceDesk, evidenceFindings, evidenceView } from './evidence-desk.ts';
 import { holdFindings, holdVerbs, holdView } from './hold-view.ts';
+import { previewPosture } from './posture-preview.ts';
 import { revocationDesk } from './revocation-view.ts';
 import { routeDesk, routeFindings } from './underlay.ts';
 
@@ -63,9 +64,15 @@ export function gatewayView(node: EnforcerNode, options: ViewOptions): GatewayVi
     posture: async () => postureView(node),
     setPosture: async (statement, by) => {
       log.warn('posture stated by the console', { ...statement, by });
-      await posture.state('console', statement.level, statement.reason, statement.forMs);
+      await node.console.set(statement, statement.confirmWithinMs);
       return postureView(node);
     },
+    confirmPosture: async (by) => {
+      log.warn('the tentative posture was confirmed by the console', { by });
+      await node.console.confirm();
+      return postureView(node);
+    },
+    previewPosture: async (level) => previewPosture(node, level),
     setAside: async (source, why, by) => {
       log.warn('a source of posture was set aside by the console', { source, why, by });
       await posture.setAside(source);
@@ -185,7 +192,12 @@ function ownSpiffeId({ world }: EnforcerNode): string | undefined {
   }
 }
 
-function postureView({ posture, sources: { problems }, world }: EnforcerNode): PostureView {
+function postureView(node: EnforcerNode): PostureView {
+  const {
+    posture,
+    sources: { problems },
+    world,
+  } = node;
   const now = world.clock.now();
   const { level: effective, epoch, sinceMs, sources } = posture;
   return {
@@ -197,6 +209,14 @@ function postureView({ posture, sources: { problems }, world }: EnforcerNode): P
       setAside: !counts && (source.expiresAtMs === undefined || source.expiresAtMs > now),
     })),
     problems,
+    ...(node.console.unconfirmed === undefined
+      ? {}
+      : {
+          unconfirmed: {
+            formerLevel: node.console.unconfirmed.former.level,
+            untilMs: node.console.unconfirmed.untilMs,
+          },
+        }),
   };
 }
 

@@ -17,15 +17,18 @@ import { openUdpRelay } from '../link/udp-relay.ts';
 import { openHoldStore } from '../mesh/hold-store.ts';
 import { serveReleases } from '../mesh/release-webhook.ts';
 import { openPostureStore } from '../posture/store.ts';
+import { openUnconfirmedStore } from '../posture/unconfirmed-store.ts';
 import { openUnderlayRecords } from '../underlay/records.ts';
 import { bootId } from './boot-id.ts';
 import { startEnforcer } from './enforcer.ts';
 import type { EnforcerWorld } from './enforcer-world.ts';
 import { evidencePlace } from './evidence.ts';
+import { recordConsole } from './evidence-console.ts';
 import { gatewayView } from './gateway-view.ts';
 import { serveMetrics } from './metrics.ts';
 import { privateDirectory } from './private-directory.ts';
 import { attachQuartermaster } from './quartermaster.ts';
+import { serveLogAt } from './serve-log.ts';
 import { openTerminators } from './terminators.ts';
 import { packageVersion } from './version.ts';
 
@@ -61,6 +64,7 @@ export async function runGateway(configPath: string): Promise<void> {
   const boot = await bootId(config.runtimeDirectory);
   const place = { folder: config.stateDirectory, bootId: boot, sha256: crypto.sha256 };
   const posture = await openPostureStore(place, clock.now());
+  const unconfirmed = await openUnconfirmedStore(config.stateDirectory);
   const holds = await openHoldStore(config.stateDirectory, crypto.sha256);
   const revocations = await openRevocationStore(config.stateDirectory, crypto.sha256);
   const underlay = await openUnderlayRecords(config.stateDirectory, crypto.sha256);
@@ -75,15 +79,15 @@ export async function runGateway(configPath: string): Promise<void> {
     random: Math.random,
     posture,
     holds,
-    openRelay: openUdpRelay,
     revocations,
+    openRelay: openUdpRelay,
     underlay,
   };
   const standing =
     dataplane.tunnels.survives && config.terminators.socket !== undefined
       ? { standing: await openStanding(world, boot) }
       : {};
-  const node = await startEnforcer({ ...world, ...standing, ...evidencePlace(config) });
+  const node = await startEnforcer({ ...world, ...standing, unconfirmed, ...evidencePlace(config) });
   // They go after the node's end, which drains their sessions; and the node ends when they cannot start.
   const hosts = parts.use(new AsyncDisposableStack());
   parts.use(node);
@@ -104,10 +108,14 @@ export async function runGateway(configPath: string): Promise<void> {
       clock,
       log: log.child({ part: 'control' }),
       credentialsOf: peerCredentialsOf,
+      ...(node.evidence === undefined ? {} : { onUse: recordConsole(node.evidence, crypto, log) }),
     }),
   );
   const quartermaster = await attachQuartermaster(world, node.evidence?.store);
   if (quartermaster !== undefined) parts.use(quartermaster);
+  if (config.evidence?.serve !== undefined && node.evidence !== undefined) {
+    parts.use(await serveLogAt(config.evidence.serve, node.evidence.store.logPath));
+  }
   if (config.metrics.address !== undefined) parts.use(await serveMetrics(config.metrics.address, node, view));
   if (config.mesh.releases.address !== undefined) {
     parts.use(await serveReleases({ ...config.mesh.releases.address, holds: node.holds, clock, log }));

@@ -1,0 +1,38 @@
+/** What a level would do, between the words of `ports.ts` and the messages of shellstream.control.v1. */
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import { SESSION_TYPES } from '../../../protocol/capability/model.ts';
+import type {
+  PosturePreviewSchema,
+  PosturePreview as Wire,
+} from '../../../protocol/gen/shellstream/control/v1/control_pb.ts';
+import { PREVIEWED_FATES } from '../../../protocol/posture/index.ts';
+import type { PosturePreview } from '../ports.ts';
+import { decodeLevel, word } from './decode.ts';
+
+export function encodePreview(preview: PosturePreview): MessageInitShape<typeof PosturePreviewSchema> {
+  const { from, to, counts, sessions, isolates } = preview;
+  return {
+    from,
+    to,
+    counts: PREVIEWED_FATES.map((fate) => ({ fate, sessions: counts[fate] })),
+    sessions: [...sessions],
+    isolates: [...isolates],
+  };
+}
+
+export function decodePreview({ from, to, counts, sessions, isolates }: Wire): PosturePreview {
+  const of = (fate: string): number => counts.find((count) => count.fate === fate)?.sessions ?? 0;
+  return {
+    from: decodeLevel(from),
+    to: decodeLevel(to),
+    counts: { keep: of('keep'), reattest: of('reattest'), narrow: of('narrow'), drain: of('drain'), end: of('end') },
+    sessions: sessions.map(({ id, peer, type, fate, deadlineMs }) => ({
+      id,
+      peer,
+      type: word(SESSION_TYPES, type),
+      fate: word(PREVIEWED_FATES, fate),
+      deadlineMs,
+    })),
+    isolates,
+  };
+}
