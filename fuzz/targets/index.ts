@@ -22,6 +22,7 @@ export const TARGETS: ReadonlyMap<string, () => Promise<{ readonly open: OpenTar
   ['log-files', () => import('./log-files.ts')],
   ['logger', () => import('./logger.ts')],
   ['packets', () => import('./packets.ts')],
+  ['quartermaster', () => import('./quartermaster.ts')],
   ['records', () => import('./records.ts')],
   ['release', () => import('./release.ts')],
   ['sat', () => import('./sat.ts')],
