@@ -1,7 +1,7 @@
 /** Revocation: signed statements, who may make them, their order, and what they reach. Read `statement.ts`, then `rules.ts`. */
 export { IssuerFeed, type Staleness, type Succession } from './issuer-feed.ts';
 export { type RevocationSubject, RevokedIndex } from './revoked-index.ts';
-export { CLOCK_SKEW_MS, heartbeatRefusal, type RevocationRefusal, reaches, refusalOf } from './rules.ts';
+export { CLOCK_SKEW_MS, hasEffect, heartbeatRefusal, type RevocationRefusal, reaches, refusalOf } from './rules.ts';
 export {
   type CredentialScope,
   HEARTBEAT_CONTEXT,

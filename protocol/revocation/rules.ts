@@ -10,7 +10,7 @@ import type { Heartbeat, Revoked, Statement } from './statement.ts';
 export type RevocationRefusal =
   | 'UNKNOWN_ISSUER'
   | 'BAD_SIGNATURE'
-  /** About another trust domain than the issuer's, by an issuer that is not of the local site. */
+  /** Handed in where it is of no effect: about another trust domain than the issuer's, which is not the local site's. */
   | 'FOREIGN_DOMAIN'
   /** A cut-off later than a minute from now: credentials that nobody has issued yet. */
   | 'FUTURE_CUT_OFF'
@@ -24,13 +24,18 @@ export type RevocationRefusal =
 /** How far clocks may be apart. */
 export const CLOCK_SKEW_MS = 60_000;
 
-/** Whether an issuer may say it here and now. */
-export function refusalOf(statement: Statement, localSite: string, nowMs: number): RevocationRefusal | undefined {
-  const { issuer, what } = statement;
-  if (what.kind === 'issued-before' && what.timeMs > nowMs + CLOCK_SKEW_MS) return 'FUTURE_CUT_OFF';
-  const own = trustDomainOf(issuer);
+/** Whether an issuer may say it now. */
+export function refusalOf({ what }: Statement, nowMs: number): RevocationRefusal | undefined {
+  return what.kind === 'issued-before' && what.timeMs > nowMs + CLOCK_SKEW_MS ? 'FUTURE_CUT_OFF' : undefined;
+}
+
+/**
+ * Whether a statement can be of any effect at this site. One that another site made about a third, or about us, is that
+ * site's own affair: it has its place in the issuer's numbers, and takes nothing away here.
+ */
+export function hasEffect({ issuer, what }: Statement, localSite: string): boolean {
   const about = domainOf(what);
-  return about === undefined || own === about || own === localSite ? undefined : 'FOREIGN_DOMAIN';
+  return about === undefined || reaches(trustDomainOf(issuer), about, localSite);
 }
 
 /** A heartbeat from the future would keep a feed fresh for as long as nobody looks at it. */

@@ -8,6 +8,7 @@ import type { SpiffeId } from '../../protocol/identity/spiffe-id.ts';
 import {
   HEARTBEAT_CONTEXT,
   type Heartbeat,
+  hasEffect,
   heartbeatRefusal,
   IssuerFeed,
   isSignedBy,
@@ -107,6 +108,13 @@ export class Revocations implements RevocationReader {
     return this.#taken.map(({ bytes }) => bytes);
   }
 
+  /** Of somebody who wants something taken away here: as `offer`, but FOREIGN_DOMAIN for what would be of no effect. */
+  async order(bytes: Uint8Array): ReturnType<Revocations['offer']> {
+    const { content } = parseStatement(bytes);
+    if (!hasEffect(content, this.#parts.localSite)) throw refused('FOREIGN_DOMAIN', content);
+    return await this.offer(bytes);
+  }
+
   find(subject: RevocationSubject): Statement | undefined {
     return this.#index.find(subject);
   }
@@ -120,7 +128,7 @@ export class Revocations implements RevocationReader {
     const document = parseStatement(Uint8Array.from(bytes));
     const statement = document.content;
     const feed = this.#authentic(document, statement.issuer, STATEMENT_CONTEXT);
-    const refusal = refusalOf(statement, this.#parts.localSite, this.#parts.clock.now());
+    const refusal = refusalOf(statement, this.#parts.clock.now());
     if (refusal !== undefined) throw refused(refusal, statement);
     const succession = feed.succession(document);
     switch (succession.kind) {
@@ -142,7 +150,7 @@ export class Revocations implements RevocationReader {
     feed.append(document);
     this.#taken.push(document);
     this.#index.add(statement);
-    this.#parts.log.warn('revoked', { ...statement });
+    this.#parts.log.warn('revoked', { ...statement, hasEffect: hasEffect(statement, this.#parts.localSite) });
     this.#news.tell();
     await Promise.all([this.#save(), ...[...this.#effects].map((effect) => effect(statement))]);
     return { kind: 'taken', statement };

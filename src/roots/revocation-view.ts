@@ -15,7 +15,7 @@ export function revocationDesk(revocations: Revocations, log: Logger): Revocatio
       return revocations.documents;
     },
     async offer(signed, by) {
-      const { kind, statement } = await revocations.offer(signed);
+      const { kind, statement } = await revocations.order(signed);
       log.warn('a revocation was handed in at the console', { issuer: statement.issuer, number: statement.number, by });
       return kind === 'taken';
     },
