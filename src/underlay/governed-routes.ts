@@ -15,6 +15,7 @@ import {
   type RouteChange,
   type RouteDifference,
   type RouteOwner,
+  type RoutePlan,
   readBack,
   routePlace,
   routeStays,
@@ -77,6 +78,7 @@ export class GovernedRoutes implements AsyncDisposable {
   #differences: readonly RouteDifference[] = [];
   #queue: Promise<unknown> = Promise.resolve();
   #timer: Timer | undefined;
+  #writing: Promise<void> = Promise.resolve();
   #isClosed = false;
 
   constructor(parts: GovernedParts) {
@@ -182,6 +184,7 @@ export class GovernedRoutes implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
     this.#timer?.cancel();
+    await this.#writing;
     await this.#exclusively(async () => {
       const words = new Set([...this.#recorded.values()].map(({ route }) => routeWords(route)));
       await this.#kernel.remove((await this.#kernel.list()).filter((route) => words.has(routeWords(route))));
@@ -208,7 +211,7 @@ export class GovernedRoutes implements AsyncDisposable {
       const after = plan.add.length + plan.remove.length === 0 ? live : await this.#kernel.list();
       this.#note([...plan.differences, ...readBack(plan, after)]);
     }
-    if (this.#snapshot !== undefined && this.#level !== from) await this.#passStage(plan);
+    if (this.#snapshot !== undefined && this.#level !== from) this.#passStage(plan);
     this.#settled = this.#level;
     if (this.#level !== from) {
       log.info('routes follow the posture', {
@@ -365,8 +368,8 @@ export class GovernedRoutes implements AsyncDisposable {
     await this.#saveSnapshot();
   }
 
-  /** Back at 5 the snapshot has done its work. */
-  async #passStage({ add, remove }: ReturnType<typeof planRoutes>): Promise<void> {
+  /** Back at 5 the snapshot has done its work. The kernel is as it should be already: nobody waits for the disk. */
+  #passStage({ add, remove }: RoutePlan): void {
     if (this.#snapshot === undefined) return;
     const stage = {
       level: this.#level,
@@ -377,7 +380,7 @@ export class GovernedRoutes implements AsyncDisposable {
     const { stages } = this.#snapshot;
     this.#snapshot =
       this.#level === 5 ? undefined : { ...this.#snapshot, stages: [...stages, stage].slice(-MAX_STAGES) };
-    await this.#saveSnapshot();
+    this.#writing = this.#saveSnapshot();
   }
 
   /** Never throws: what is recorded is on disk already, and the snapshot only says what of it the kernel had. */

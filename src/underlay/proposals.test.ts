@@ -14,16 +14,22 @@ import { Underlay } from './underlay.ts';
 const CHANGE = adding(spec('10.9.0.0/24'));
 const MINUTE = 60_000;
 let folder: string;
+let runs: AsyncDisposable[] = [];
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'shs-proposals-'));
 });
-afterEach(() => rm(folder, { recursive: true }));
+afterEach(async () => {
+  for (const run of runs) await run[Symbol.asyncDispose]();
+  runs = [];
+  await rm(folder, { recursive: true });
+});
 
 /** A run of the daemon, over records on a real disk. */
 async function run(host: MemoryHost, level: PostureLevel = 5): Promise<Underlay> {
   const records = await openUnderlayRecords(folder, nodeCrypto.sha256);
   const routes = host.start(level, { records });
+  runs.push(routes);
   await routes.apply(level);
   const proposals = new Proposals({
     clock: host.clock,
