@@ -167,6 +167,7 @@ export const admission: fc.Arbitrary<Admission> = fc
     reattestSecret: key,
     answer: optional(grantBody),
     tunnelGeneration: optional(fc.integer({ min: 1, max: 0xffff_ffff })),
+    carriesPackets: optional(fc.constant(true)),
   })
   .map(withoutUndefined);
 

@@ -1,6 +1,7 @@
 /** Enforcer and terminator with the border between them: what one says is what the other hears, to the byte, both ways. */
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { MAX_PACKET_BYTES } from '../../../protocol/channel/index.ts';
 import { reasonOf, ShellstreamError } from '../../../protocol/errors.ts';
 import * as words from '../../../test/support/enforcer-words.ts';
 import { Listeners } from '../../base/listeners.ts';
@@ -55,6 +56,7 @@ beforeEach(() => {
     accept: take('accept'),
     setPeerLevel: take('setPeerLevel'),
     release: take('release'),
+    packet: (session, packet) => note('packet')(session, packet.slice()),
   };
   const onLost = (why: string): void => void lost.push(why);
   near = new RemoteTerminator({ link: links.responder, clock, enforcer, start: START, onLost });
@@ -72,6 +74,7 @@ const terminator: Terminator = {
   dial: (order) => take('dial')(order),
   streams: (session) => take('streams')(session),
   load: () => take('load')(),
+  packet: (...given) => note('packet')(...given),
   onEvent: (listener) => events.add(listener),
 };
 const serve = (): void => far.serve(terminator, { port: 7_843 });
@@ -113,6 +116,29 @@ describe('a question of the terminator crosses unchanged, and so does its answer
     property([words.session, words.reason, fc.boolean()], (session, reason, byPeer) =>
       crosses('release', [session, reason, byPeer], () => far.release(session, reason, byPeer), undefined),
     ));
+});
+
+describe('a packet of a carried tunnel', () => {
+  const session = '0123456789abcdef0123456789abcdef';
+  const packet = new Uint8Array(MAX_PACKET_BYTES).fill(7);
+
+  it('crosses unchanged, both ways', async () => {
+    serve();
+    far.packet(session, packet);
+    near.packet(session, packet);
+    await clock.advance(0);
+    expect(asked).toEqual([
+      ['packet', session, packet],
+      ['packet', session, packet],
+    ]);
+  });
+
+  it.each([0, MAX_PACKET_BYTES + 1])('attack: of %i bytes cuts off who said it', async (length) => {
+    far.packet(session, new Uint8Array(length));
+    await clock.advance(0);
+    expect(asked).toEqual([]);
+    expect(lost.length).toBeGreaterThan(0);
+  });
 });
 
 describe('an order of the enforcer crosses unchanged, and so does its answer', () => {
