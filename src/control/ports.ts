@@ -13,9 +13,12 @@ import type { PostureLevel } from '../../protocol/posture/level.ts';
 import type { PreviewedFate } from '../../protocol/posture/preview.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import type { FlowCounters, FlowDenial, TunnelDriver } from '../dataplane/ports.ts';
+import type { Actor } from './actor.ts';
 import type { EvidenceDesk, EvidenceView } from './evidence-desk.ts';
 import type { RevocationDesk } from './revocation-desk.ts';
 import type { RouteDesk } from './route-desk.ts';
+
+export type { Actor } from './actor.ts';
 
 export interface GatewayView {
   status(): Promise<GatewayStatus>;
@@ -61,13 +64,6 @@ export interface GatewayView {
   diagnose(): Promise<readonly Finding[]>;
   /** `listener` must not throw; it is called in the order of events until disposed. */
   watch(listener: (event: GatewayEvent) => void): Disposable;
-}
-
-/** Who asks, by the kernel's word (SO_PEERCRED), for log and evidence. */
-export interface Actor {
-  readonly uid: number;
-  readonly gid: number;
-  readonly pid: number;
 }
 
 // ── status ───────────────────────────────────────────────────────────────────────────────────────────────────

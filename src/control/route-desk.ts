@@ -3,7 +3,7 @@ import type { Tier } from '../../protocol/capability/model.ts';
 import type { PostureLevel } from '../../protocol/posture/level.ts';
 import type { RouteChange, RouteDifference } from '../../protocol/routes/index.ts';
 import type { Proposal, RouteRecord } from '../underlay/ports.ts';
-import type { Actor } from './ports.ts';
+import type { Actor } from './actor.ts';
 
 /** The same at both ends of the socket; at the console's there is no actor to name. */
 export interface RouteVerbs<By extends readonly unknown[]> {
