@@ -35,6 +35,10 @@ const BENCHES: Readonly<Record<string, { readonly about: string; readonly open: 
     about: 'artifacts made durable a second, anchored one by one, their CPU and bytes; verify-log',
     open: async () => (await import('./evidence/index.ts')).openEvidence(),
   },
+  quartermaster: {
+    about: 'first pages of questions over many artifacts; submissions made durable a second; bytes an artifact',
+    open: async () => (await import('./quartermaster/index.ts')).openQuartermaster(),
+  },
   routes: {
     about: 'adding, and restoring, 10,000 routes',
     open: async () => (await import('./routes/index.ts')).openRoutes(),
@@ -44,7 +48,7 @@ const BENCHES: Readonly<Record<string, { readonly about: string; readonly open: 
 const DEFAULT_RUNS = 5;
 const MAX_RUNS = 1000;
 const USAGE = `usage: node bench/main.ts NAME [--json] [--runs N]\n\n${Object.entries(BENCHES)
-  .map(([name, { about }]) => `  ${name.padEnd(10)} ${about}\n`)
+  .map(([name, { about }]) => `  ${name.padEnd(14)} ${about}\n`)
   .join('')}`;
 
 process.exitCode = await main(process.argv.slice(2));
