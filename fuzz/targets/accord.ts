@@ -17,6 +17,7 @@ serial: 2
 signer: none
 minimumVersion: 1
 drainMilliseconds: 1000
+timers: [{name: night, level: 4, daily: {from: "22:00", until: "05:00"}}]
 levels: {5: {notarisation: {transitPercent: 20}}, 4: {handshake: {sat: fresh}}}
 capabilities: {overlay: {apprentice: {5: [OBSERVE], 4: [OBSERVE], 3: [OBSERVE]}}}
 sessionTypes: {operator: {lifetimeSeconds: 60, allow: [{identities: any, minimumTier: master}]}}

@@ -117,6 +117,21 @@ labSuite('sources of posture', { start: false }, (lab) => {
     await level(5);
   });
 
+  test('a dry run tells the fate of each session; an unconfirmed lockdown goes back by itself', async () => {
+    const { b } = lab();
+    const dry = await b.shellstream('posture', 'set', '1', '--reason', 'drill', '--dry-run');
+    expect(dry.stdout).toContain('posture level 5 would become 1; nothing was done');
+    expect(dry.stdout).toMatch(/^cut off: .*wan/m);
+    expect(await posture()).toMatchObject({ effective: 5 });
+    const set = await b.shellstream('posture', 'set', '1', '--reason', 'drill', '--confirm-within', '1s');
+    expect(set.stdout).toContain('the console goes back to 5');
+    await level(5);
+    await b.shellstream('posture', 'set', '3', '--reason', 'drill', '--confirm-within', '1h');
+    expect((await b.shellstream('posture', 'confirm')).stdout).not.toContain('goes back');
+    expect(await posture()).toMatchObject({ effective: 3 });
+    await b.setPosture(5);
+  });
+
   test('the posture map may be taken away or put in another’s place: nothing of it loosens, and it is told', async () => {
     const { b } = lab();
     const pin = `${b.pins}/posture_level`;

@@ -15,7 +15,7 @@ export const MAX_MESSAGE_BYTES = 4_096;
 export function parseStatement(statement: MessageShape<typeof StatementSchema> | undefined): OutsideStatement {
   if (statement === undefined) throw malformed('a message without a statement');
   const { level, epoch, lifetimeMs, reason } = statement;
-  if (epoch === 0n || epoch > MAX_EPOCH) throw malformed(`epoch ${epoch}`);
+  if (epoch === 0n || epoch >= MAX_EPOCH) throw malformed(`epoch ${epoch}`);
   if (lifetimeMs === 0n) throw malformed('a statement that holds for no time');
   return {
     source: BASCULE,
