@@ -14,8 +14,9 @@ import { addInit } from './init.ts';
 import { json, printable, problem } from './output.ts';
 import { addPosture } from './posture.ts';
 import { addQuartermaster } from './quartermaster.ts';
-import { addRoutes } from './routes.ts';
+import { addRecords } from './records.ts';
 import { addRevocations, addRevoke } from './revoke.ts';
+import { addRoutes } from './routes.ts';
 import { addSessions } from './sessions.ts';
 import { addStatus } from './status.ts';
 import { addVerifyLog } from './verify-log.ts';
@@ -73,6 +74,7 @@ const VERBS = [
   addDoctor,
   addVerifyLog,
   addEvidence,
+  addRecords,
   addQuartermaster,
 ];
 

@@ -125,7 +125,10 @@ function statusGauges(registry: Registry): (status: GatewayStatus, sessions: rea
   const entries = gauge('evidence_entries', 'Entries of the evidence log.');
   const published = gauge('evidence_published_entries', 'Those that everybody can read.');
   const used = gauge('evidence_used_bytes', 'Of the spool.');
-  const budget = gauge('evidence_budget_bytes', 'That the spool may have; seven eighths of it for sessions.');
+  const budget = gauge(
+    'evidence_budget_bytes',
+    'That the spool may have; the last of it (an eighth, 32 MiB at most) is not for sessions.',
+  );
 
   return (status, sessions) => {
     const { counts, identity, posture } = status;

@@ -114,7 +114,7 @@ function evidence({ evidence }: GatewayStatus): readonly Problem[] {
   }
 }
 
-/** One eighth of the room is the console's: at 87 nobody is admitted any more. */
+/** Of a small room one eighth is the console's: at 87 nobody is admitted any more. */
 const NEARLY_FULL_PERCENT = 70;
 
 function seconds(ms: number): string {

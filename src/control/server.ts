@@ -3,8 +3,10 @@
  * follows from the peer credentials of the connection alone.
  */
 import { createServer, type Server, type Socket } from 'node:net';
-import { ShellstreamError } from '../../protocol/errors.ts';
-import type { Response } from '../../protocol/gen/shellstream/control/v1/control_pb.ts';
+import { create, toBinary } from '@bufbuild/protobuf';
+import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
+import { RequestSchema, type Response } from '../../protocol/gen/shellstream/control/v1/control_pb.ts';
+import type { Reason } from '../../protocol/reasons.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import { listenAt } from '../link/index.ts';
@@ -23,10 +25,22 @@ export interface ControlOptions {
   readonly log: Logger;
   /** SO_PEERCRED of the connection; undefined, or a throw, counts as a stranger. */
   readonly credentialsOf: (socket: Socket) => Actor | undefined;
+  /** Told of each order, and of each look at evidence, before it is answered. Must not throw. */
+  readonly onUse?: (use: ConsoleUse) => Promise<void>;
   /** Owners and observers together; observers get at most half. 64 unless told. */
   readonly mostConnections?: number;
   /** 30 s unless told. */
   readonly idleMs?: number;
+}
+
+/** What a console had the gateway do, or show of its evidence. */
+export interface ConsoleUse {
+  readonly by: Actor;
+  readonly verb: Ask['case'];
+  /** As it came, encoded again. */
+  readonly request: Uint8Array;
+  /** Undefined: it was done. */
+  readonly refused: Reason | undefined;
 }
 
 export interface ControlServer extends AsyncDisposable {
@@ -116,16 +130,41 @@ export async function startControl(options: ControlOptions): Promise<ControlServ
   async function respondTo(ask: Ask, by: Actor, standing: Standing): Promise<Response> {
     try {
       const response = await answer(ask, view, by, standing);
-      if (CHANGES.has(ask.case)) log.info('console order carried out', { uid: by.uid, pid: by.pid, ask: ask.case });
+      if (!LOOKS.has(ask.case)) log.info('console order carried out', { uid: by.uid, pid: by.pid, ask: ask.case });
+      await witness(ask, by, undefined);
       return response;
     } catch (error) {
       log.warn('console request refused', { uid: by.uid, pid: by.pid, ask: ask.case, error });
+      await witness(ask, by, reasonOf(error));
       throw error;
     }
   }
+
+  async function witness(ask: Ask, by: Actor, refused: Reason | undefined): Promise<void> {
+    if (LOOKS.has(ask.case)) return;
+    await options.onUse?.({
+      by,
+      verb: ask.case,
+      request: toBinary(RequestSchema, create(RequestSchema, { ask })),
+      refused,
+    });
+  }
 }
 
-const CHANGES: ReadonlySet<Ask['case']> = new Set<Ask['case']>(['drain', 'end', 'setPosture']);
+/** What changes nothing and is asked every few seconds; whatever else there is leaves a trace. */
+const LOOKS: ReadonlySet<Ask['case']> = new Set<Ask['case']>([
+  'status',
+  'sessions',
+  'session',
+  'posture',
+  'previewPosture',
+  'peers',
+  'diagnose',
+  'watch',
+  'routes',
+  'proposals',
+  'revocations',
+]);
 
 function close(server: Server): Promise<void> {
   return new Promise((resolve) => server.close(() => resolve()));

@@ -190,7 +190,7 @@ export class EvidenceStore implements AsyncDisposable {
       const signers = await loadLogKeys(sha256, place.keys, place.origin);
       const shared = { sha256, ed25519: nodeEd25519, origin: place.origin };
       const { budgetBytes } = place;
-      const reserveBytes = Math.floor(budgetBytes / RESERVE_SHARE);
+      const reserveBytes = Math.min(Math.floor(budgetBytes / RESERVE_SHARE), MOST_RESERVE);
       spool = Spool.open({ ...shared, path, randomBytes, signers, budgetBytes, reserveBytes });
       const publisher = await Publisher.open({ ...shared, path: this.logPath, spool, keys: signers });
       const recorder = this.#record(spool);
@@ -298,8 +298,9 @@ export class EvidenceStore implements AsyncDisposable {
   }
 }
 
-/** One eighth of the budget is for what may not be refused. */
+/** One eighth of the budget is for what may not be refused; more than the ends of as many sessions as there can be, never. */
 const RESERVE_SHARE = 8;
+const MOST_RESERVE = 32 * 2 ** 20;
 const PUBLISH_MS = 1_000;
 const UPKEEP_MS = 10_000;
 const RETENTION_MS = 3_600_000;

@@ -9,6 +9,7 @@ import {
   EnforcementStatementSchema,
 } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
 import { writeMessage } from '../../protocol/wire/write.ts';
+import { parseCertificate } from '../identity/certificate.ts';
 import { type TrustBundles, verifyEvidenceSignature, verifySvid, type X509Identity } from '../identity/index.ts';
 
 export type SignedReceipt = Exclude<MessageInitShape<typeof EnforcementReceiptSchema>, EnforcementReceipt>;
@@ -33,4 +34,23 @@ export function verifyReceipt(receipt: EnforcementReceipt, bundles: TrustBundles
     throw new ShellstreamError('WRONG_IDENTITY', `${svid.spiffeId} signed a receipt of ${statement.nodeId}`);
   }
   return statement;
+}
+
+/**
+ * What a receipt says, and whether the key of the certificate that it carries signed it, for the node that the certificate
+ * names. Whose certificate that is, only `verifyReceipt` can tell. @throws ShellstreamError MALFORMED
+ */
+export function readReceipt(receipt: EnforcementReceipt): {
+  readonly statement: EnforcementStatement;
+  readonly isSigned: boolean;
+} {
+  const statement = parseStatement(receipt);
+  try {
+    const leaf = parseCertificate(receipt.chain[0] ?? new Uint8Array());
+    verifyEvidenceSignature(leaf, signedReceipt(receipt.statement), receipt.signature);
+    return { statement, isSigned: leaf.extensions.names.uris.join() === statement.nodeId };
+  } catch (error) {
+    if (error instanceof ShellstreamError) return { statement, isSigned: false };
+    throw error;
+  }
 }

@@ -21,7 +21,11 @@ export function evidenceSigner(privateKey: KeyObject): EvidenceSigner {
 }
 
 /** Throws SVID_SIGNATURE unless the SVID's key signed `message`. */
-export function verifyEvidenceSignature(svid: VerifiedSvid, message: Uint8Array, signature: Uint8Array): void {
+export function verifyEvidenceSignature(
+  svid: Pick<VerifiedSvid, 'publicKey'>,
+  message: Uint8Array,
+  signature: Uint8Array,
+): void {
   if (signature.length > MAX_SIGNATURE_BYTES || !isSignedBy(svid.publicKey, message, signature))
     throw new ShellstreamError('SVID_SIGNATURE');
 }

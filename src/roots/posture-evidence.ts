@@ -20,6 +20,9 @@ import { type CaptureParts, capture } from './forensic-capture.ts';
 const KERNEL_MS = 50;
 const SNAPSHOT_ID_BYTES = 16;
 
+/** What did not follow, where the engine says it: a step that took too long among it. */
+type Settled = Omit<PostureSettled, 'unrealised'> & { readonly unrealised?: readonly string[] };
+
 export class PostureEvidence {
   readonly #world: EnforcerWorld;
   readonly #evidence: NodeEvidence;
@@ -88,12 +91,11 @@ export class PostureEvidence {
     await this.#snapshot;
   }
 
-  async #settled(change: PostureSettled): Promise<void> {
+  async #settled(change: Settled): Promise<void> {
     const { store } = this.#evidence;
     const { crypto, log, dataplane } = this.#world;
-    const notRealised = [...this.#failed];
+    const notRealised = change.unrealised ?? [...this.#failed];
     this.#failed.clear();
-    if (notRealised.length === 0 && change.failed) notRealised.push('a step');
     const snapshot = this.#snapshot;
     this.#snapshot = undefined;
     try {
@@ -114,7 +116,7 @@ export class PostureEvidence {
     }
   }
 
-  #receipt(change: PostureSettled, notRealised: readonly string[], atBootNs: bigint): Recording | undefined {
+  #receipt(change: Settled, notRealised: readonly string[], atBootNs: bigint): Recording | undefined {
     const { clock, accord, log } = this.#world;
     const identity = this.#ownIdentity();
     if (identity === undefined) {
@@ -150,7 +152,7 @@ export class PostureEvidence {
 }
 
 function changed(
-  { from, heldBy }: PostureSettled,
+  { from, heldBy }: Settled,
   observer: Observer,
   toLevel: number,
   atBootNs: bigint,

@@ -61,7 +61,66 @@ labSuite('evidence of a running gateway', { start: false }, (lab) => {
     expect(torn.stdout).toContain('tile/entries/000');
     expect(await go.ask('check-log', { dir: logOf(b), keys: [key] })).toHaveProperty('refused');
   });
+
+  test('killed with sessions up: their intents are compensated at the next start, and the log is whole', async () => {
+    const { a, b } = lab();
+    await startBoth(lab());
+    await b.kill();
+    await a.stop();
+    await b.start();
+    await b.gateway.line(/intents of a former run/);
+    await b.stop();
+    expect(transitsOf(b).at(-1)).toMatchObject({ phase: Phase.COMPENSATION });
+    expect(await verifyLog(b, keyOf(b))).toMatchObject({ code: 0 });
+  });
+
+  test('a lockdown leaves its snapshot, its receipt, and the order that made it; over SIGKILL, and served to anyone', async () => {
+    const { a, b } = lab();
+    await b.start({ evidence: { serve: `127.0.0.1:${SERVED}` } });
+    await a.start();
+    await Promise.all([a, b].map((site) => site.gateway.line(/"msg":"session opened"/)));
+    await b.shellstream('posture', 'set', '1', '--reason', 'intrusion');
+    const receipt = await eventually('the receipt', async () => {
+      const last = lines(await b.shellstream('posture', 'receipts', '--json')).at(-1);
+      return last !== undefined && 'level' in last && last.level === 1 ? last : undefined;
+    });
+    expect(receipt).toMatchObject({ nodeId: 'spiffe://site-b.test/gateway', notRealised: [], isSigned: true });
+    const [snapshot] = lines(await b.shellstream('evidence', 'list', '--kind', 'forensicSnapshot', '--json'));
+    expect(snapshot?.artifact).toMatchObject({ forensicSnapshot: { sessions: 1, tunnels: 1, routes: 1 } });
+    const orders = lines(await b.shellstream('evidence', 'list', '--kind', 'consoleUse', '--json'));
+    expect(orders[0]?.artifact).toMatchObject({ consoleUse: { verb: 'setPosture' } });
+    const proven = await b.shellstream('evidence', 'show', String(snapshot?.index), '--json');
+    expect(JSON.parse(proven.stdout)).toMatchObject({ index: snapshot?.index, kind: 'forensicSnapshot' });
+    const status = JSON.parse((await b.shellstream('status', '--json')).stdout);
+    expect(status.evidence).toMatchObject({ state: 'recording', detail: '', isReserveHeld: true });
+    const key = keyOf(b);
+    const { stdout: served } = await b.run('curl', '-s', `http://127.0.0.1:${SERVED}/checkpoint`);
+    expect(served.split('\n')[0]).toBe(originOf(b));
+
+    await b.kill();
+    await b.start();
+    const held = join(b.options.directory, 'held');
+    await writeFile(held, served);
+    await eventually('the log goes on', async () => {
+      const { stdout } = await b.verb('verify-log', logOf(b), '--key', key, '--held', held, '--json');
+      const { size, findings } = JSON.parse(stdout);
+      expect(findings).toEqual([]);
+      return size > status.evidence.entries;
+    });
+    await b.shellstream('posture', 'set', '5', '--reason', 'over');
+  });
 });
+
+/** Of site-b, in its own network. */
+const SERVED = 9_844;
+
+function lines({ stdout }: { readonly stdout: string }): { readonly index: number; readonly artifact: unknown }[] {
+  return stdout
+    .trim()
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line));
+}
 
 const logOf = ({ options }: Site): string => join(options.directory, 'state', 'evidence', 'log');
 const originOf = ({ options }: Site): string => `${options.domain.name}/shellstream/${options.instance}`;
