@@ -7,6 +7,7 @@ import { type Artifact, Observer, Phase } from '../../protocol/gen/shellstream/e
 import { REASONS } from '../../protocol/reasons.ts';
 import { MemorySites, type MemorySitesOptions } from '../../test/support/memory-sites.ts';
 import type { EvidencePlace } from '../evidence/evidence-store.ts';
+import { EvidenceFolder } from '../evidence/fixtures.ts';
 import { verifyReceipt } from '../evidence/receipts.ts';
 
 let folder: string;
@@ -42,9 +43,12 @@ test('a session is announced before it stands, and its end is told with reason, 
 });
 
 test('what cannot be recorded does not come to stand, and the console still works', async () => {
-  // Room for a spool, its first keys, and not much more.
+  // A new spool, and so little more that sessions have none of it.
+  using fresh = new EvidenceFolder();
+  using spool = fresh.spool();
+  const budget = spool.room.usedBytes + 3_000;
   await using sites = await MemorySites.create({
-    evidenceOf: (name) => place(name === 'b' ? 32_000 : undefined)(name),
+    evidenceOf: (name) => place(name === 'b' ? budget : undefined)(name),
   });
   await sites.b.start();
   await sites.a.start();
