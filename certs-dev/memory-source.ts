@@ -56,7 +56,14 @@ function identityOf(entry: Entry): X509Identity {
   const svid = entry.identity.x509();
   const spiffeId = requireId(svid.spiffeId);
   const { chain, expiresAt, privateKey } = svid;
-  return { spiffeId, trustDomain: trustDomainOf(spiffeId), chain, expiresAt, sign: evidenceSigner(privateKey), privateKey };
+  return {
+    spiffeId,
+    trustDomain: trustDomainOf(spiffeId),
+    chain,
+    expiresAt,
+    sign: evidenceSigner(privateKey),
+    privateKey,
+  };
 }
 
 function bundlesOf(domain: TrustDomain, now: number): TrustBundles {

@@ -16,11 +16,11 @@ import type { Standing } from './access.ts';
 import { proposalId, proposalsPage, requestToken, routesPage, tokenTerms } from './answer-routes.ts';
 import { LARGEST_REQUEST } from './frame.ts';
 import { type Actor, type ConsoleStatement, type GatewayView, SESSION_STATES, type SessionFilter } from './ports.ts';
-import { revocationsPage } from './revocation-desk.ts';
 import { decodeLevel, word } from './wire/decode.ts';
 import { encodeDetail, encodeFinding, encodePeer, encodePosture, encodeSession, encodeStatus } from './wire/encode.ts';
 import { decodeQuery, encodeProven, encodeRecords, index, tierOf } from './wire/evidence.ts';
 import { encodePreview } from './wire/preview.ts';
+import { revocationsPage } from './wire/revocations.ts';
 import { decodeChange } from './wire/routes.ts';
 
 export type Ask = Exclude<Request['ask'], { case: undefined }>;

@@ -23,7 +23,7 @@ import type {
 } from './ports.ts';
 import { remoteEvidence } from './remote-evidence.ts';
 import { remoteRoutes } from './remote-routes.ts';
-import { type RemoteRevocations, readRevocations } from './revocation-desk.ts';
+import type { RemoteRevocations } from './revocation-desk.ts';
 import type { RemoteRouteDesk } from './route-desk.ts';
 import {
   decodeDetail,
@@ -35,6 +35,7 @@ import {
   decodeStatus,
 } from './wire/decode.ts';
 import { decodePreview } from './wire/preview.ts';
+import { readRevocations } from './wire/revocations.ts';
 
 /**
  * Every verb throws the gateway's refusal with its own reason, CONNECTION_LOST when the gateway goes or does not answer
