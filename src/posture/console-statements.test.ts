@@ -6,7 +6,7 @@ import { silentLogger } from '../base/logger.ts';
 import { SimulatedClock } from '../base/simulated-clock.ts';
 import { ConsoleStatements, type UnconfirmedStore } from './console-statements.ts';
 import { PostureEngine } from './engine.ts';
-import type { KeptPosture } from './store.ts';
+import type { KeptPosture } from './kept.ts';
 import { openUnconfirmedStore } from './unconfirmed-store.ts';
 
 const MINUTE = 60_000;

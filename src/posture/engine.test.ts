@@ -2,8 +2,9 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import type { PostureLevel } from '../../protocol/posture/index.ts';
 import { silentLogger } from '../base/logger.ts';
 import { SimulatedClock } from '../base/simulated-clock.ts';
-import { PostureEngine, type PostureStep, type PostureSteps } from './engine.ts';
-import type { KeptPosture } from './store.ts';
+import { PostureEngine } from './engine.ts';
+import type { KeptPosture } from './kept.ts';
+import type { PostureStep, PostureSteps } from './plan.ts';
 
 const FIRST_EPOCH = 100n;
 const FORGETFUL = { save: async () => {} };
@@ -206,6 +207,68 @@ describe('the start', () => {
     const last = new Map(taken.map((line) => [line.split(' ')[0], line.split(' ')[1]]));
     expect(Object.fromEntries(last)).toEqual({ page: '1,', map: '1,', sessions: '1,' });
   });
+});
+
+describe('a step that cannot be taken', () => {
+  it('and hangs holds up nothing behind it, and is taken again until it is', async () => {
+    const own = new PostureEngine({ clock, log: silentLogger, store: FORGETFUL, initial: 5, firstEpoch: 1n });
+    const stuck: { wake?: () => void } = {};
+    let hangs = false;
+    const page: PostureStep = {
+      name: 'page',
+      deadlineMs: 50,
+      apply: (level) => {
+        if (!hangs) return void taken.push(`page ${level}`);
+        return new Promise<void>((wake) => {
+          stuck.wake = wake;
+        });
+      },
+    };
+    await own.start(stepsOf([page], [step('sessions', own)]));
+    [taken, hangs] = [[], true];
+    const settled: (readonly string[])[] = [];
+    own.onChange(({ unrealised }) => settled.push(unrealised));
+    const said = own.state('console', 1, 'test');
+    await clock.advance(50);
+    await said;
+    expect([taken, settled, own.unrealised]).toEqual([['sessions 1, read 1'], [['page']], ['page']]);
+    hangs = false;
+    await clock.advance(1_000);
+    expect([taken.at(-1), own.unrealised]).toEqual(['page 1', []]);
+    // What it does so late may be of a level long gone.
+    stuck.wake?.();
+    await clock.advance(0);
+    expect(own.unrealised).toEqual(['page']);
+    await own.state('console', 2, 'test');
+    expect([taken.at(-1), own.unrealised]).toEqual(['page 2', []]);
+  });
+
+  it('is tried less and less often', async () => {
+    const own = new PostureEngine({ clock, log: silentLogger, store: FORGETFUL, initial: 5, firstEpoch: 1n });
+    await own.start(stepsOf([step('page', own, 'page')], []));
+    taken = [];
+    await clock.advance(100_000);
+    expect(taken.length).toBeGreaterThan(5);
+    expect(taken.length).toBeLessThan(10);
+  });
+});
+
+it('a stricter level said in the middle of a change waits for no step of it', async () => {
+  const own = new PostureEngine({ clock, log: silentLogger, store: FORGETFUL, initial: 5, firstEpoch: 1n });
+  let isSaid = false;
+  const sessions: PostureStep = {
+    name: 'sessions',
+    apply: async (level) => {
+      taken.push(`sessions ${level}`);
+      if (level !== 3 || isSaid) return;
+      isSaid = true;
+      void own.state('map', 1, 'test');
+    },
+  };
+  await own.start(stepsOf([step('page', own)], [sessions, step('tunnels', own)]));
+  taken = [];
+  await own.state('console', 3, 'test');
+  expect(taken).toEqual(['page 3, read 5', 'sessions 3', 'page 1, read 3', 'sessions 1', 'tunnels 1, read 1']);
 });
 
 /** Notes the level it was told and the one that admission reads at that moment. */

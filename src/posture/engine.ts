@@ -12,27 +12,15 @@ import {
   setAside,
   state,
 } from '../../protocol/posture/index.ts';
-import type { Clock, Timer } from '../base/clock.ts';
+import { type Clock, sleep, type Timer } from '../base/clock.ts';
 import { Listeners } from '../base/listeners.ts';
 import type { Logger } from '../base/logger.ts';
 import type { PostureReader } from '../enforcer/ports.ts';
-import type { KeptPosture, PostureStore } from './store.ts';
-
-/** One thing that follows the level. Idempotent; told the level that holds when it runs. */
-export interface PostureStep {
-  readonly name: string;
-  apply(level: PostureLevel, epoch: bigint): Promise<void> | void;
-}
-
-/** Each list in the order of tightening. */
-export interface PostureSteps {
-  /** What packets go by. */
-  readonly dataPlane: readonly PostureStep[];
-  /** Told in the moment in which the level is published; whatever is decided after it is decided by it. */
-  readonly admission: PostureStep;
-  /** What lives by the level. */
-  readonly sessionLayer: readonly PostureStep[];
-}
+import type { JournalRecord, PostureJournal } from './journal.ts';
+import { type KeptPosture, later } from './kept.ts';
+import { type PlannedStep, type PostureSteps, plan } from './plan.ts';
+import { StepRunner } from './step-runner.ts';
+import type { PostureStore } from './store.ts';
 
 export interface PostureChange {
   readonly from: PostureLevel;
@@ -45,8 +33,10 @@ export interface PostureChange {
 /** A transition whose steps have all been taken. */
 export interface PostureSettled extends PostureChange {
   readonly seconds: number;
-  /** Some step could not be taken; the log says which. */
+  /** Some step could not be taken. */
   readonly failed: boolean;
+  /** The names of those. They are tried again until they are taken, or another level holds. */
+  readonly unrealised: readonly string[];
 }
 
 /** What a source outside this node says, under an epoch of its own. */
@@ -83,15 +73,17 @@ export interface EngineParts {
   /** What was said before this run. */
   readonly kept?: KeptPosture | undefined;
   readonly store: PostureStore;
+  /** Absent where a crash leaves nothing that could be gone on with. */
+  readonly journal?: PostureJournal | undefined;
 }
 
 const CONFIGURED = 'initial';
 /** More than there can be between two writes of the record: a statement that runs out changes the level, and writes none. */
 const UNWRITTEN_EPOCHS = 65_536n;
-
-function later(one: bigint, other: bigint): bigint {
-  return one > other ? one : other;
-}
+/** A disk that does not answer holds a tightening up no longer than this. */
+const JOURNAL_MS = 100;
+const FIRST_RETRY_MS = 1_000;
+const LONGEST_RETRY_MS = 30_000;
 
 export class PostureEngine implements PostureReader {
   readonly #parts: EngineParts;
@@ -102,7 +94,9 @@ export class PostureEngine implements PostureReader {
   #level: PostureLevel;
   #epoch: bigint;
   #changedAt: number;
-  #failures = 0;
+  readonly #runner: StepRunner;
+  #retry: Timer | undefined;
+  #retryMs = FIRST_RETRY_MS;
   #running: Promise<void> = Promise.resolve();
   #isFollowing = false;
   #expiry: Timer | undefined;
@@ -112,6 +106,7 @@ export class PostureEngine implements PostureReader {
   constructor(parts: EngineParts) {
     const now = parts.clock.now();
     this.#parts = parts;
+    this.#runner = new StepRunner(parts.clock, parts.log);
     this.#origin = now - parts.clock.monotonic();
     this.#statements = new Map(parts.kept?.statements);
     this.#epoch =
@@ -164,6 +159,11 @@ export class PostureEngine implements PostureReader {
     // A source may have spoken before: what follows that knows no step yet.
     while (this.#isFollowing) await this.#running;
     await this.#follow({ startsWithAll: true });
+  }
+
+  /** What of the level could not be realised so far, by name. */
+  get unrealised(): readonly string[] {
+    return this.#runner.unrealised.map(({ name }) => name);
   }
 
   /**
@@ -233,12 +233,15 @@ export class PostureEngine implements PostureReader {
     );
   }
 
+  /** The configuration says its own again at each start. */
+  #toKeep(): Statements {
+    return new Map([...this.#statementsInWallTime()].filter(([source]) => source !== CONFIGURED));
+  }
+
   async #save(): Promise<void> {
     const { store, log } = this.#parts;
-    // The configuration says its own again at each start.
-    const statements = new Map([...this.#statementsInWallTime()].filter(([source]) => source !== CONFIGURED));
     try {
-      await store.save({ statements, epoch: this.#epoch });
+      await store.save({ statements: this.#toKeep(), epoch: this.#epoch });
     } catch (error) {
       log.error('the posture could not be kept: a restart will not know it', { error });
     }
@@ -254,15 +257,12 @@ export class PostureEngine implements PostureReader {
 
   async #transitions({ startsWithAll }: { readonly startsWithAll: boolean }): Promise<void> {
     try {
-      if (startsWithAll) {
-        const now = { to: this.#level, epoch: this.#epoch };
-        const { dataPlane, admission, sessionLayer } = this.#steps;
-        for (const step of [...dataPlane, admission, ...sessionLayer]) await this.#run(step, now);
-      }
+      if (startsWithAll) await this.#begin();
       for (;;) {
         const { level, heldBy, nextExpiry } = effectiveLevel(this.#statements, this.#now());
         if (level === this.#level) {
           this.#watchExpiry(nextExpiry);
+          this.#retryLater();
           return;
         }
         await this.#transition(level, heldBy);
@@ -273,41 +273,102 @@ export class PostureEngine implements PostureReader {
     }
   }
 
+  async #begin(): Promise<void> {
+    for (const { step } of plan(this.#level, this.#level, this.#steps)) await this.#take(step);
+    await this.#settled();
+  }
+
   async #transition(to: PostureLevel, heldBy: readonly string[]): Promise<void> {
     const from = this.#level;
     const change: PostureChange = { from, to, epoch: this.#epoch + 1n, heldBy, reason: this.#reasonOf(heldBy) };
     const started = this.#parts.clock.monotonic();
-    const failuresBefore = this.#failures;
-    const { dataPlane, sessionLayer } = this.#steps;
-    if (to < from) {
-      for (const step of dataPlane) await this.#run(step, change);
-      await this.#publish(change);
-      for (const step of sessionLayer) await this.#run(step, change);
-    } else {
-      await this.#publish(change);
-      for (const step of sessionLayer.toReversed()) await this.#run(step, change);
-      for (const step of dataPlane.toReversed()) await this.#run(step, change);
+    const steps = plan(from, to, this.#steps);
+    await this.#write({ kind: 'intent', from, to, kept: { statements: this.#toKeep(), epoch: change.epoch } });
+    let left = steps.length;
+    for (const { step, publishes } of steps) {
+      // What is stricter waits for nothing that is looser; the next transition takes all of its own steps.
+      if (this.#isSuperseded(to)) break;
+      if (publishes) this.#publish(change);
+      await this.#take(step, change);
+      left -= 1;
     }
+    if (this.#epoch !== change.epoch) return;
+    if (left === 0) await this.#settled();
     const ms = this.#parts.clock.monotonic() - started;
     const { epoch, reason } = change;
-    this.#parts.log.warn('posture changed', { from, to, epoch: String(epoch), heldBy, reason, ms });
-    this.#listeners.tell({ ...change, seconds: ms / 1000, failed: this.#failures > failuresBefore });
+    const untaken = left === 0 ? [] : steps.slice(-left).map(({ step }) => step.name);
+    const unrealised = [...this.unrealised, ...untaken];
+    this.#parts.log.warn('posture changed', { from, to, epoch: String(epoch), heldBy, reason, ms, unrealised });
+    this.#listeners.tell({ ...change, seconds: ms / 1000, failed: unrealised.length > 0, unrealised });
   }
 
-  async #publish(change: PostureChange): Promise<void> {
+  #isSuperseded(to: PostureLevel): boolean {
+    return effectiveLevel(this.#statements, this.#now()).level < to;
+  }
+
+  #publish(change: PostureChange): void {
     this.#level = change.to;
     this.#epoch = change.epoch;
     this.#changedAt = this.#parts.clock.now();
-    await this.#run(this.#steps.admission, change);
   }
 
-  async #run(step: PostureStep, { to, epoch }: Pick<PostureChange, 'to' | 'epoch'>): Promise<void> {
-    try {
-      await step.apply(to, epoch);
-    } catch (error) {
-      this.#failures += 1;
-      this.#parts.log.error('posture step failed', { step: step.name, level: to, error });
+  async #take(step: PlannedStep['step'], { to, epoch } = { to: this.#level, epoch: this.#epoch }): Promise<void> {
+    const isTaken = await this.#runner.take(step, to, epoch);
+    void this.#write({ kind: 'step', epoch, step: step.name, outcome: isTaken ? 'taken' : 'failed' });
+  }
+
+  async #settled(): Promise<void> {
+    await this.#write({
+      kind: 'settled',
+      epoch: this.#epoch,
+      level: this.#level,
+      failed: this.#runner.unrealised.length > 0,
+    });
+  }
+
+  /** Resolves when it is written, or the disk failed, or did not answer in time: it holds nothing up. */
+  async #write(record: JournalRecord): Promise<void> {
+    const { journal, clock, log } = this.#parts;
+    if (journal === undefined) return;
+    const over = new AbortController();
+    const written = journal.write(record).then(
+      () => over.abort(),
+      (error: unknown) => {
+        over.abort();
+        log.error('the journal of the posture could not be written', { record: record.kind, error });
+      },
+    );
+    await Promise.race([written, sleep(clock, JOURNAL_MS, over.signal)]);
+  }
+
+  /** Steps that could not be taken are taken again, in the order of a tightening, until they are. */
+  #retryLater(): void {
+    this.#retry?.cancel();
+    this.#retry = undefined;
+    if (this.#runner.unrealised.length === 0) {
+      this.#retryMs = FIRST_RETRY_MS;
+      return;
     }
+    const { clock, log } = this.#parts;
+    this.#retry = clock.after(this.#retryMs, () => {
+      this.#retryMs = Math.min(this.#retryMs * 2, LONGEST_RETRY_MS);
+      this.#tryAgain().catch((error: unknown) => log.error('posture steps were not tried again', { error }));
+    });
+  }
+
+  async #tryAgain(): Promise<void> {
+    if (this.#isFollowing) return;
+    this.#isFollowing = true;
+    this.#running = (async () => {
+      try {
+        const late = new Set(this.#runner.unrealised);
+        for (const { step } of plan(this.#level, this.#level, this.#steps)) if (late.has(step)) await this.#take(step);
+      } finally {
+        this.#isFollowing = false;
+      }
+    })();
+    await this.#running;
+    await this.#follow();
   }
 
   #reasonOf(heldBy: readonly string[]): string {

@@ -6,13 +6,18 @@ import { open, readFile, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { ShellstreamError } from '../../protocol/errors.ts';
-import type { Held, PostureLevel, Statement, Statements } from '../../protocol/posture/index.ts';
-
-export interface KeptPosture {
-  readonly statements: Statements;
-  /** The node's own epoch when it was written: a later run begins above it, whatever the host's clock says. */
-  readonly epoch: bigint;
-}
+import type { Statement } from '../../protocol/posture/index.ts';
+import { openPostureJournal, type PostureJournal } from './journal.ts';
+import {
+  checksum,
+  type KeptPosture,
+  keptDocument,
+  keptFields,
+  keptOf,
+  merged,
+  parseDocument,
+  type Sha256,
+} from './kept.ts';
 
 export interface PostureStore {
   /** Resolves when it is durable. */
@@ -24,30 +29,44 @@ export interface PosturePlace {
   readonly folder: string;
   /** Of the kernel that runs now. */
   readonly bootId: string;
-  readonly sha256: (bytes: Uint8Array) => Uint8Array;
+  readonly sha256: Sha256;
 }
 
-/** A store of one file, and what it holds. */
+/** Record and journal in the folder, and what they hold together. */
 export async function openPostureStore(place: PosturePlace, now: number): Promise<OpenedPosture> {
-  const { bootId } = place;
   const store = new PostureFile(place);
+  const opened = await openPostureJournal(place.folder, place.sha256);
+  const problems = opened.problem === undefined ? [] : [opened.problem];
+  let record: Awaited<ReturnType<PostureFile['load']>>;
+  let lost = opened.isWhole ? undefined : unreadable(now);
   try {
-    const record = await store.load();
-    return record === undefined
-      ? { store, kept: undefined, isSameBoot: false }
-      : { store, kept: record.kept, isSameBoot: record.bootId === bootId };
+    record = await store.load();
   } catch (error) {
-    const problem = error instanceof Error ? error.message : String(error);
-    return { store, kept: unreadable(now), isSameBoot: false, problem };
+    lost = unreadable(now);
+    problems.push(error instanceof Error ? error.message : String(error));
   }
+  // A change was under way when a former run ended: what was said then counts, whether it was kept or not.
+  const all = [record?.kept, opened.interrupted?.kept, lost].filter((one) => one !== undefined);
+  const kept = all.length === 0 ? undefined : all.reduce(merged);
+  if (kept !== undefined && opened.interrupted !== undefined && lost === undefined) {
+    await store.save(kept).catch((error: unknown) => problems.push(String(error)));
+  }
+  return {
+    store,
+    journal: opened.journal,
+    kept,
+    isSameBoot: record?.bootId === place.bootId,
+    ...(problems.length === 0 ? {} : { problem: problems.join('; ') }),
+  };
 }
 
 export interface OpenedPosture {
   readonly store: PostureStore;
+  readonly journal?: PostureJournal;
   readonly kept: KeptPosture | undefined;
   /** Whether the kernel's own memory is what it was when it was written. */
   readonly isSameBoot: boolean;
-  /** Why the record could not be read. */
+  /** What could not be read of it, and why. */
   readonly problem?: string;
 }
 
@@ -110,64 +129,19 @@ class PostureFile implements PostureStore {
   }
 }
 
-/** A checksum in hex, a line feed, and JSON: a bit that fell over must not turn a lockdown into something else. */
-function text({ statements, epoch }: KeptPosture, { bootId, sha256 }: PosturePlace): string {
-  const record = {
-    version: 1,
-    bootId,
-    epoch: String(epoch),
-    statements: [...statements.values()].map(({ statement, setAsideThrough }) => ({
-      ...statement,
-      epoch: String(statement.epoch),
-      ...(setAsideThrough === undefined ? {} : { setAsideThrough: String(setAsideThrough) }),
-    })),
-  };
-  const json = `${JSON.stringify(record, undefined, 2)}\n`;
+/** A checksum in hex, a line feed, and JSON. */
+function text(posture: KeptPosture, { bootId, sha256 }: PosturePlace): string {
+  const json = `${JSON.stringify({ version: 1, bootId, ...keptDocument(posture) }, undefined, 2)}\n`;
   return `${checksum(json, sha256)}\n${json}`;
 }
 
-function checksum(json: string, sha256: PosturePlace['sha256']): string {
-  return Buffer.from(sha256(Buffer.from(json))).toString('hex');
-}
+const recordSchema = z.strictObject({ version: z.literal(1), bootId: z.string().max(64), ...keptFields });
 
-const epoch = z
-  .string()
-  .regex(/^\d{1,20}$/)
-  .transform(BigInt);
-const level = z.literal([1, 2, 3, 4, 5] as const satisfies readonly PostureLevel[]);
-
-const recordSchema = z.strictObject({
-  version: z.literal(1),
-  bootId: z.string().max(64),
-  epoch,
-  statements: z
-    .array(
-      z.strictObject({
-        source: z.string().min(1).max(64),
-        level,
-        epoch,
-        expiresAt: z.number().optional(),
-        reason: z.string().max(1_024).optional(),
-        setAsideThrough: epoch.optional(),
-      }),
-    )
-    .max(64),
-});
-
-function parse(
-  bytes: Uint8Array,
-  sha256: PosturePlace['sha256'],
-): { readonly kept: KeptPosture; readonly bootId: string } {
+function parse(bytes: Uint8Array, sha256: Sha256): { readonly kept: KeptPosture; readonly bootId: string } {
   if (bytes.length > MAX_BYTES) throw new ShellstreamError('MALFORMED', `a record of ${bytes.length} bytes`);
   const [sum = '', ...rest] = new TextDecoder().decode(bytes).split('\n');
   const json = rest.join('\n');
   if (sum !== checksum(json, sha256)) throw new ShellstreamError('MALFORMED', 'the record of the posture is damaged');
-  const parsed = recordSchema.safeParse(JSON.parse(json));
-  if (!parsed.success) throw new ShellstreamError('MALFORMED', 'the record of the posture does not fit');
-  const statements = parsed.data.statements.map(({ setAsideThrough, ...statement }): [string, Held] => [
-    statement.source,
-    { statement, ...(setAsideThrough === undefined ? {} : { setAsideThrough }) },
-  ]);
-  const { epoch, bootId } = parsed.data;
-  return { kept: { statements: new Map(statements), epoch }, bootId };
+  const record = parseDocument(recordSchema, json, 'the record of the posture');
+  return { kept: keptOf(record), bootId: record.bootId };
 }

@@ -117,7 +117,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
     ...world.posture,
   });
   if (world.posture.problem !== undefined) {
-    log.error('the kept posture cannot be read: level 2 until it is set aside', { problem: world.posture.problem });
+    log.error('what was kept of the posture cannot be read whole', { problem: world.posture.problem });
   }
   const directory = new SessionDirectory(config.limits);
   const evidence = await openEvidence(world, posture, directory);

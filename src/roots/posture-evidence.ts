@@ -11,7 +11,8 @@ import { type ForensicState, recordSnapshot } from '../evidence/forensic-snapsho
 import { signReceipt } from '../evidence/receipts.ts';
 import type { Recording } from '../evidence/recorder.ts';
 import type { X509Identity } from '../identity/source.ts';
-import type { PostureEngine, PostureSettled, PostureStep, PostureSteps } from '../posture/engine.ts';
+import type { PostureEngine, PostureSettled } from '../posture/engine.ts';
+import type { PostureSteps } from '../posture/plan.ts';
 import type { EnforcerWorld } from './enforcer-world.ts';
 import type { NodeEvidence } from './evidence.ts';
 import { type CaptureParts, capture } from './forensic-capture.ts';
@@ -20,9 +21,6 @@ import { type CaptureParts, capture } from './forensic-capture.ts';
 const KERNEL_MS = 50;
 const SNAPSHOT_ID_BYTES = 16;
 
-/** What did not follow, where the engine says it: a step that took too long among it. */
-type Settled = Omit<PostureSettled, 'unrealised'> & { readonly unrealised?: readonly string[] };
-
 export class PostureEvidence {
   readonly #world: EnforcerWorld;
   readonly #evidence: NodeEvidence;
@@ -30,7 +28,6 @@ export class PostureEvidence {
   #snapshot: Promise<ForensicState> | undefined;
   /** At which the steps were last taken. */
   #level: PostureLevel | undefined;
-  readonly #failed = new Set<string>();
   #identity: X509Identity | undefined;
 
   constructor(
@@ -43,39 +40,21 @@ export class PostureEvidence {
     this.#parts = parts;
   }
 
-  /** The same steps, with those of evidence before the first teardown, and with an eye on which fail. */
+  /** The same steps, with those of evidence before the first teardown. */
   around({ dataPlane, admission, sessionLayer }: PostureSteps): PostureSteps {
-    const watched = (step: PostureStep): PostureStep => this.#watched(step);
     return {
-      dataPlane: [{ name: 'forensic snapshot', apply: (level) => this.#capture(level) }, ...dataPlane.map(watched)],
-      admission: watched(admission),
-      sessionLayer: [
-        { name: 'forensic snapshot of the kernel', apply: () => this.#captured() },
-        ...sessionLayer.map(watched),
-      ],
+      dataPlane: [{ name: 'forensic snapshot', apply: (level) => this.#capture(level) }, ...dataPlane],
+      admission,
+      sessionLayer: [{ name: 'forensic snapshot of the kernel', apply: () => this.#captured() }, ...sessionLayer],
     };
   }
 
   /** From here on each change is recorded; the level that the node came up with is now. */
   follow(engine: PostureEngine): Disposable {
-    const { level, epoch } = engine;
-    const failed = this.#failed.size > 0;
-    void this.#settled({ from: level, to: level, epoch, heldBy: [], reason: '', seconds: 0, failed });
+    const { level, epoch, unrealised } = engine;
+    const failed = unrealised.length > 0;
+    void this.#settled({ from: level, to: level, epoch, heldBy: [], reason: '', seconds: 0, failed, unrealised });
     return engine.onChange((change) => void this.#settled(change));
-  }
-
-  #watched(step: PostureStep): PostureStep {
-    return {
-      ...step,
-      apply: async (level, epoch) => {
-        try {
-          await step.apply(level, epoch);
-        } catch (error) {
-          this.#failed.add(step.name);
-          throw error;
-        }
-      },
-    };
   }
 
   #capture(level: PostureLevel): void {
@@ -91,11 +70,10 @@ export class PostureEvidence {
     await this.#snapshot;
   }
 
-  async #settled(change: Settled): Promise<void> {
+  async #settled(change: PostureSettled): Promise<void> {
     const { store } = this.#evidence;
     const { crypto, log, dataplane } = this.#world;
-    const notRealised = change.unrealised ?? [...this.#failed];
-    this.#failed.clear();
+    const { unrealised: notRealised } = change;
     const snapshot = this.#snapshot;
     this.#snapshot = undefined;
     try {
@@ -116,7 +94,7 @@ export class PostureEvidence {
     }
   }
 
-  #receipt(change: Settled, notRealised: readonly string[], atBootNs: bigint): Recording | undefined {
+  #receipt(change: PostureSettled, notRealised: readonly string[], atBootNs: bigint): Recording | undefined {
     const { clock, accord, log } = this.#world;
     const identity = this.#ownIdentity();
     if (identity === undefined) {
@@ -152,7 +130,7 @@ export class PostureEvidence {
 }
 
 function changed(
-  { from, heldBy }: Settled,
+  { from, heldBy }: PostureSettled,
   observer: Observer,
   toLevel: number,
   atBootNs: bigint,

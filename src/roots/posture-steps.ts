@@ -5,7 +5,7 @@ import type { Overlay } from '../enforcer/overlay.ts';
 import type { Overseer } from '../enforcer/overseer.ts';
 import type { Terminators } from '../enforcer/terminators.ts';
 import type { Mesh } from '../mesh/mesh.ts';
-import type { PostureSteps } from '../posture/engine.ts';
+import type { PostureSteps } from '../posture/plan.ts';
 import type { GovernedRoutes } from '../underlay/governed-routes.ts';
 import type { Isolation } from './isolation.ts';
 

@@ -3,7 +3,7 @@ import type { AccordTimer } from '../../../protocol/posture/index.ts';
 import { silentLogger } from '../../base/logger.ts';
 import { SimulatedClock } from '../../base/simulated-clock.ts';
 import { PostureEngine } from '../engine.ts';
-import type { KeptPosture } from '../store.ts';
+import type { KeptPosture } from '../kept.ts';
 import { followTimers } from './accord-timers.ts';
 
 const MINUTE = 60_000;

@@ -1,0 +1,89 @@
+/** What is kept of the posture, and its form on disk. */
+import { z } from 'zod';
+import { ShellstreamError } from '../../protocol/errors.ts';
+import type { Held, PostureLevel, Statements } from '../../protocol/posture/index.ts';
+
+export interface KeptPosture {
+  readonly statements: Statements;
+  /** The node's own epoch when it was written: a later run begins above it, whatever the host's clock says. */
+  readonly epoch: bigint;
+}
+
+export type Sha256 = (bytes: Uint8Array) => Uint8Array;
+
+/** As JSON takes it. */
+export function keptDocument({ statements, epoch }: KeptPosture): object {
+  return {
+    epoch: String(epoch),
+    statements: [...statements.values()].map(({ statement, setAsideThrough }) => ({
+      ...statement,
+      epoch: String(statement.epoch),
+      ...(setAsideThrough === undefined ? {} : { setAsideThrough: String(setAsideThrough) }),
+    })),
+  };
+}
+
+/** The first `digits` of the SHA-256 in hex: a bit that fell over must not turn a lockdown into something else. */
+export function checksum(text: string, sha256: Sha256, digits = 64): string {
+  return Buffer.from(sha256(Buffer.from(text)))
+    .toString('hex')
+    .slice(0, digits);
+}
+
+export const epochSchema = z
+  .string()
+  .regex(/^\d{1,20}$/)
+  .transform(BigInt);
+export const levelSchema = z.literal([1, 2, 3, 4, 5] as const satisfies readonly PostureLevel[]);
+
+export const keptFields = {
+  epoch: epochSchema,
+  statements: z
+    .array(
+      z.strictObject({
+        source: z.string().min(1).max(64),
+        level: levelSchema,
+        epoch: epochSchema,
+        expiresAt: z.number().optional(),
+        reason: z.string().max(1_024).optional(),
+        setAsideThrough: epochSchema.optional(),
+      }),
+    )
+    .max(64),
+};
+const keptSchema = z.object(keptFields);
+
+export function keptOf({ epoch, statements }: z.infer<typeof keptSchema>): KeptPosture {
+  const held = statements.map(({ setAsideThrough, ...statement }): [string, Held] => [
+    statement.source,
+    { statement, ...(setAsideThrough === undefined ? {} : { setAsideThrough }) },
+  ]);
+  return { statements: new Map(held), epoch };
+}
+
+/** @throws ShellstreamError MALFORMED, saying what of `what` does not fit */
+export function parseDocument<T>(schema: z.ZodType<T>, json: string, what: string): T {
+  let document: unknown;
+  try {
+    document = JSON.parse(json);
+  } catch {
+    throw new ShellstreamError('MALFORMED', `${what} is no JSON`);
+  }
+  const parsed = schema.safeParse(document);
+  if (!parsed.success) throw new ShellstreamError('MALFORMED', `${what} does not fit`);
+  return parsed.data;
+}
+
+/** Of each source what it said last, whoever wrote it down. */
+export function merged(one: KeptPosture, other: KeptPosture): KeptPosture {
+  const statements = new Map(one.statements);
+  for (const [source, held] of other.statements) {
+    const known = statements.get(source);
+    if (known === undefined || held.statement.epoch > known.statement.epoch) statements.set(source, held);
+  }
+  return { statements, epoch: later(one.epoch, other.epoch) };
+}
+
+export function later(one: bigint, other: bigint): bigint {
+  return one > other ? one : other;
+}
