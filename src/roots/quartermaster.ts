@@ -41,10 +41,10 @@ export async function attachQuartermaster(
   const log = world.log.child({ part: 'quartermaster' });
   const { origin, quartermaster: remote } = config.evidence;
   await using parts = new AsyncDisposableStack();
-  const { connect, marks } =
-    remote === undefined
-      ? await within({ ...world, log }, config.evidence, parts)
-      : await away({ ...world, log }, remote);
+  const way = { ...world, log };
+  const found = remote === undefined ? await tryWithin(way, config.evidence, parts) : await away(way, remote);
+  if (found === undefined) return undefined;
+  const { connect, marks } = found;
   const source = spoolSource(() => evidence.spool);
   const forwarder = parts.use(Forwarder.start({ origin, source, connect, marks, clock, log, random }));
   parts.use(evidence.onDurable(() => forwarder.wake()));
@@ -63,6 +63,18 @@ async function away({ config, identity, clock, log }: World, remote: RemoteQuart
     log.warn('what Quartermaster acknowledged cannot be kept', { error }),
   );
   return { marks, connect: (signal: AbortSignal) => linkBySpiffe(tls, remote, signal) };
+}
+
+/** Its store can be made anew from the spool; it is no reason not to start. */
+async function tryWithin(world: World, evidence: NonNullable<Config['evidence']>, parts: AsyncDisposableStack) {
+  try {
+    return await within(world, evidence, parts);
+  } catch (error) {
+    world.log.error('no Quartermaster within this process: evidence stays in the spool and cannot be asked for', {
+      error,
+    });
+    return undefined;
+  }
 }
 
 async function within(
