@@ -1,9 +1,7 @@
 /** Revocations at the console: what the gateway has, and a signed statement handed in. Statements cross as they were signed. */
 import { ShellstreamError } from '../../protocol/errors.ts';
-import type { RevocationsRequest } from '../../protocol/gen/shellstream/control/v1/control_pb.ts';
-import { parseStatement, type Staleness, type Statement } from '../../protocol/revocation/index.ts';
-import type { Actor } from './ports.ts';
-import { word } from './wire/decode.ts';
+import type { Staleness, Statement } from '../../protocol/revocation/index.ts';
+import type { Actor } from './actor.ts';
 
 export interface RevocationsView {
   readonly issuers: readonly IssuerView[];
@@ -45,53 +43,3 @@ export const NO_REVOCATIONS: RevocationDesk = {
   documents: [],
   offer: () => Promise.reject(new ShellstreamError('REVOCATION_REFUSED', 'no issuer of revocations is configured')),
 };
-
-export function revocationsPage({ skip }: RevocationsRequest, { issuers, stale, documents }: RevocationDesk) {
-  return {
-    issuers: issuers.map(({ issuer, last, heartbeatMs, stale: staleness }) => ({
-      issuer,
-      last: BigInt(last),
-      ...(heartbeatMs === undefined ? {} : { heartbeatMs: BigInt(heartbeatMs) }),
-      ...(staleness === undefined ? {} : { stale: staleness }),
-    })),
-    ...(stale === undefined ? {} : { stale }),
-    statements: documents.slice(skip, skip + PAGE).map((bytes) => Uint8Array.from(bytes)),
-    more: documents.length > skip + PAGE,
-  };
-}
-
-interface WirePage {
-  readonly issuers: readonly {
-    readonly issuer: string;
-    readonly last: bigint;
-    readonly heartbeatMs?: bigint | undefined;
-    readonly stale?: string | undefined;
-  }[];
-  readonly stale?: string | undefined;
-  readonly statements: readonly Uint8Array[];
-  readonly more: boolean;
-}
-
-/** All pages as one. */
-export async function readRevocations(page: (skip: number) => Promise<WirePage>): Promise<RevocationsView> {
-  const statements: Statement[] = [];
-  for (;;) {
-    const { issuers, stale, statements: documents, more } = await page(statements.length);
-    statements.push(...documents.map((bytes) => parseStatement(bytes).content));
-    if (more && documents.length > 0) continue;
-    return {
-      issuers: issuers.map(({ issuer, last, heartbeatMs, stale: staleness }) => ({
-        issuer,
-        last: Number(last),
-        heartbeatMs: heartbeatMs === undefined ? undefined : Number(heartbeatMs),
-        stale: staleness === undefined ? undefined : word(STALENESS, staleness),
-      })),
-      statements,
-      stale,
-    };
-  }
-}
-
-const STALENESS = ['forked', 'behind', 'silent'] as const satisfies readonly Staleness[];
-// A statement has at most 8 KiB: a page fits in an answer.
-const PAGE = 100;

@@ -36,10 +36,11 @@ import {
   remoteHandshakeAllowed,
 } from '../../protocol/posture/index.ts';
 import { wireCode } from '../../protocol/reasons.ts';
+import type { Credentials } from './credentials.ts';
 import type { HeldSites } from './held-sites.ts';
 import type { Nonces } from './nonces.ts';
 import type { AdmitInput, Attestor, ChallengeInput, PeerIdentity, PostureReader, RevocationReader } from './ports.ts';
-import { type Credentials, refuseRevoked, refuseStale } from './revocation.ts';
+import { refuseRevoked, refuseStale } from './revocation.ts';
 
 export interface AdmitParts {
   readonly crypto: CryptoProvider;

@@ -9,9 +9,9 @@ import type { PostureLevel } from '../../protocol/posture/level.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import { Listeners } from '../base/listeners.ts';
 import type { ControlFlow } from '../dataplane/ports.ts';
+import type { Credentials } from './credentials.ts';
 import type { Member } from './overlay.ts';
 import type { Admission, SessionId } from './ports.ts';
-import type { Credentials } from './revocation.ts';
 
 /** A session with what it holds. */
 export interface Standing {

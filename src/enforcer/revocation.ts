@@ -5,14 +5,6 @@ import type { RevocationSubject } from '../../protocol/revocation/index.ts';
 import type { Standing } from './directory.ts';
 import type { RevocationReader } from './ports.ts';
 
-/** What a session stands on, as far as revocation can take it away. */
-export interface Credentials {
-  /** Of the SAT that the peer presented; an initiator's peer presents none. */
-  readonly tokenId?: string;
-  /** Milliseconds of wall time: the older of SVID and SAT. */
-  readonly issuedAtMs: number;
-}
-
 /** Under it newcomers are judged only by revocations that are known to be all. */
 const STALE_REFUSED_AT: PostureLevel = 3;
 

@@ -5,9 +5,9 @@ import { formatAddress, tryParseAddress } from '../../../protocol/net/address.ts
 import { prefixesFromWire, prefixToWire } from '../../../protocol/wire/convert.ts';
 import { parseExact } from '../../../protocol/wire/parse.ts';
 import type { ControlFlow } from '../../dataplane/ports.ts';
+import type { Credentials } from '../credentials.ts';
 import type { KeptSession } from '../kept-session.ts';
 import type { Member } from '../overlay.ts';
-import type { Credentials } from '../revocation.ts';
 import {
   address,
   admissionFrom,
