@@ -12,7 +12,7 @@ type MutationValue = Extract<Recording, { case: 'networkMutation' }>['value'];
  * Of a mutation that a crash cut off evidence has an open intent, which its own reconciliation compensates: here nothing is
  * said of it.
  */
-export function mutationWitness({ store }: Pick<NodeEvidence, 'store'>, accordHash: Uint8Array): MutationWitness {
+export function mutationWitness(store: Pick<NodeEvidence['store'], 'record'>, accordHash: Uint8Array): MutationWitness {
   const open = new Map<string, { readonly value: MutationValue; readonly intent: bigint }>();
   return {
     intent: async (mutation) => {

@@ -39,7 +39,7 @@ export function openUnderlay(
       return { prefixes, follow: () => tunnel.followRoutes() };
     },
     tierNow,
-    witness: evidence === undefined ? NO_WITNESS : mutationWitness(evidence, accord.hash),
+    witness: evidence === undefined ? NO_WITNESS : mutationWitness(evidence.store, accord.hash),
     preApproved: config.underlay.preApproved,
     randomBytes,
     level,
