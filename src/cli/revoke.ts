@@ -174,7 +174,11 @@ function hex(digits: number): (text: string) => string {
 function moment(world: CliWorld): (text: string) => number {
   return (text) => {
     const ms = text === 'now' ? Math.floor(world.clock.now()) : Date.parse(text);
-    if (!(text === 'now' || /^\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)$/.test(text)) || !Number.isInteger(ms) || ms < 0) {
+    if (
+      !(text === 'now' || /^\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)$/.test(text)) ||
+      !Number.isInteger(ms) ||
+      ms < 0
+    ) {
       throw new InvalidArgumentError('A time is like 2026-01-31T12:00:00Z, or `now`.');
     }
     return ms;
