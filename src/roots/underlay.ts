@@ -72,8 +72,8 @@ export function routeDesk(underlay: Underlay, { log }: EnforcerWorld): RouteDesk
       level: routes.level,
       routes: routes.recorded,
       differences: routes.differences,
-      snapshotAtMs: routes.snapshot?.takenAtMs,
-      problem: routes.snapshotProblem ?? proposals.problem,
+      snapshotAtMs: routes.snapshot.value?.takenAtMs,
+      problem: routes.snapshot.problem ?? proposals.problem,
     }),
     proposals: async () => proposals.all,
     change: async (change, by) => void (await underlay.change(change, owner(by))),
@@ -101,7 +101,7 @@ export function routeDesk(underlay: Underlay, { log }: EnforcerWorld): RouteDesk
 /** Nothing where all is well. */
 export function routeFindings({ routes, proposals }: Underlay): readonly Finding[] {
   const found: Finding[] = [];
-  for (const detail of [routes.snapshotProblem, proposals.problem]) {
+  for (const detail of [routes.snapshot.problem, proposals.problem]) {
     if (detail === undefined) continue;
     found.push({ name: 'routes', state: 'missing', detail, mend: 'make room in the state directory' });
   }

@@ -103,7 +103,7 @@ describe('the snapshot', () => {
     host.records.snapshot.failure = new Error('ENOSPC');
     await routes.apply(1);
     expect(await live(host)).toEqual([MONITORING]);
-    expect(routes.snapshotProblem).toContain('ENOSPC');
+    expect(routes.snapshot.problem).toContain('ENOSPC');
     await routes.apply(5);
     expect(await live(host)).toEqual([...ALL].sort());
   });

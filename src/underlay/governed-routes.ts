@@ -15,27 +15,20 @@ import {
   type RouteChange,
   type RouteDifference,
   type RouteOwner,
-  type RoutePlan,
+  type RouteSpec,
   readBack,
   routePlace,
   routeStays,
   routeWords,
   type SessionReach,
 } from '../../protocol/routes/index.ts';
-import { type Clock, sleep, type Timer } from '../base/clock.ts';
+import type { Clock, Timer } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { NetworkLinks } from '../dataplane/ports.ts';
 import { KernelRoutes } from './kernel-routes.ts';
-import type {
-  Mutation,
-  MutationWitness,
-  RouteRecord,
-  RouteSnapshot,
-  TierNow,
-  TunnelRoutes,
-  UnderlayRecords,
-} from './ports.ts';
-import { MAX_ROUTES, MAX_STAGES } from './records.ts';
+import type { Mutation, MutationWitness, RouteRecord, TierNow, TunnelRoutes, UnderlayRecords } from './ports.ts';
+import { MAX_ROUTES } from './records.ts';
+import { Snapshot } from './snapshot.ts';
 
 export interface GovernedParts {
   readonly clock: Clock;
@@ -59,8 +52,6 @@ export interface ChangeOrder {
   readonly proposal?: string | undefined;
 }
 
-/** How long a transition waits for its snapshot: a disk that hangs must not keep routes that the level takes away. */
-const SNAPSHOT_WAIT_MS = 500;
 const ID_BYTES = 16;
 
 export class GovernedRoutes implements AsyncDisposable {
@@ -68,8 +59,7 @@ export class GovernedRoutes implements AsyncDisposable {
   readonly #kernel: KernelRoutes;
   /** By place. */
   readonly #recorded: Map<string, RouteRecord>;
-  #snapshot: RouteSnapshot | undefined;
-  #snapshotProblem: string | undefined;
+  readonly #snapshot: Snapshot;
   #level: PostureLevel;
   /** The level of the last transition that was carried out here; undefined: none was. */
   #settled: PostureLevel | undefined;
@@ -78,7 +68,6 @@ export class GovernedRoutes implements AsyncDisposable {
   #differences: readonly RouteDifference[] = [];
   #queue: Promise<unknown> = Promise.resolve();
   #timer: Timer | undefined;
-  #writing: Promise<void> = Promise.resolve();
   #isClosed = false;
 
   constructor(parts: GovernedParts) {
@@ -86,9 +75,8 @@ export class GovernedRoutes implements AsyncDisposable {
     this.#parts = parts;
     this.#kernel = new KernelRoutes(parts.network);
     this.#recorded = new Map((routes.value ?? []).map((record) => [routePlace(record.route), record]));
-    this.#snapshot = snapshot.value;
-    this.#snapshotProblem = snapshot.problem;
-    this.#drifted = this.#missingIn(snapshot.value);
+    this.#snapshot = new Snapshot(snapshot, parts.clock, parts.log);
+    this.#drifted = this.#snapshot.missing(this.#specs());
     this.#level = parts.level;
     if (routes.problem !== undefined) {
       parts.log.error('the record of governed routes cannot be read: none is authorised', { problem: routes.problem });
@@ -108,13 +96,8 @@ export class GovernedRoutes implements AsyncDisposable {
     return this.#differences;
   }
 
-  get snapshot(): RouteSnapshot | undefined {
+  get snapshot(): Pick<Snapshot, 'value' | 'problem'> {
     return this.#snapshot;
-  }
-
-  /** Why the snapshot is not on disk. */
-  get snapshotProblem(): string | undefined {
-    return this.#snapshotProblem;
   }
 
   /** What of a session's prefixes is routed now; for the overlay. */
@@ -184,24 +167,21 @@ export class GovernedRoutes implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
     this.#timer?.cancel();
-    await this.#writing;
+    await this.#snapshot.settled();
     await this.#exclusively(async () => {
-      const words = new Set([...this.#recorded.values()].map(({ route }) => routeWords(route)));
+      const words = new Set(this.#specs().map(routeWords));
       await this.#kernel.remove((await this.#kernel.list()).filter((route) => words.has(routeWords(route))));
     });
   }
 
   async #settle(): Promise<void> {
-    const { clock, log } = this.#parts;
+    const { log } = this.#parts;
     const from = this.#settled;
     if (from === undefined) await this.#recover();
     const live = await this.#kernel.list();
-    if (this.#level < 5 && from === 5 && this.#snapshot === undefined) {
-      const words = new Set([...this.#recorded.values()].map(({ route }) => routeWords(route)));
-      const routes = live.map(routeWords).filter((text) => words.has(text));
-      this.#snapshot = { takenAtMs: clock.now(), routes, stages: [] };
-      this.#drifted = this.#missingIn(this.#snapshot);
-      await this.#saveSnapshot();
+    if (this.#level < 5 && from === 5 && this.#snapshot.value === undefined) {
+      await this.#snapshot.take(this.#specs(), live);
+      this.#drifted = this.#snapshot.missing(this.#specs());
     }
     const plan = planRoutes({ ...this.#scene(), live });
     try {
@@ -211,7 +191,7 @@ export class GovernedRoutes implements AsyncDisposable {
       const after = plan.add.length + plan.remove.length === 0 ? live : await this.#kernel.list();
       this.#note([...plan.differences, ...readBack(plan, after)]);
     }
-    if (this.#snapshot !== undefined && this.#level !== from) this.#passStage(plan);
+    if (this.#level !== from) this.#snapshot.pass(this.#level, plan);
     this.#settled = this.#level;
     if (this.#level !== from) {
       log.info('routes follow the posture', {
@@ -256,12 +236,8 @@ export class GovernedRoutes implements AsyncDisposable {
     };
   }
 
-  #missingIn(snapshot: RouteSnapshot | undefined): ReadonlySet<string> {
-    if (snapshot === undefined) return new Set();
-    const there = new Set(snapshot.routes);
-    return new Set(
-      [...this.#recorded.values()].map(({ route }) => routeWords(route)).filter((text) => !there.has(text)),
-    );
+  #specs(): readonly RouteSpec[] {
+    return [...this.#recorded.values()].map(({ route }) => route);
   }
 
   #stays(record: RouteRecord): boolean {
@@ -317,7 +293,7 @@ export class GovernedRoutes implements AsyncDisposable {
       throw error;
     }
     this.#drifted = new Set([...this.#drifted].filter((text) => text !== routeWords(route)));
-    await this.#amendSnapshot((routes) => [...routes.filter((text) => text !== routeWords(route)), routeWords(route)]);
+    await this.#snapshot.amend(route, true);
     return record;
   }
 
@@ -332,7 +308,7 @@ export class GovernedRoutes implements AsyncDisposable {
     this.#recorded.delete(routePlace(route));
     // Should this fail, the next run finds it being removed, and removes it.
     await this.#saveRoutes();
-    await this.#amendSnapshot((routes) => routes.filter((text) => text !== routeWords(route)));
+    await this.#snapshot.amend(route, false);
     return record;
   }
 
@@ -359,43 +335,6 @@ export class GovernedRoutes implements AsyncDisposable {
       await this.#parts.records.routes.save([...this.#recorded.values()]);
     } catch (cause) {
       throw new ShellstreamError('INTERNAL', 'governed routes cannot be recorded', { cause });
-    }
-  }
-
-  async #amendSnapshot(amend: (routes: readonly string[]) => readonly string[]): Promise<void> {
-    if (this.#snapshot === undefined) return;
-    this.#snapshot = { ...this.#snapshot, routes: amend(this.#snapshot.routes) };
-    await this.#saveSnapshot();
-  }
-
-  /** Back at 5 the snapshot has done its work. The kernel is as it should be already: nobody waits for the disk. */
-  #passStage({ add, remove }: RoutePlan): void {
-    if (this.#snapshot === undefined) return;
-    const stage = {
-      level: this.#level,
-      atMs: this.#parts.clock.now(),
-      added: add.map(routeWords),
-      removed: remove.map(routeWords),
-    };
-    const { stages } = this.#snapshot;
-    this.#snapshot =
-      this.#level === 5 ? undefined : { ...this.#snapshot, stages: [...stages, stage].slice(-MAX_STAGES) };
-    this.#writing = this.#saveSnapshot();
-  }
-
-  /** Never throws: what is recorded is on disk already, and the snapshot only says what of it the kernel had. */
-  async #saveSnapshot(): Promise<void> {
-    const { records, clock, log } = this.#parts;
-    const ended = new AbortController();
-    const saved = records.snapshot.save(this.#snapshot).then(
-      () => undefined,
-      (error: unknown) => (error instanceof Error ? error.message : String(error)),
-    );
-    const late = sleep(clock, SNAPSHOT_WAIT_MS, ended.signal).then(() => 'the disk takes its time');
-    this.#snapshotProblem = await Promise.race([saved, late]);
-    ended.abort();
-    if (this.#snapshotProblem !== undefined) {
-      log.error('the snapshot of the routes is not on disk', { problem: this.#snapshotProblem });
     }
   }
 
