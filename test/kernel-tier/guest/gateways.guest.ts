@@ -22,7 +22,7 @@ labSuite('two sites on the WireGuard of the kernel', { start: false, leaseSecond
     for (const site of [a, b]) expect(await peersOf(site, 'latest-handshakes')).toEqual([HAPPENED]);
   });
 
-  test('have one pre-shared key in both kernels, and another one once they attested again', async () => {
+  test('have one pre-shared key in both kernels, and another one once they attested again; who has the old one only gets nothing through', async () => {
     const { a, b } = lab();
     const keys = async (): Promise<readonly string[]> =>
       (await Promise.all([a, b].map((site) => peersOf(site, 'preshared-keys')))).flat();
@@ -36,6 +36,11 @@ labSuite('two sites on the WireGuard of the kernel', { start: false, leaseSecond
     expect(after).not.toBe(before);
     expect(sameAfter).toBe(after);
     await eventually('the granted target, under the new key', () => a.greeting(HOST, PORTS.granted));
+    await beginAnew(a, before);
+    expect(await a.greeting(HOST, PORTS.granted)).toBeUndefined();
+    expect(await peersOf(a, 'latest-handshakes')).toEqual(['0']);
+    await beginAnew(a, after);
+    await eventually('the granted target, under the new key again', () => a.greeting(HOST, PORTS.granted));
   });
 
   test('what was granted passes, and what was not does not', async () => {
@@ -55,6 +60,16 @@ labSuite('two sites on the WireGuard of the kernel', { start: false, leaseSecond
 });
 
 const HAPPENED = expect.stringMatching(/^[1-9]\d*$/);
+
+/** Its one peer as it is, but with another pre-shared key and without the key pairs that it had. */
+async function beginAnew(site: Site, presharedKey = ''): Promise<void> {
+  const { stdout } = await site.run('wg', 'show', site.interfaceName, 'dump');
+  const [peer = '', , endpoint = '', allowedIps = ''] = stdout.split('\n')[1]?.split('\t') ?? [];
+  const set = ['wg', 'set', site.interfaceName, 'peer', peer].join(' ');
+  const rest = `preshared-key /proc/self/fd/0 endpoint ${endpoint} allowed-ips ${allowedIps}`;
+  const { code, stderr } = await site.run('sh', '-c', `${set} remove && echo '${presharedKey}' | ${set} ${rest}`);
+  if (code !== 0) throw new Error(stderr);
+}
 
 /** Of each peer of the tunnel what `wg` tells. */
 async function peersOf(site: Site, what: 'latest-handshakes' | 'preshared-keys'): Promise<readonly string[]> {
