@@ -164,3 +164,16 @@ test('Bascule is dialled, or dials us: with neither address nobody would be hear
   expect(() => bascule('address: "b.example:7850"')).toThrow(/spiffeId/);
   expect(() => bascule('spiffeId: spiffe://a.test/bascule, push: { address: "b.example:7851" }')).toThrow(/IP address/);
 });
+
+test('evidence is kept unless the configuration says aloud that it is not', () => {
+  expect(parseConfig(LEAST).evidence).toMatchObject({
+    origin: expect.stringMatching(/\/shellstream\/main$/),
+    directory: '/var/lib/shellstream/main/evidence',
+    keys: ['/var/lib/shellstream/main/evidence/log.key'],
+    budgetMegabytes: 2_048,
+    retentionDays: 90,
+  });
+  expect(parseConfig(`${LEAST}evidence: { directory: /srv/e }\n`).evidence?.keys).toEqual(['/srv/e/log.key']);
+  expect(parseConfig(`${LEAST}evidence: off\n`).evidence).toBeUndefined();
+  expect(() => parseConfig(`${LEAST}evidence: false\n`)).toThrow('MALFORMED');
+});

@@ -9,6 +9,8 @@ import { MemorySites, type MemorySitesOptions } from '../../test/support/memory-
 import type { EvidencePlace } from '../evidence/evidence-store.ts';
 import { EvidenceFolder } from '../evidence/fixtures.ts';
 import { verifyReceipt } from '../evidence/receipts.ts';
+import { recordConsole } from './evidence-console.ts';
+import { evidenceDesk } from './evidence-desk.ts';
 
 let folder: string;
 
@@ -108,6 +110,37 @@ test('a disk that fails refuses sessions until it is whole; then it goes on by i
   expect(store?.state.problem).toBeUndefined();
   const transits = await recorded(sites, 'sessionTransit', (all) => all.length >= 3);
   expect(transits.map(({ phase }) => phase)).toContain(Phase.COMPENSATION);
+});
+
+test('records are shown by tier, each with its proof; who may only look is refused the console’s', async () => {
+  await using sites = await MemorySites.create({ evidenceOf: place() });
+  await sites.b.start();
+  const { evidence, world } = sites.b.gateway;
+  if (evidence === undefined) throw new Error('no evidence');
+  const witness = recordConsole(evidence, world.crypto, world.log);
+  const used = witness({
+    by: { uid: 0, gid: 0, pid: 7 },
+    verb: 'setPosture',
+    request: Uint8Array.of(1),
+    refused: 'CAPABILITY_NOT_GRANTED',
+  });
+  const [use] = await recorded(sites, 'consoleUse', (all) => all.length === 1);
+  await used;
+  expect(use).toMatchObject({ uid: 0, verb: 'setPosture', reason: REASONS.CAPABILITY_NOT_GRANTED.code });
+
+  const desk = evidenceDesk(world, evidence);
+  const { records } = await desk.list({ kind: 'consoleUse' }, 'site_owner');
+  const index = records[0]?.index ?? -1;
+  await expect(desk.list({ kind: 'consoleUse' }, 'apprentice')).rejects.toThrow('CAPABILITY_NOT_GRANTED');
+  await expect(desk.list({}, undefined)).rejects.toThrow('CAPABILITY_NOT_GRANTED');
+  expect((await desk.list({}, 'apprentice')).records.map(({ kind }) => kind)).not.toContain('consoleUse');
+  await sites.until('the published log', () => evidence.store.published > index, 500);
+  await expect(desk.show(index, 'apprentice')).rejects.toThrow('CAPABILITY_NOT_GRANTED');
+  expect(await desk.show(index, 'site_owner')).toMatchObject({
+    index,
+    kind: 'consoleUse',
+    size: evidence.store.published,
+  });
 });
 
 function place(budgetBytes = 64 << 20): NonNullable<MemorySitesOptions['evidenceOf']> {
