@@ -37,6 +37,7 @@ const CHECKS: readonly ((status: GatewayStatus) => readonly Problem[])[] = [
   bundles,
   evidence,
   holds,
+  revocations,
 ];
 
 function lease({ leaseRemainingMs }: GatewayStatus): readonly Problem[] {
@@ -92,6 +93,10 @@ function holds({ counts }: GatewayStatus): readonly Problem[] {
   const { heldPeers } = counts;
   if (heldPeers === 0) return [];
   return [{ ends: 'nothing', text: `peers of the mesh that are held: ${heldPeers} (shellstream anchor list)` }];
+}
+
+function revocations({ revocationsStale: why }: GatewayStatus): readonly Problem[] {
+  return why === undefined ? [] : [{ ends: 'nothing', text: `nobody new is admitted at level 3 and below: ${why}` }];
 }
 
 function evidence({ evidence }: GatewayStatus): readonly Problem[] {

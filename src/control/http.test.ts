@@ -108,6 +108,7 @@ describe('health', () => {
       true,
       'does not answer: no such socket',
     ],
+    ['revocations that may not be all', { revocationsStale: 'the record: damaged' }, true, true, 'the record: damaged'],
     ['no terminator', {}, true, false, 'no terminator listens'],
   ])('%s', async (what, change, isLive, isReady, said) => {
     view.facts = { ...FACTS, ...change };

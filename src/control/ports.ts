@@ -88,6 +88,8 @@ export interface GatewayStatus {
   readonly counts: Counts;
   readonly accord: { readonly id: string; readonly serial: number; readonly hash: string };
   readonly evidence: EvidenceView;
+  /** Why newcomers at level 3 and below are refused; undefined: what was revoked is known whole and recent. */
+  readonly revocationsStale?: string | undefined;
 }
 
 export interface PostureView {

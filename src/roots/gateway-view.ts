@@ -23,7 +23,7 @@ import type { EnforcerNode } from './enforcer.ts';
 import { evidenceDesk, evidenceFindings, evidenceView } from './evidence-desk.ts';
 import { holdFindings, holdVerbs, holdView } from './hold-view.ts';
 import { previewPosture } from './posture-preview.ts';
-import { revocationDesk } from './revocation-view.ts';
+import { revocationDesk, revocationFindings } from './revocation-view.ts';
 import { routeDesk, routeFindings } from './underlay.ts';
 
 export interface ViewOptions {
@@ -88,6 +88,7 @@ export function gatewayView(node: EnforcerNode, options: ViewOptions): GatewayVi
       ...holdFindings(node),
       ...evidenceFindings(node.evidence),
       ...routeFindings(node.underlay),
+      ...revocationFindings(node.revocations),
     ],
     watch: (listener) => watch(listener),
   } satisfies GatewayView;
@@ -174,6 +175,7 @@ async function status(node: EnforcerNode, { version, tunnelWhy }: ViewOptions): 
       heldPeers: mesh.peers.filter(({ spiffeId }) => holds.isHeld(spiffeId)).length,
       terminators: terminators.count,
     },
+    revocationsStale: node.revocations.stale,
     accord: { id: accord.accord.id, serial: accord.accord.serial, hash: Buffer.from(accord.hash).toString('hex') },
     evidence: evidenceView(node.evidence),
   };

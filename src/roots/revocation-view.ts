@@ -1,5 +1,6 @@
 /** Revocations as the console has them. */
 import type { Logger } from '../base/logger.ts';
+import type { Finding } from '../control/ports.ts';
 import type { RevocationDesk } from '../control/revocation-desk.ts';
 import type { Revocations } from '../identity/revocations.ts';
 
@@ -20,4 +21,18 @@ export function revocationDesk(revocations: Revocations, log: Logger): Revocatio
       return kind === 'taken';
     },
   };
+}
+
+export function revocationFindings({ issuers, stale }: Revocations): readonly Finding[] {
+  if (issuers.length === 0 && stale === undefined) return [];
+  return stale === undefined
+    ? [{ name: 'revocations', state: 'ok', detail: 'whole and recent' }]
+    : [
+        {
+          name: 'revocations',
+          state: 'warning',
+          detail: `${stale}: nobody new at level 3 and below`,
+          mend: 'check the feeds, and that a gateway signs heartbeats; a damaged record must be moved away',
+        },
+      ];
 }

@@ -84,6 +84,7 @@ export function decodeStatus(status: Status): GatewayStatus {
     },
     accord: { id: accord.id, serial: Number(accord.serial), hash: accord.hash },
     evidence: decodeEvidence(present(status.evidence, 'evidence')),
+    revocationsStale: status.revocationsStale,
   };
 }
 

@@ -49,6 +49,7 @@ export function encodeStatus(status: GatewayStatus): MessageInitShape<typeof Sta
     counts: { ...status.counts },
     accord: { id: accord.id, serial: whole(accord.serial), hash: accord.hash },
     evidence: encodeEvidence(status.evidence),
+    revocationsStale: status.revocationsStale,
   };
 }
 
