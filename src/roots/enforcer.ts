@@ -41,7 +41,7 @@ import { postureSteps } from './posture-steps.ts';
 import { relaysOf } from './relays.ts';
 import { followRevocations, openRevocations, startRevocationFeeds } from './revocation.ts';
 import { adoptOverlay, type Former, findFormer, type Survival, startSurvival } from './survival.ts';
-import { openUnderlay } from './underlay.ts';
+import { followRevokedOwners, openUnderlay } from './underlay.ts';
 
 /** A shell attestation token that was looked at. */
 export interface TokenCheck {
@@ -126,8 +126,9 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
   const isolation = new Isolation(dataplane, config.posture);
   const lease = parts.use(await Lease.start(dataplane, clock, config.posture.leaseSeconds, log));
   const level = await levelNow(posture, dataplane);
-  const underlay: Underlay = openUnderlay(world, level, () => overlay, evidence);
+  const underlay: Underlay = openUnderlay(world, level, () => overlay, evidence, revocations);
   parts.use(underlay.routes);
+  parts.use(followRevokedOwners(underlay, revocations));
   const opened = await openOverlay(world, former, level, underlay.routes.routed, revocations);
   const overlay = opened?.overlay;
   if (overlay !== undefined) parts.use(overlay);

@@ -1,11 +1,12 @@
 /** Governed routes joined to the rest of the enforcer, and as the console sees and changes them. */
 import { decideTier, tierPolicyOf } from '../../protocol/capability/index.ts';
-import { parseSpiffeId } from '../../protocol/identity/spiffe-id.ts';
+import { parseSpiffeId, trustDomainOf } from '../../protocol/identity/spiffe-id.ts';
 import type { PostureLevel } from '../../protocol/posture/index.ts';
 import type { RouteOwner } from '../../protocol/routes/index.ts';
 import type { Finding } from '../control/ports.ts';
 import type { RouteDesk } from '../control/route-desk.ts';
 import type { Overlay } from '../enforcer/overlay.ts';
+import type { Revocations } from '../identity/revocations.ts';
 import { GovernedRoutes } from '../underlay/governed-routes.ts';
 import { NO_WITNESS, type TierNow } from '../underlay/ports.ts';
 import { Proposals } from '../underlay/proposals.ts';
@@ -21,10 +22,11 @@ export function openUnderlay(
   level: PostureLevel,
   overlay: () => Overlay | undefined,
   evidence: NodeEvidence | undefined,
+  revocations: Pick<Revocations, 'find'>,
 ): Underlay {
   const { config, accord, dataplane, clock, crypto } = world;
   const records = world.underlay ?? FORGETFUL;
-  const tierNow = tierNowOf(world);
+  const tierNow = tierNowOf(world, revocations);
   const randomBytes = (length: number): Uint8Array => crypto.randomBytes(length);
   const routes = new GovernedRoutes({
     clock,
@@ -53,14 +55,21 @@ export function openUnderlay(
   return new Underlay({ accord: accord.accord, routes, proposals, tierNow });
 }
 
+/** Routes of whom a revocation names are gone when it is taken. */
+export function followRevokedOwners({ routes }: Underlay, revocations: Pick<Revocations, 'onTaken'>): Disposable {
+  return revocations.onTaken(() => routes.review());
+}
+
 /** A user of this host is a site_owner or nobody; an identity has the tier that the accord gives it now. */
-function tierNowOf({ config, accord }: EnforcerWorld): TierNow {
+function tierNowOf({ config, accord }: EnforcerWorld, revocations: Pick<Revocations, 'find'>): TierNow {
   const policy = tierPolicyOf(accord.accord, config.site.trustDomain);
   return ({ subject, tier }) => {
     const [, uid] = /^uid:(\d{1,10})$/.exec(subject) ?? [];
     if (uid !== undefined) return config.control.siteOwners.includes(Number(uid)) ? 'site_owner' : undefined;
     const id = parseSpiffeId(subject);
-    return id === undefined ? undefined : decideTier(id, tier, policy);
+    if (id === undefined) return undefined;
+    const isRevoked = revocations.find({ trustDomain: trustDomainOf(id), spiffeId: id }) !== undefined;
+    return isRevoked ? undefined : decideTier(id, tier, policy);
   };
 }
 
