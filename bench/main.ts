@@ -39,6 +39,10 @@ const BENCHES: Readonly<Record<string, { readonly about: string; readonly open: 
     about: 'first pages of questions over many artifacts; submissions made durable a second; bytes an artifact',
     open: async () => (await import('./quartermaster/index.ts')).openQuartermaster(),
   },
+  revocation: {
+    about: 'a statement of revocation, from its signature to the last of 50 gateways that holds to it',
+    open: async () => (await import('./revocation/index.ts')).openRevocation(),
+  },
   routes: {
     about: 'adding, and restoring, 10,000 routes',
     open: async () => (await import('./routes/index.ts')).openRoutes(),
