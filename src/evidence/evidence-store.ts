@@ -217,6 +217,7 @@ export class EvidenceStore implements AsyncDisposable {
         this.#durable.tell();
       },
       onFailed: (error) => this.#fail(error),
+      limits: { batchMs: BATCH_MS, endsMs: ENDS_MS },
     });
   }
 
@@ -301,6 +302,9 @@ export class EvidenceStore implements AsyncDisposable {
 /** One eighth of the budget is for what may not be refused; more than the ends of as many sessions as there can be, never. */
 const RESERVE_SHARE = 8;
 const MOST_RESERVE = 32 * 2 ** 20;
+/** A commit costs as much CPU as a fourth of a handshake: what comes in these milliseconds shares one. */
+const BATCH_MS = 4;
+const ENDS_MS = 50;
 const PUBLISH_MS = 1_000;
 const UPKEEP_MS = 10_000;
 const RETENTION_MS = 3_600_000;

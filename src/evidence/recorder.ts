@@ -38,6 +38,8 @@ export interface Notarisation {
 export interface RecorderLimits {
   /** How long the first artifact of a batch waits for others. */
   readonly batchMs: number;
+  /** The same for the ends of sessions. */
+  readonly endsMs: number;
   /** Artifacts that wait for one commit; then it is made at once. */
   readonly batchArtifacts: number;
   /** How long left-out records wait for a batch root, at the most. */
@@ -69,6 +71,7 @@ export class Recorder {
   readonly #days: SamplingDays;
   #waiting: Waiting[] = [];
   #timer: Timer | undefined;
+  #endsTimer: Timer | undefined;
   #leftOutTimer: Timer | undefined;
 
   /** Commits to the sampling keys of today and tomorrow if that was not done: nothing is recorded before. */
@@ -94,7 +97,7 @@ export class Recorder {
       }
       this.#waiting.push(waiting);
       if (this.#waiting.length >= this.#limits.batchArtifacts) this.flush();
-      else this.#timer ??= this.#parts.clock.after(this.#limits.batchMs, () => this.flush());
+      else this.#waitFor(body);
     });
   }
 
@@ -115,10 +118,20 @@ export class Recorder {
     return together;
   }
 
+  /** An end waits longer than an intent, and goes along with the next one: nobody waits for it, and a crash finds its intent. */
+  #waitFor(body: Recording): void {
+    const { clock } = this.#parts;
+    const { batchMs, endsMs } = this.#limits;
+    if (isEnd(body)) this.#endsTimer ??= clock.after(endsMs, () => this.flush());
+    else this.#timer ??= clock.after(batchMs, () => this.flush());
+  }
+
   /** Commits what waits. */
   flush(): void {
     this.#timer?.cancel();
     this.#timer = undefined;
+    this.#endsTimer?.cancel();
+    this.#endsTimer = undefined;
     if (this.#waiting.length === 0) return;
     const batch = this.#waiting;
     this.#waiting = [];
@@ -240,7 +253,7 @@ export const KIND: Readonly<Record<ArtifactKind, number>> = {
   revocation: 9,
 };
 
-const DEFAULT_LIMITS: RecorderLimits = { batchMs: 1, batchArtifacts: 512, leftOutBatchMs: 60_000 };
+const DEFAULT_LIMITS: RecorderLimits = { batchMs: 1, endsMs: 1, batchArtifacts: 512, leftOutBatchMs: 60_000 };
 const NO_BYTES = new Uint8Array(0);
 const NOWHERE: Place = { in: 'log', at: -1 };
 
@@ -269,6 +282,10 @@ function mayUseReserve(body: Recording): boolean {
     default:
       return assertNever(body);
   }
+}
+
+function isEnd(body: Recording): boolean {
+  return body.case === 'sessionTransit' && body.value.phase === Phase.OUTCOME;
 }
 
 function intentOf(body: Recording): IntentMark | undefined {
