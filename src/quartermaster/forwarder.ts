@@ -111,7 +111,7 @@ export class Forwarder implements AsyncDisposable {
     let saveAt = 0;
     while (!signal.aborted) {
       this.#bell = new AbortController();
-      for (const lane of LANES) await this.#catchUp(client, lane);
+      for (const lane of LANES) await this.#catchUp(client, lane, worked);
       worked();
       this.#state = 'waiting';
       if (clock.monotonic() >= saveAt) {
@@ -131,7 +131,7 @@ export class Forwarder implements AsyncDisposable {
     if (!this.#bell.signal.aborted) this.#next.clear();
   }
 
-  async #catchUp(client: QuartermasterClient, lane: LogName['lane']): Promise<void> {
+  async #catchUp(client: QuartermasterClient, lane: LogName['lane'], worked: () => void): Promise<void> {
     const { source, marks } = this.#parts;
     const end = (): number => source.end(lane) ?? 0;
     // A spool that is not open says nothing of where it stands.
@@ -142,6 +142,7 @@ export class Forwarder implements AsyncDisposable {
       next = await this.#submit(client, lane, next, source.read(lane, next));
       this.#next.set(lane, next);
       marks.raise(lane, next);
+      worked();
     }
   }
 

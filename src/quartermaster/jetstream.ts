@@ -3,13 +3,11 @@
  * is asked of it: a message is taken if the last one of its subject is the one we know, by a majority of the nodes.
  */
 import {
-  DeliverPolicy,
   DiscardPolicy,
   JetStreamApiCodes,
   JetStreamApiError,
   type JetStreamClient,
   type JetStreamManager,
-  type JsMsg,
   jetstream,
   jetstreamManager,
   StorageType,
@@ -120,34 +118,25 @@ export class SharedStream implements AsyncDisposable {
     }
   }
 
-  /** All messages from `sequence` on, in their order, for as long as the connection lasts. */
-  async *from(sequence: number, signal: AbortSignal): AsyncGenerator<StreamMessage> {
-    const consumer = await this.#client.consumers.get(this.#name, {
-      deliver_policy: DeliverPolicy.StartSequence,
-      opt_start_seq: sequence,
-    });
-    const messages = await consumer.consume({ max_messages: AHEAD });
-    const stop = (): void => messages.stop();
-    signal.addEventListener('abort', stop, { once: true });
+  /**
+   * The first message from `sequence` on; undefined: there is none yet. Asked one by one: a consumer would be a thing in
+   * the nodes that dies with one of them.
+   * @throws ShellstreamError CONNECTION_LOST
+   */
+  async next(sequence: number): Promise<StreamMessage | undefined> {
     try {
-      for await (const message of messages) yield this.#read(message);
-    } finally {
-      signal.removeEventListener('abort', stop);
-      await messages.close();
+      const query = { seq: sequence, next_by_subj: `${this.#name}.>` };
+      const message = await this.#manager.streams.getMessage(this.#name, query);
+      if (message === null) return undefined;
+      const { subject, seq, time, data } = message;
+      return { subject: subject.slice(this.#name.length + 1), sequence: seq, atMs: time.getTime(), bytes: data };
+    } catch (error) {
+      throw unavailable('the stream does not answer', error);
     }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#connection.close();
-  }
-
-  #read(message: JsMsg): StreamMessage {
-    return {
-      subject: message.subject.slice(this.#name.length + 1),
-      sequence: message.seq,
-      atMs: Math.floor(message.info.timestampNanos / NS_A_MS),
-      bytes: message.data,
-    };
   }
 }
 
@@ -155,8 +144,6 @@ const MOST_ATTEMPTS = 10;
 const RETRY_MS = 1_000;
 const RECONNECT_MS = 250;
 const ANSWER_MS = 5_000;
-/** Messages that wait in memory for this replica. */
-const AHEAD = 64;
 const NS_A_MS = 1_000_000;
 const DAY_NS = 86_400_000 * NS_A_MS;
 const DUPLICATES_NS = 120_000 * NS_A_MS;

@@ -34,6 +34,8 @@ export class SharedLedger implements Ledger {
   readonly #stopped = new AbortController();
   /** Of each log: who submits waits for who submitted before. */
   readonly #turns = new Map<string, Promise<unknown>>();
+  /** Rung when there is something to read. */
+  #bell = new AbortController();
   #following: Promise<void> = Promise.resolve();
   #applied: number;
 
@@ -116,6 +118,7 @@ export class SharedLedger implements Ledger {
     const timer = this.#clock.after(CATCH_UP_MS, () => late.abort());
     try {
       while (this.#applied < sequence) {
+        this.#bell.abort();
         if (late.signal.aborted || this.#stopped.signal.aborted)
           throw new ShellstreamError('OVERLOADED', 'this replica is behind the stream');
         await this.#arrival(AbortSignal.any([late.signal, this.#stopped.signal]));
@@ -141,13 +144,22 @@ export class SharedLedger implements Ledger {
 
   async #follow(): Promise<void> {
     const { signal } = this.#stopped;
+    let isFollowed = true;
     while (!signal.aborted) {
+      this.#bell = new AbortController();
       try {
-        for await (const message of this.#stream.from(this.#applied + 1, signal)) this.#apply(message);
+        const message = await this.#stream.next(this.#applied + 1);
+        isFollowed = true;
+        if (message !== undefined) {
+          this.#apply(message);
+          continue;
+        }
       } catch (error) {
-        if (!signal.aborted) this.#log.warn('the shared stream is not followed: it is tried again', { error });
+        if (isFollowed && !signal.aborted)
+          this.#log.warn('the shared stream is not followed: it is tried again', { error });
+        isFollowed = false;
       }
-      if (!signal.aborted) await sleep(this.#clock, PAUSE_MS, signal);
+      await sleep(this.#clock, PAUSE_MS, isFollowed ? AbortSignal.any([this.#bell.signal, signal]) : signal);
     }
   }
 
@@ -188,7 +200,7 @@ const MOST_CONFLICTS = 8;
 /** The stream's nodes take a mebibyte at once, unless they are told otherwise. */
 const FULL_BYTES = 524_288;
 const CATCH_UP_MS = 10_000;
-const PAUSE_MS = 500;
+const PAUSE_MS = 250;
 
 /** Origins may hold what subjects may not. */
 function subjectOf({ origin, lane }: LogName): string {

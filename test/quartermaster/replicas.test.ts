@@ -1,6 +1,6 @@
 /** Two Quartermasters that share a three-node NATS stream, and what is killed under them. */
 import { Code } from '@connectrpc/connect';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFailed, test } from 'vitest';
 import { formatVerifierKey } from '../../protocol/evidence/index.ts';
 import { issueRequestToken } from '../../protocol/quartermaster/index.ts';
 import { systemClock } from '../../src/base/clock.ts';
@@ -73,6 +73,7 @@ describeWith(['go'], 'replicas over NATS JetStream', () => {
     await cluster.kill(0);
     append(spool, 1_000);
     forwarder.wake();
+    onTestFailed(() => console.error(forwarder.status, two.log.slice(-3_000)));
     await eventually('all is acknowledged', () => forwarder.status.behind === 0, { withinMs: 60_000 });
     expect(forwarder.status).toMatchObject({ acknowledged: 7_000, forgotten: 0 });
 
