@@ -196,7 +196,7 @@ export class MemoryGateway implements GatewayView {
   async releasePeer(name: string, _why: string, by: Actor): Promise<boolean> {
     const isHeld = this.#requirePeer(name).hold !== undefined;
     if (isHeld) this.orders.push({ verb: 'releasePeer', by });
-    this.#changePeer(name, ({ hold: _, ...peer }) => ({ ...peer, state: 'connecting' }));
+    this.#changePeer(name, freed);
     return isHeld;
   }
 
@@ -204,8 +204,7 @@ export class MemoryGateway implements GatewayView {
   async deliverRelease(document: Uint8Array, by: Actor): Promise<void> {
     if (document.length === 0) throw new ShellstreamError('RELEASE_UNTRUSTED');
     this.orders.push({ verb: 'deliverRelease', by });
-    for (const { name } of this.peerList)
-      this.#changePeer(name, ({ hold: _, ...peer }) => ({ ...peer, state: 'connecting' }));
+    for (const { name } of this.peerList) this.#changePeer(name, freed);
   }
 
   async peers(): Promise<readonly PeerView[]> {
@@ -257,4 +256,8 @@ function summary({
   ...session
 }: SessionDetail): SessionView {
   return session;
+}
+
+function freed(peer: PeerView): PeerView {
+  return { ...peer, state: 'connecting', hold: undefined };
 }
