@@ -61,7 +61,7 @@ export class Forwarder implements AsyncDisposable {
 
   /** Something more is durable in the spool. Costs nothing, as often as it is called. */
   wake(): void {
-    this.#bell.abort();
+    if (!this.#bell.signal.aborted) this.#bell.abort();
   }
 
   get status(): ForwarderStatus {
@@ -217,7 +217,7 @@ const HOPELESS: ReadonlySet<Reason> = new Set<Reason>([
   'MALFORMED',
   'CAPABILITY_NOT_GRANTED',
 ]);
-const LINGER_MS = 20;
+const LINGER_MS = 250;
 const SAVE_MS = 10_000;
 const HEARTBEAT_MS = 60_000;
 const ANSWER_MS = 30_000;
