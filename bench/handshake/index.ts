@@ -7,11 +7,11 @@ import { handshakePeers } from './peers.ts';
 export async function openHandshake(): Promise<Bench> {
   const identities = await makeIdentities();
   const peers = handshakePeers(identities);
-  const second = gateway(identities, 'warm', { terminators: 2 });
+  const others = [gateway(identities, 'warm', { terminators: 2 }), gateway(identities, 'warm', { evidence: true })];
   return {
     figures: [
       { bench: 'handshake-cold', unit: 'us', ours: gateway(identities, 'cold'), peers },
-      { bench: 'handshake', unit: 'us', ours: gateway(identities, 'warm'), peers: [...peers, second] },
+      { bench: 'handshake', unit: 'us', ours: gateway(identities, 'warm'), peers: [...peers, ...others] },
     ],
     [Symbol.asyncDispose]: () => identities[Symbol.asyncDispose](),
   };

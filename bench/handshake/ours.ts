@@ -7,20 +7,24 @@ import { startGatewaySite } from '../lib/gateway-site.ts';
 import type { Identities } from './identities.ts';
 import { SESSIONS, WARM_UP_SESSIONS } from './server-subject.ts';
 
-/** The real gateway with its data plane, all its processes added, and what one attested session costs it. */
+/**
+ * The real gateway with its data plane, all its processes added, and what one attested session costs it: without evidence,
+ * which no peer keeps, unless told.
+ */
 export function gateway(
   identities: Identities,
   validations: 'warm' | 'cold',
-  options: { readonly terminators?: number } = {},
+  options: { readonly terminators?: number; readonly evidence?: boolean } = {},
 ): Contender {
-  const { terminators = 1 } = options;
+  const { terminators = 1, evidence = false } = options;
+  const name = `ours${terminators === 1 ? '' : `-${terminators}-terminators`}${evidence ? '-with-evidence' : ''}`;
   return {
-    name: terminators === 1 ? 'ours' : `ours-${terminators}-terminators`,
+    name,
     async start() {
       await using stack = new AsyncDisposableStack();
-      const label = `${validations}${terminators}`;
+      const label = `${validations}${terminators}${evidence ? 'e' : ''}`;
       const directory = join(identities.directory, label);
-      const config = { terminators: { count: terminators } };
+      const config = { terminators: { count: terminators }, ...(evidence ? {} : { evidence: 'off' }) };
       const site = stack.use(await startGatewaySite({ label, directory, config }));
       const script = fileURLToPath(new URL('ours.client.ts', import.meta.url));
       const client = await Commanded.ready(site.startClient(script, validations));
