@@ -97,6 +97,9 @@ export class PostureEngine implements PostureReader {
   readonly #runner: StepRunner;
   #retry: Timer | undefined;
   #retryMs = FIRST_RETRY_MS;
+  #isBrokenOff = false;
+  /** Whether what was said last is kept; resolves when it is known. */
+  #saved: Promise<boolean> = Promise.resolve(true);
   #running: Promise<void> = Promise.resolve();
   #isFollowing = false;
   #expiry: Timer | undefined;
@@ -238,12 +241,28 @@ export class PostureEngine implements PostureReader {
     return new Map([...this.#statementsInWallTime()].filter(([source]) => source !== CONFIGURED));
   }
 
-  async #save(): Promise<void> {
+  /** False also when the disk does not answer. */
+  async #isSaved(): Promise<boolean> {
+    const over = new AbortController();
+    const late = sleep(this.#parts.clock, JOURNAL_MS, over.signal).then(() => false);
+    const isSaved = await Promise.race([this.#saved, late]);
+    over.abort();
+    return isSaved;
+  }
+
+  #save(): Promise<boolean> {
+    this.#saved = this.#tryToSave();
+    return this.#saved;
+  }
+
+  async #tryToSave(): Promise<boolean> {
     const { store, log } = this.#parts;
     try {
       await store.save({ statements: this.#toKeep(), epoch: this.#epoch });
+      return true;
     } catch (error) {
       log.error('the posture could not be kept: a restart will not know it', { error });
+      return false;
     }
   }
 
@@ -260,7 +279,7 @@ export class PostureEngine implements PostureReader {
       if (startsWithAll) await this.#begin();
       for (;;) {
         const { level, heldBy, nextExpiry } = effectiveLevel(this.#statements, this.#now());
-        if (level === this.#level) {
+        if (level === this.#level && !this.#isBrokenOff) {
           this.#watchExpiry(nextExpiry);
           this.#retryLater();
           return;
@@ -285,9 +304,14 @@ export class PostureEngine implements PostureReader {
     const steps = plan(from, to, this.#steps);
     await this.#write({ kind: 'intent', from, to, kept: { statements: this.#toKeep(), epoch: change.epoch } });
     let left = steps.length;
+    this.#isBrokenOff = false;
     for (const { step, publishes } of steps) {
       // What is stricter waits for nothing that is looser; the next transition takes all of its own steps.
-      if (this.#isSuperseded(to)) break;
+      if (this.#isSuperseded(to)) {
+        // Though the next look may find the level of before: what has been done of this one is to be done anew.
+        this.#isBrokenOff = true;
+        break;
+      }
       if (publishes) this.#publish(change);
       await this.#take(step, change);
       left -= 1;
@@ -317,7 +341,9 @@ export class PostureEngine implements PostureReader {
     void this.#write({ kind: 'step', epoch, step: step.name, outcome: isTaken ? 'taken' : 'failed' });
   }
 
+  /** The journal tells a change until it is settled: not before that which it follows is kept. */
   async #settled(): Promise<void> {
+    if (!(await this.#isSaved())) return;
     await this.#write({
       kind: 'settled',
       epoch: this.#epoch,

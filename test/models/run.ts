@@ -1,5 +1,5 @@
 /**
- * The models of the handshake and of a session's life, each as it is and with parts removed: what must hold holds, what must
+ * The models of the handshake, of a session's life and of the posture, each as it is and with parts removed: what must hold holds, what must
  * fail fails. README.md says what each means. `--only TEXT` runs those whose line has it. Last line `N passed, N failed`.
  */
 import { readFile } from 'node:fs/promises';
@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util';
 import { HANDSHAKE, type HandshakeCase } from './handshake.ts';
 import { LIFECYCLE, type LifecycleCase } from './lifecycle.ts';
 import { change } from './mutant.ts';
+import { POSTURE } from './posture.ts';
 import { search } from './spin.ts';
 import { spin, verifpal } from './tools.ts';
 import { analyse } from './verifpal.ts';
@@ -19,7 +20,12 @@ interface Check {
 
 async function main(): Promise<number> {
   const { only = '' } = parseArgs({ options: { only: { type: 'string' } } }).values;
-  const checks = [...HANDSHAKE.map(handshake), ...LIFECYCLE.map(lifecycle)].filter(({ name }) => name.includes(only));
+  const all = [
+    ...HANDSHAKE.map(handshake),
+    ...LIFECYCLE.map((one) => searched('lifecycle', one)),
+    ...POSTURE.map((one) => searched('posture', one)),
+  ];
+  const checks = all.filter(({ name }) => name.includes(only));
   let failed = 0;
   for (const { name, run } of checks) {
     const began = performance.now();
@@ -58,12 +64,12 @@ function asking(model: string, asked: readonly string[] | undefined): string {
   return `${model.slice(0, at)}queries[\n${asked.map((query) => `\t${query}\n`).join('')}]\n`;
 }
 
-function lifecycle({ what, scene, changes, holds }: LifecycleCase): Check {
+function searched(model: 'lifecycle' | 'posture', { what, scene, changes, holds }: LifecycleCase): Check {
   return {
-    name: `spin ${what}`,
+    name: `spin ${model}, ${what}`,
     async run() {
       await spin();
-      const found = await search(change(await source('lifecycle/lifecycle.pml'), changes), scene);
+      const found = await search(change(await source(`${model}/${model}.pml`), changes), scene);
       if (found.holds !== holds) throw new Error(holds ? found.why : 'no violation in any interleaving');
       return holds ? `${found.states} states` : found.why;
     },
