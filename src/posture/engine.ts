@@ -276,15 +276,16 @@ export class PostureEngine implements PostureReader {
 
   async #transitions({ startsWithAll }: { readonly startsWithAll: boolean }): Promise<void> {
     try {
-      if (startsWithAll) await this.#begin();
+      if (startsWithAll) await this.#takeAll();
       for (;;) {
         const { level, heldBy, nextExpiry } = effectiveLevel(this.#statements, this.#now());
-        if (level === this.#level && !this.#isBrokenOff) {
+        if (level !== this.#level) await this.#transition(level, heldBy);
+        else if (this.#isBrokenOff) await this.#takeAll();
+        else {
           this.#watchExpiry(nextExpiry);
           this.#retryLater();
           return;
         }
-        await this.#transition(level, heldBy);
       }
     } finally {
       // In the same turn as the last look: a statement between the two would be followed by nobody.
@@ -292,8 +293,13 @@ export class PostureEngine implements PostureReader {
     }
   }
 
-  async #begin(): Promise<void> {
-    for (const { step } of plan(this.#level, this.#level, this.#steps)) await this.#take(step);
+  /** At the level that is published already. */
+  async #takeAll(): Promise<void> {
+    this.#isBrokenOff = false;
+    for (const { step } of plan(this.#level, this.#level, this.#steps)) {
+      if (this.#isSuperseded(this.#level)) return;
+      await this.#take(step);
+    }
     await this.#settled();
   }
 
