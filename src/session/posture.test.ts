@@ -201,7 +201,7 @@ describe('re-attestation', () => {
         'attested again',
         () => {
           send();
-          if (sites.b.gateway.posture.level !== level) return false;
+          if (visitor.session.effectiveLevel !== level) return false;
           return visitor.heard.filter((what) => what === 'attested again').length >= attestations;
         },
         1,

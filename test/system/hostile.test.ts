@@ -208,7 +208,9 @@ labSuite('a gateway with an honest peer, under', { start: false }, (lab) => {
     await mkdir(disk);
     await run('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', disk]);
     try {
-      await b.configure({ log: { file: log }, stateDirectory: join(disk, 'state') });
+      // Evidence has a place of its own: without one no session would open, as it must be.
+      const evidence = { directory: join(directory, 'evidence') };
+      await b.configure({ log: { file: log }, stateDirectory: join(disk, 'state'), evidence });
       await using gateway = b.startGateway();
       await eventually('the console', () => b.sessions());
       await a.start();
