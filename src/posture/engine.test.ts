@@ -235,12 +235,50 @@ describe('a step that cannot be taken', () => {
     hangs = false;
     await clock.advance(1_000);
     expect([taken.at(-1), own.unrealised]).toEqual(['page 1', []]);
+    taken = [];
     // What it does so late may be of a level long gone.
     stuck.wake?.();
     await clock.advance(0);
-    expect(own.unrealised).toEqual(['page']);
-    await own.state('console', 2, 'test');
-    expect([taken.at(-1), own.unrealised]).toEqual(['page 2', []]);
+    expect([taken, own.unrealised]).toEqual([['page 1'], []]);
+  });
+
+  it('is tried again though a source says the same every half second', async () => {
+    const own = new PostureEngine({ clock, log: silentLogger, store: FORGETFUL, initial: 5, firstEpoch: 1n });
+    let fails = true;
+    const page: PostureStep = {
+      name: 'page',
+      apply: () => {
+        if (fails) throw new Error('told to fail');
+      },
+    };
+    await own.start(stepsOf([page], []));
+    fails = false;
+    for (let n = 0; n < 4; n += 1) {
+      await own.state('bascule', 5, 'still normal');
+      await clock.advance(500);
+    }
+    expect(own.unrealised).toEqual([]);
+  });
+
+  it('and hangs while others are tried again holds a lockdown up for no more than its deadline', async () => {
+    const own = new PostureEngine({ clock, log: silentLogger, store: FORGETFUL, initial: 5, firstEpoch: 1n });
+    const never = new Promise<void>(() => undefined);
+    const hanging = ['page', 'map'].map((name) => ({
+      name,
+      deadlineMs: 50,
+      apply: (level: PostureLevel) => {
+        taken.push(`${name} ${level}`);
+        return level === 5 ? never : undefined;
+      },
+    }));
+    const starting = own.start(stepsOf(hanging, []));
+    await clock.advance(100);
+    await starting;
+    await clock.advance(1_000);
+    taken = [];
+    void own.state('console', 1, 'test');
+    await clock.advance(50);
+    expect(taken).toEqual(['page 1', 'map 1']);
   });
 
   it('is tried less and less often', async () => {

@@ -6,19 +6,21 @@
 import { ShellstreamError } from '../../protocol/errors.ts';
 import {
   counts,
+  type EffectiveLevel,
   effectiveLevel,
   type PostureLevel,
   type Statements,
   setAside,
   state,
 } from '../../protocol/posture/index.ts';
-import { type Clock, sleep, type Timer } from '../base/clock.ts';
+import type { Clock, Timer } from '../base/clock.ts';
 import { Listeners } from '../base/listeners.ts';
 import type { Logger } from '../base/logger.ts';
 import type { PostureReader } from '../enforcer/ports.ts';
-import type { JournalRecord, PostureJournal } from './journal.ts';
+import type { PostureJournal } from './journal.ts';
+import { Keeper } from './keeper.ts';
 import { type KeptPosture, later } from './kept.ts';
-import { type PlannedStep, type PostureSteps, plan } from './plan.ts';
+import { type PostureStep, type PostureSteps, plan } from './plan.ts';
 import { StepRunner } from './step-runner.ts';
 import type { PostureStore } from './store.ts';
 
@@ -72,6 +74,8 @@ export interface EngineParts {
   readonly firstEpoch: bigint;
   /** What was said before this run. */
   readonly kept?: KeptPosture | undefined;
+  /** The stricter end of a change that a crash cut off; it holds until all was taken at it once. */
+  readonly cutOffAt?: PostureLevel | undefined;
   readonly store: PostureStore;
   /** Absent where a crash leaves nothing that could be gone on with. */
   readonly journal?: PostureJournal | undefined;
@@ -80,8 +84,6 @@ export interface EngineParts {
 const CONFIGURED = 'initial';
 /** More than there can be between two writes of the record: a statement that runs out changes the level, and writes none. */
 const UNWRITTEN_EPOCHS = 65_536n;
-/** A disk that does not answer holds a tightening up no longer than this. */
-const JOURNAL_MS = 100;
 const FIRST_RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 30_000;
 
@@ -95,11 +97,12 @@ export class PostureEngine implements PostureReader {
   #epoch: bigint;
   #changedAt: number;
   readonly #runner: StepRunner;
+  readonly #keeper: Keeper;
+  /** Until the start has taken everything. */
+  #floor: PostureLevel | undefined;
   #retry: Timer | undefined;
   #retryMs = FIRST_RETRY_MS;
   #isBrokenOff = false;
-  /** Whether what was said last is kept; resolves when it is known. */
-  #saved: Promise<boolean> = Promise.resolve(true);
   #running: Promise<void> = Promise.resolve();
   #isFollowing = false;
   #expiry: Timer | undefined;
@@ -109,14 +112,16 @@ export class PostureEngine implements PostureReader {
   constructor(parts: EngineParts) {
     const now = parts.clock.now();
     this.#parts = parts;
-    this.#runner = new StepRunner(parts.clock, parts.log);
+    this.#runner = new StepRunner({ ...parts, onWoken: () => this.#go('a late step') });
+    this.#keeper = new Keeper(parts);
+    this.#floor = parts.cutOffAt;
     this.#origin = now - parts.clock.monotonic();
     this.#statements = new Map(parts.kept?.statements);
     this.#epoch =
       parts.kept === undefined ? parts.firstEpoch : later(parts.firstEpoch, parts.kept.epoch + UNWRITTEN_EPOCHS);
     for (const source of this.#statements.keys()) this.#since.set(source, now);
     if (parts.initial !== 5) this.#state(CONFIGURED, parts.initial, 'configured');
-    this.#level = effectiveLevel(this.#statements, now).level;
+    this.#level = this.#aim().level;
     this.#changedAt = now;
   }
 
@@ -135,7 +140,7 @@ export class PostureEngine implements PostureReader {
 
   get sources(): readonly StatedSource[] {
     const now = this.#now();
-    const { heldBy } = effectiveLevel(this.#statements, now);
+    const { heldBy } = this.#aim();
     const wall = this.#statementsInWallTime();
     return [...this.#statements.values()].map((held) => {
       const { source, level, epoch, reason } = held.statement;
@@ -161,12 +166,18 @@ export class PostureEngine implements PostureReader {
     this.#steps = steps;
     // A source may have spoken before: what follows that knows no step yet.
     while (this.#isFollowing) await this.#running;
-    await this.#follow({ startsWithAll: true });
+    await this.#follow('everything');
   }
 
   /** What of the level could not be realised so far, by name. */
   get unrealised(): readonly string[] {
     return this.#runner.unrealised.map(({ name }) => name);
+  }
+
+  /** What is not as it should be, or would not be after a restart, one sentence each. */
+  get problems(): readonly string[] {
+    const steps = this.unrealised.map((name) => `level ${this.#level} has not reached: ${name}; it is tried again`);
+    return [...steps, ...this.#keeper.problems];
   }
 
   /**
@@ -237,50 +248,49 @@ export class PostureEngine implements PostureReader {
   }
 
   /** The configuration says its own again at each start. */
-  #toKeep(): Statements {
-    return new Map([...this.#statementsInWallTime()].filter(([source]) => source !== CONFIGURED));
+  #kept(epoch: bigint): KeptPosture {
+    const statements = new Map([...this.#statementsInWallTime()].filter(([source]) => source !== CONFIGURED));
+    return { statements, epoch };
   }
 
-  /** False also when the disk does not answer. */
-  async #isSaved(): Promise<boolean> {
-    const over = new AbortController();
-    const late = sleep(this.#parts.clock, JOURNAL_MS, over.signal).then(() => false);
-    const isSaved = await Promise.race([this.#saved, late]);
-    over.abort();
-    return isSaved;
+  #save(): Promise<void> {
+    return this.#keeper.save(this.#kept(this.#epoch));
   }
 
-  #save(): Promise<boolean> {
-    this.#saved = this.#tryToSave();
-    return this.#saved;
-  }
-
-  async #tryToSave(): Promise<boolean> {
-    const { store, log } = this.#parts;
-    try {
-      await store.save({ statements: this.#toKeep(), epoch: this.#epoch });
-      return true;
-    } catch (error) {
-      log.error('the posture could not be kept: a restart will not know it', { error });
-      return false;
-    }
+  /** The level that must be reached, and who says so. */
+  #aim(): EffectiveLevel {
+    const said = effectiveLevel(this.#statements, this.#now());
+    if (this.#floor === undefined || said.level <= this.#floor) return said;
+    return { ...said, level: this.#floor, heldBy: [] };
   }
 
   /** One transition at a time; whatever is said meanwhile is looked at when it is done. */
-  #follow(options = { startsWithAll: false }): Promise<void> {
+  #follow(first?: 'everything' | 'unrealised'): Promise<void> {
     if (this.#isFollowing) return this.#running;
     this.#isFollowing = true;
-    this.#running = this.#transitions(options);
+    this.#running = this.#transitions(first);
     return this.#running;
   }
 
-  async #transitions({ startsWithAll }: { readonly startsWithAll: boolean }): Promise<void> {
+  /** As `follow`, where nobody waits for it. */
+  #go(why: string, first?: 'unrealised'): void {
+    this.#follow(first).catch((error: unknown) => {
+      this.#parts.log.error('the posture could not be followed', { why, error });
+    });
+  }
+
+  async #transitions(first: 'everything' | 'unrealised' | undefined): Promise<void> {
     try {
-      if (startsWithAll) await this.#takeAll();
+      if (first === 'everything') {
+        await this.#takeAll();
+        this.#floor = undefined;
+      }
+      if (first === 'unrealised') await this.#takeAgain(this.#runner.unrealised);
       for (;;) {
-        const { level, heldBy, nextExpiry } = effectiveLevel(this.#statements, this.#now());
+        const { level, heldBy, nextExpiry } = this.#aim();
         if (level !== this.#level) await this.#transition(level, heldBy);
         else if (this.#isBrokenOff) await this.#takeAll();
+        else if (this.#runner.woken.length > 0) await this.#takeAgain(this.#runner.woken);
         else {
           this.#watchExpiry(nextExpiry);
           this.#retryLater();
@@ -295,12 +305,22 @@ export class PostureEngine implements PostureReader {
 
   /** At the level that is published already. */
   async #takeAll(): Promise<void> {
+    const level = this.#level;
     this.#isBrokenOff = false;
+    await this.#keeper.write({ kind: 'intent', from: level, to: level, kept: this.#kept(this.#epoch) });
+    if (await this.#takeAgain(plan(level, level, this.#steps).map(({ step }) => step))) await this.#settled();
+  }
+
+  /** In the order of a tightening. Whether all of them had their turn. */
+  async #takeAgain(some: readonly PostureStep[]): Promise<boolean> {
     for (const { step } of plan(this.#level, this.#level, this.#steps)) {
-      if (this.#isSuperseded(this.#level)) return;
-      await this.#take(step);
+      if (this.#isSuperseded(this.#level)) {
+        this.#isBrokenOff = true;
+        return false;
+      }
+      if (some.includes(step)) await this.#take(step);
     }
-    await this.#settled();
+    return true;
   }
 
   async #transition(to: PostureLevel, heldBy: readonly string[]): Promise<void> {
@@ -308,7 +328,7 @@ export class PostureEngine implements PostureReader {
     const change: PostureChange = { from, to, epoch: this.#epoch + 1n, heldBy, reason: this.#reasonOf(heldBy) };
     const started = this.#parts.clock.monotonic();
     const steps = plan(from, to, this.#steps);
-    await this.#write({ kind: 'intent', from, to, kept: { statements: this.#toKeep(), epoch: change.epoch } });
+    await this.#keeper.write({ kind: 'intent', from, to, kept: this.#kept(change.epoch) });
     let left = steps.length;
     this.#isBrokenOff = false;
     for (const { step, publishes } of steps) {
@@ -333,7 +353,7 @@ export class PostureEngine implements PostureReader {
   }
 
   #isSuperseded(to: PostureLevel): boolean {
-    return effectiveLevel(this.#statements, this.#now()).level < to;
+    return this.#aim().level < to;
   }
 
   #publish(change: PostureChange): void {
@@ -342,65 +362,29 @@ export class PostureEngine implements PostureReader {
     this.#changedAt = this.#parts.clock.now();
   }
 
-  async #take(step: PlannedStep['step'], { to, epoch } = { to: this.#level, epoch: this.#epoch }): Promise<void> {
+  async #take(step: PostureStep, { to, epoch } = { to: this.#level, epoch: this.#epoch }): Promise<void> {
     const isTaken = await this.#runner.take(step, to, epoch);
-    void this.#write({ kind: 'step', epoch, step: step.name, outcome: isTaken ? 'taken' : 'failed' });
+    void this.#keeper.write({ kind: 'step', epoch, step: step.name, outcome: isTaken ? 'taken' : 'failed' });
   }
 
-  /** The journal tells a change until it is settled: not before that which it follows is kept. */
-  async #settled(): Promise<void> {
-    if (!(await this.#isSaved())) return;
-    await this.#write({
-      kind: 'settled',
-      epoch: this.#epoch,
-      level: this.#level,
-      failed: this.#runner.unrealised.length > 0,
-    });
+  #settled(): Promise<void> {
+    const failed = this.#runner.unrealised.length > 0;
+    return this.#keeper.write({ kind: 'settled', epoch: this.#epoch, level: this.#level, failed });
   }
 
-  /** Resolves when it is written, or the disk failed, or did not answer in time: it holds nothing up. */
-  async #write(record: JournalRecord): Promise<void> {
-    const { journal, clock, log } = this.#parts;
-    if (journal === undefined) return;
-    const over = new AbortController();
-    const written = journal.write(record).then(
-      () => over.abort(),
-      (error: unknown) => {
-        over.abort();
-        log.error('the journal of the posture could not be written', { record: record.kind, error });
-      },
-    );
-    await Promise.race([written, sleep(clock, JOURNAL_MS, over.signal)]);
-  }
-
-  /** Steps that could not be taken are taken again, in the order of a tightening, until they are. */
+  /** Steps that could not be taken are taken again until they are. A word that changes nothing does not put that off. */
   #retryLater(): void {
-    this.#retry?.cancel();
-    this.#retry = undefined;
     if (this.#runner.unrealised.length === 0) {
+      this.#retry?.cancel();
+      this.#retry = undefined;
       this.#retryMs = FIRST_RETRY_MS;
       return;
     }
-    const { clock, log } = this.#parts;
-    this.#retry = clock.after(this.#retryMs, () => {
+    this.#retry ??= this.#parts.clock.after(this.#retryMs, () => {
+      this.#retry = undefined;
       this.#retryMs = Math.min(this.#retryMs * 2, LONGEST_RETRY_MS);
-      this.#tryAgain().catch((error: unknown) => log.error('posture steps were not tried again', { error }));
+      this.#go('a retry', 'unrealised');
     });
-  }
-
-  async #tryAgain(): Promise<void> {
-    if (this.#isFollowing) return;
-    this.#isFollowing = true;
-    this.#running = (async () => {
-      try {
-        const late = new Set(this.#runner.unrealised);
-        for (const { step } of plan(this.#level, this.#level, this.#steps)) if (late.has(step)) await this.#take(step);
-      } finally {
-        this.#isFollowing = false;
-      }
-    })();
-    await this.#running;
-    await this.#follow();
   }
 
   #reasonOf(heldBy: readonly string[]): string {
@@ -413,9 +397,6 @@ export class PostureEngine implements PostureReader {
     this.#expiry?.cancel();
     this.#expiry = undefined;
     if (at === undefined) return;
-    const { clock, log } = this.#parts;
-    this.#expiry = clock.after(at - this.#now(), () => {
-      this.#follow().catch((error: unknown) => log.error('posture did not follow an expiry', { error }));
-    });
+    this.#expiry = this.#parts.clock.after(at - this.#now(), () => this.#go('an expiry'));
   }
 }

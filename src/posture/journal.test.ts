@@ -1,8 +1,8 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { PostureLevel } from '../../protocol/posture/index.ts';
+import { effectiveLevel, type PostureLevel } from '../../protocol/posture/index.ts';
 import { afterThisTurn } from '../base/clock.ts';
 import { nodeCrypto } from '../base/crypto-node.ts';
 import { silentLogger } from '../base/logger.ts';
@@ -71,22 +71,74 @@ describe('a journal', () => {
     expect([records.length, problem]).toEqual([3, undefined]);
   });
 
-  it('of ten thousand changes stays small', async () => {
+  it('reads a reason in any language, and one that is too long', async () => {
+    const kept = said(2);
+    const statement = { source: 'console', level: 1, epoch: 8n, reason: `Übung 演習 ${'…'.repeat(2_000)}` } as const;
     const { journal } = await openPostureJournal(folder, sha256);
+    await journal.write({
+      kind: 'intent',
+      from: 5,
+      to: 1,
+      kept: { ...kept, statements: new Map([['console', { statement }]]) },
+    });
+    await journal.write(settled(1));
+    const { read } = await openPostureJournal(folder, sha256);
+    expect([read.records.length, read.problem]).toEqual([2, undefined]);
+  });
+
+  it('of ten thousand changes stays small, and keeps the last of them', async () => {
+    const { journal } = await openPostureJournal(folder, sha256);
+    await journal.write(intent(5, 3));
     for (let n = 0; n < 2_000; n += 1) void journal.write(taken);
     await journal.write(settled(3));
-    expect((await readFile(join(folder, FILE))).length).toBeLessThan(1_000);
+    const text = await readFile(join(folder, FILE), 'utf8');
+    expect(text.length).toBeLessThan(1_000);
+    expect(readJournal(text, sha256).records).toEqual([intent(5, 3), settled(3)]);
+  });
+
+  it('that could not be written for a while goes on with what it should hold', async () => {
+    const gone = join(folder, 'gone');
+    const { journal } = await openPostureJournal(gone, sha256);
+    await expect(journal.write(intent(5, 1))).rejects.toThrow();
+    await mkdir(gone);
+    await journal.write(taken);
+    const { read } = await openPostureJournal(gone, sha256);
+    expect(read.records).toEqual([intent(5, 1), taken]);
   });
 });
 
 describe('a crash', () => {
+  const levelOf = async (at = folder): Promise<PostureLevel | undefined> => {
+    const { kept } = await openPostureStore({ folder: at, ...PLACE }, 0);
+    return kept === undefined ? undefined : effectiveLevel(kept.statements, 0).level;
+  };
+
   it('after the intent and before the statement was kept: the level that was on its way holds', async () => {
     await writeFile(join(folder, FILE), text(intent(5, 3), settled(3), intent(3, 1), taken));
-    const { kept, problem } = await openPostureStore({ folder, ...PLACE }, 0);
-    expect([kept?.statements.get('console')?.statement.level, problem]).toEqual([1, undefined]);
-    // And it is kept now: the journal begins anew when this run has settled.
-    await rm(join(folder, FILE));
-    expect((await openPostureStore({ folder, ...PLACE }, 0)).kept?.statements.get('console')?.statement.level).toBe(1);
+    expect(await levelOf()).toBe(1);
+  });
+
+  it('after all was settled and before the statement was kept, too', async () => {
+    await writeFile(join(folder, FILE), text(intent(5, 1), taken, settled(1)));
+    expect(await levelOf()).toBe(1);
+  });
+
+  it('in a relaxing: the next run takes everything at the stricter level once, and opens from there', async () => {
+    await writeFile(join(folder, FILE), text(intent(1, 5)));
+    const told: string[] = [];
+    const engine = new PostureEngine({
+      clock: new SimulatedClock(),
+      log: silentLogger,
+      initial: 5,
+      firstEpoch: 1n,
+      ...(await openPostureStore({ folder, ...PLACE }, 0)),
+    });
+    expect(engine.level).toBe(1);
+    await engine.state('timer', 4, 'spoke before the start');
+    expect(engine.level).toBe(1);
+    const step = (name: string) => ({ name, apply: (level: PostureLevel) => void told.push(`${name} ${level}`) });
+    await engine.start({ dataPlane: [step('map')], admission: step('admission'), sessionLayer: [] });
+    expect(told).toEqual(['map 1', 'admission 1', 'admission 4', 'map 4']);
   });
 
   it('that tore the journal in the middle may have lost a lockdown: level 2 until it is set aside', async () => {
@@ -97,10 +149,20 @@ describe('a crash', () => {
       2,
       'record 1 of the journal: it is damaged',
     ]);
+    // The next run writes a journal that can be read, and dies before anything was said.
+    const engine = new PostureEngine({
+      clock: new SimulatedClock(),
+      log: silentLogger,
+      initial: 5,
+      firstEpoch: 1n,
+      ...(await openPostureStore({ folder, ...PLACE }, 0)),
+    });
+    await engine.start(stepsWith(() => undefined));
+    expect(await levelOf()).toBe(2);
   });
 
   it('at every record of a tightening: the next run is at the level that the kernel was told last, or a stricter one', async () => {
-    for (let at = 0; at <= 9; at += 1) {
+    for (let at = 0; at <= 13; at += 1) {
       const lines: string[] = [];
       let told: PostureLevel = 5;
       const isAlive = (): boolean => lines.length < at;

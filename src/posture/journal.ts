@@ -6,10 +6,10 @@
  *     step     after each, with its outcome
  *     settled  after the last, durable
  *
- * A record that was cut off at the end is that of a moment in which nothing had been done yet, and is left out. One that is
- * damaged before the end may have been a lockdown: level 2 until somebody sets it aside.
+ * The last intent stays for as long as there is a journal: it may be all that is left of what was said. What came before
+ * goes when the file has grown.
  */
-import { type FileHandle, open, readFile, rename } from 'node:fs/promises';
+import { open, readFile, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import type { PostureLevel } from '../../protocol/posture/index.ts';
@@ -35,37 +35,35 @@ export interface PostureJournal {
   write(record: JournalRecord): Promise<void>;
 }
 
+export type Intent = Extract<JournalRecord, { kind: 'intent' }>;
+
 export interface OpenedJournal {
   readonly journal: PostureJournal;
-  /** Of the last change, when it was not settled. */
-  readonly interrupted: Extract<JournalRecord, { kind: 'intent' }> | undefined;
-  /** Which record could not be read, and why. */
-  readonly problem?: string;
-  /** Nothing before the end is missing. */
-  readonly isWhole: boolean;
+  readonly read: ReadJournal;
 }
 
 const FILE = 'posture.journal';
 const DIGITS = 16;
-/** Above it a settled journal begins anew. */
+/** Above it the journal begins anew. */
 const COMPACT_BYTES = 65_536;
 /** One that grew beyond was not written by us. */
 const MAX_BYTES = 4 * 1_048_576;
 
 export async function openPostureJournal(folder: string, sha256: Sha256): Promise<OpenedJournal> {
   const path = join(folder, FILE);
-  const text = await readFile(path, 'latin1').catch((error: unknown) => {
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
     throw error;
   });
   const read = readJournal(text, sha256);
-  const journal = new JournalFile(path, sha256, read.records);
-  return { journal, interrupted: interruptedIn(read.records), isWhole: read.isWhole, ...problemOf(read) };
+  return { journal: new JournalFile(path, sha256, read.records), read };
 }
 
 export interface ReadJournal {
   readonly records: readonly JournalRecord[];
+  /** Nothing before the end is missing. */
   readonly isWhole: boolean;
+  /** Which record could not be read, and why. */
   readonly problem: string | undefined;
 }
 
@@ -93,20 +91,12 @@ export function formatRecord(record: JournalRecord, sha256: Sha256): string {
   return `${checksum(json, sha256, DIGITS)} ${json}\n`;
 }
 
-function problemOf({ problem }: ReadJournal): { readonly problem?: string } {
-  return problem === undefined ? {} : { problem };
-}
-
-function interruptedIn(records: readonly JournalRecord[]): OpenedJournal['interrupted'] {
-  const last = records.findLast(({ kind }) => kind !== 'step');
-  return last?.kind === 'intent' ? last : undefined;
-}
-
 class JournalFile implements PostureJournal {
   readonly #path: string;
   readonly #sha256: Sha256;
+  /** With which a new file begins. */
   #start: readonly JournalRecord[];
-  #file: FileHandle | undefined;
+  #isBegun = false;
   #bytes = 0;
   #last: Promise<unknown> = Promise.resolve();
 
@@ -123,37 +113,36 @@ class JournalFile implements PostureJournal {
   }
 
   async #append(record: JournalRecord): Promise<void> {
-    const isSettled = record.kind === 'settled';
-    if (isSettled && this.#bytes > COMPACT_BYTES) {
-      await this.#file?.close();
-      this.#file = undefined;
-      this.#start = [];
+    const isDurable = record.kind !== 'step';
+    if (isDurable && this.#bytes > COMPACT_BYTES) this.#isBegun = false;
+    try {
+      if (!this.#isBegun) await this.#begin();
+      // What is written behind half a record could not be read: after a failure the next one begins a new file.
+      this.#isBegun = false;
+      await using file = await open(this.#path, 'a', 0o600);
+      const line = Buffer.from(formatRecord(record, this.#sha256));
+      const { bytesWritten } = await file.write(line);
+      this.#bytes += bytesWritten;
+      if (bytesWritten !== line.length) throw new Error('the journal of the posture could not be written whole');
+      if (isDurable) await file.datasync();
+      this.#isBegun = true;
+    } finally {
+      if (record.kind === 'intent') this.#start = [record];
     }
-    this.#file ??= await this.#begin();
-    const line = formatRecord(record, this.#sha256);
-    const { bytesWritten } = await this.#file.write(line);
-    this.#bytes += bytesWritten;
-    if (bytesWritten !== line.length) throw new Error('the journal of the posture could not be written whole');
-    if (record.kind !== 'step') await this.#file.datasync();
   }
 
-  /** What could be read of it before, in a file of its own: nothing is written behind a record that was cut off. */
-  async #begin(): Promise<FileHandle> {
+  async #begin(): Promise<void> {
     const fresh = `${this.#path}.new`;
-    const file = await open(fresh, 'w', 0o600);
-    try {
-      const text = this.#start.map((record) => formatRecord(record, this.#sha256)).join('');
+    const text = Buffer.from(this.#start.map((record) => formatRecord(record, this.#sha256)).join(''));
+    {
+      await using file = await open(fresh, 'w', 0o600);
       await file.writeFile(text);
       await file.sync();
-      await rename(fresh, this.#path);
-      await using folder = await open(dirname(this.#path), 'r');
-      await folder.sync();
-      this.#bytes = text.length;
-      return file;
-    } catch (error) {
-      await file.close();
-      throw error;
     }
+    await rename(fresh, this.#path);
+    await using folder = await open(dirname(this.#path), 'r');
+    await folder.sync();
+    this.#bytes = text.length;
   }
 }
 

@@ -9,6 +9,9 @@ export interface KeptPosture {
   readonly epoch: bigint;
 }
 
+/** Characters; what is longer is cut, as a record with it could not be read. */
+const MAX_REASON = 1_024;
+
 export type Sha256 = (bytes: Uint8Array) => Uint8Array;
 
 /** As JSON takes it. */
@@ -18,6 +21,7 @@ export function keptDocument({ statements, epoch }: KeptPosture): object {
     statements: [...statements.values()].map(({ statement, setAsideThrough }) => ({
       ...statement,
       epoch: String(statement.epoch),
+      ...(statement.reason === undefined ? {} : { reason: statement.reason.slice(0, MAX_REASON) }),
       ...(setAsideThrough === undefined ? {} : { setAsideThrough: String(setAsideThrough) }),
     })),
   };
@@ -45,7 +49,7 @@ export const keptFields = {
         level: levelSchema,
         epoch: epochSchema,
         expiresAt: z.number().optional(),
-        reason: z.string().max(1_024).optional(),
+        reason: z.string().max(MAX_REASON).optional(),
         setAsideThrough: epochSchema.optional(),
       }),
     )

@@ -76,7 +76,10 @@ describe('a disk that fails', () => {
     const own = new PostureEngine({ clock: new SimulatedClock(), log, initial: 5, firstEpoch: 1n, store });
     await own.start(NO_STEPS);
     await own.state('console', 1, 'test');
-    expect([own.level, errors]).toEqual([1, ['the posture could not be kept: a restart will not know it']]);
+    expect([own.level, errors]).toEqual([
+      1,
+      ['the record of the posture cannot be written: a restart may not know what was said'],
+    ]);
   });
 });
 
@@ -92,18 +95,30 @@ describe('a record that cannot be read', () => {
   ];
   it.each(damage)('attack: %s, it is level 2 until somebody sets it aside', async (_, damaged) => {
     await (await engine(new SimulatedClock())).state('console', 1, 'test');
+    await rm(join(folder, 'posture.journal'));
     const path = join(folder, 'posture.json');
     await writeFile(path, damaged(await readFile(path, 'utf8')));
+    expect((await engine(new SimulatedClock())).level).toBe(2);
+    // Nothing was said since: a second restart knows no more than the first.
     const after = await engine(new SimulatedClock());
     expect(after.level).toBe(2);
     await after.setAside('record');
     expect(after.level).toBe(5);
   });
 
+  it('is no loss to what the journal still tells', async () => {
+    await (await engine(new SimulatedClock())).state('console', 1, 'test');
+    await writeFile(join(folder, 'posture.json'), '');
+    const after = await engine(new SimulatedClock());
+    await after.setAside('record');
+    expect(after.level).toBe(1);
+  });
+
   it('attack: a flipped bit anywhere never makes it looser than 2 without a word', async () => {
     await (await engine(new SimulatedClock())).state('console', 1, 'test');
     const path = join(folder, 'posture.json');
     const bytes = await readFile(path);
+    await rm(join(folder, 'posture.journal'));
     const looser: string[] = [];
     await fc.assert(
       fc.asyncProperty(fc.nat(bytes.length - 1), fc.nat(7), async (at, bit) => {

@@ -1,23 +1,12 @@
-/**
- * What the sources of posture said, kept on disk: a level outlives a crash and a reboot. A record that cannot be read is
- * level 2 until somebody sets it aside, for it may have been a lockdown.
- */
+/** What the sources of posture said, kept on disk: a level outlives a crash and a reboot. */
 import { open, readFile, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { ShellstreamError } from '../../protocol/errors.ts';
-import type { Statement } from '../../protocol/posture/index.ts';
+import type { PostureLevel } from '../../protocol/posture/index.ts';
 import { openPostureJournal, type PostureJournal } from './journal.ts';
-import {
-  checksum,
-  type KeptPosture,
-  keptDocument,
-  keptFields,
-  keptOf,
-  merged,
-  parseDocument,
-  type Sha256,
-} from './kept.ts';
+import { checksum, type KeptPosture, keptDocument, keptFields, keptOf, parseDocument, type Sha256 } from './kept.ts';
+import { recover } from './recovery.ts';
 
 export interface PostureStore {
   /** Resolves when it is durable. */
@@ -32,30 +21,21 @@ export interface PosturePlace {
   readonly sha256: Sha256;
 }
 
-/** Record and journal in the folder, and what they hold together. */
+/** Record and journal in the folder, and what they hold together. Writes nothing. */
 export async function openPostureStore(place: PosturePlace, now: number): Promise<OpenedPosture> {
   const store = new PostureFile(place);
-  const opened = await openPostureJournal(place.folder, place.sha256);
-  const problems = opened.problem === undefined ? [] : [opened.problem];
-  let record: Awaited<ReturnType<PostureFile['load']>>;
-  let lost = opened.isWhole ? undefined : unreadable(now);
-  try {
-    record = await store.load();
-  } catch (error) {
-    lost = unreadable(now);
+  const { journal, read } = await openPostureJournal(place.folder, place.sha256);
+  const problems = read.problem === undefined ? [] : [read.problem];
+  const record = await store.load().catch((error: unknown) => {
     problems.push(error instanceof Error ? error.message : String(error));
-  }
-  // A change was under way when a former run ended: what was said then counts, whether it was kept or not.
-  const all = [record?.kept, opened.interrupted?.kept, lost].filter((one) => one !== undefined);
-  const kept = all.length === 0 ? undefined : all.reduce(merged);
-  if (kept !== undefined && opened.interrupted !== undefined && lost === undefined) {
-    await store.save(kept).catch((error: unknown) => problems.push(String(error)));
-  }
+    return 'unreadable' as const;
+  });
+  const known = typeof record === 'object' ? record : undefined;
   return {
     store,
-    journal: opened.journal,
-    kept,
-    isSameBoot: record?.bootId === place.bootId,
+    journal,
+    ...recover(known?.kept ?? (record === 'unreadable' ? record : 'none'), read, now),
+    isSameBoot: known?.bootId === place.bootId,
     ...(problems.length === 0 ? {} : { problem: problems.join('; ') }),
   };
 }
@@ -64,27 +44,17 @@ export interface OpenedPosture {
   readonly store: PostureStore;
   readonly journal?: PostureJournal;
   readonly kept: KeptPosture | undefined;
+  /** The stricter end of a change that was cut off. */
+  readonly cutOffAt?: PostureLevel | undefined;
   /** Whether the kernel's own memory is what it was when it was written. */
   readonly isSameBoot: boolean;
   /** What could not be read of it, and why. */
   readonly problem?: string;
 }
 
-/** The source that speaks for a record which cannot be read. */
-const LOST_RECORD = 'record';
 const FILE = 'posture.json';
 /** Sources are few and their reasons short. */
 const MAX_BYTES = 65_536;
-
-function unreadable(now: number): KeptPosture {
-  const statement: Statement = {
-    source: LOST_RECORD,
-    level: 2,
-    epoch: BigInt(now),
-    reason: 'what was said before cannot be read',
-  };
-  return { statements: new Map([[LOST_RECORD, { statement }]]), epoch: BigInt(now) };
-}
 
 class PostureFile implements PostureStore {
   readonly #path: string;

@@ -210,7 +210,7 @@ function postureView(node: EnforcerNode): PostureView {
       ...source,
       setAside: !counts && (source.expiresAtMs === undefined || source.expiresAtMs > now),
     })),
-    problems,
+    problems: [...posture.problems, ...problems],
     ...(node.console.unconfirmed === undefined
       ? {}
       : {

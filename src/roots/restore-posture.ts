@@ -2,7 +2,7 @@
  * `shellstream posture restore`: after a reboot the kernel knows nothing of the level that the node was at. This applies
  * the kept one before the network comes up, and leaves it there for the gateway, which starts later.
  */
-import { effectiveLevel, LOCKDOWN } from '../../protocol/posture/index.ts';
+import { effectiveLevel, LOCKDOWN, mostRestrictive } from '../../protocol/posture/index.ts';
 import { systemClock as clock } from '../base/clock.ts';
 import { loadConfig } from '../base/config.ts';
 import { loadCryptoProvider } from '../base/crypto.ts';
@@ -23,9 +23,10 @@ export async function restorePosture(configPath: string): Promise<void> {
     bootId: await bootId(config.runtimeDirectory),
     sha256: loadCryptoProvider().sha256,
   };
-  const { kept, problem } = await openPostureStore(place, clock.now());
+  const { kept, cutOffAt, problem } = await openPostureStore(place, clock.now());
   if (problem !== undefined) log.error('the kept posture cannot be read', { problem });
-  const level = kept === undefined ? config.posture.initial : effectiveLevel(kept.statements, clock.now()).level;
+  const said = kept === undefined ? config.posture.initial : effectiveLevel(kept.statements, clock.now()).level;
+  const level = mostRestrictive(said, cutOffAt ?? said);
   await using dataplane = await openLinuxFilter(config.instance);
   await dataplane.flows.setPosture(level);
   // Above lockdown the filter on outer interfaces passes everything; the gateway attaches it.

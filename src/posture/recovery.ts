@@ -1,0 +1,51 @@
+/**
+ * What a former run of this node leaves to the next one. A crash in the middle of a change forgets nothing that was said,
+ * and what cannot be read may have been a lockdown: level 2 until somebody sets it aside.
+ */
+import { mostRestrictive, type PostureLevel, type Statement } from '../../protocol/posture/index.ts';
+import type { Intent, ReadJournal } from './journal.ts';
+import { type KeptPosture, merged } from './kept.ts';
+
+export interface Recovered {
+  /** Undefined: nothing was ever said. */
+  readonly kept: KeptPosture | undefined;
+  /** The stricter end of a change that was cut off: the next run begins there, and goes on from it in the order of a change. */
+  readonly cutOffAt: PostureLevel | undefined;
+}
+
+/** The source that speaks for what cannot be read. */
+const LOST_RECORD = 'record';
+
+/**
+ * @param record what was kept of the statements, as far as it can be read
+ * @param now wall time, milliseconds
+ */
+export function recover(record: KeptPosture | 'none' | 'unreadable', journal: ReadJournal, now: number): Recovered {
+  const intent = lastIntent(journal);
+  const lost = record === 'unreadable' || !journal.isWhole ? unreadable(now) : undefined;
+  const known = typeof record === 'string' ? undefined : record;
+  // A statement is acted upon before it is kept: the intent may be newer, settled or not.
+  const all = [known, intent?.kept, lost].filter((one) => one !== undefined);
+  return {
+    kept: all.length === 0 ? undefined : all.reduce(merged),
+    cutOffAt: intent === undefined || isSettled(journal) ? undefined : mostRestrictive(intent.from, intent.to),
+  };
+}
+
+function lastIntent({ records }: ReadJournal): Intent | undefined {
+  return records.findLast((record) => record.kind === 'intent');
+}
+
+function isSettled({ records }: ReadJournal): boolean {
+  return records.findLast(({ kind }) => kind !== 'step')?.kind !== 'intent';
+}
+
+function unreadable(now: number): KeptPosture {
+  const statement: Statement = {
+    source: LOST_RECORD,
+    level: 2,
+    epoch: BigInt(now),
+    reason: 'what was said before cannot be read',
+  };
+  return { statements: new Map([[LOST_RECORD, { statement }]]), epoch: BigInt(now) };
+}
