@@ -40,6 +40,7 @@ import { type PostureSources, startPostureSources } from './posture-sources.ts';
 import { postureSteps } from './posture-steps.ts';
 import { relaysOf } from './relays.ts';
 import { followRevocations, openRevocations, startRevocationFeeds } from './revocation.ts';
+import { removeStaleRoutes } from './stale-routes.ts';
 import { adoptOverlay, type Former, findFormer, type Survival, startSurvival } from './survival.ts';
 import { followRevokedOwners, openUnderlay } from './underlay.ts';
 
@@ -98,6 +99,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
   const former = await findFormer(world, isLocked);
   await dataplane.tunnels.removeLeftovers(interfacePrefix(config.instance));
   if (!isLocked) await dataplane.flows.reset(former?.tunnel.device.ifindex);
+  await removeStaleRoutes(world);
 
   const tokenChecks = new Listeners<TokenCheck>();
   const svids = new SvidVerifier({ bundles: () => identity.bundles, clock });

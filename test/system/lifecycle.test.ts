@@ -47,6 +47,7 @@ labSuite('the life of a gateway', { start: false, leaseSeconds: 3 }, (lab) => {
     await b.kill();
     const left = await remainsOf(b);
     expect(left.pinnedLinks.length).toBeGreaterThan(0);
+    await b.run('ip', 'route', 'add', '198.51.100.0/24', 'via', HOST, 'proto', '83');
     await b.start();
     await reached();
     const now = await remainsOf(b);

@@ -83,6 +83,7 @@ describeWith(['root', 'namespaces', 'bpf', 'bpf objects', 'addon kernel', 'tun']
     site = lab.b;
     await begin();
     await site.run('ip', 'route', 'add', FOREIGN, 'dev', 'lan');
+    await site.run('ip', 'link', 'add', 'shsother-0', 'type', 'veth', 'peer', 'name', 'shsother-1');
     await site.run('ip', 'route', 'add', OF_ANOTHER_INSTANCE, 'dev', 'wan', 'proto', '83');
     await apply(ORDINARY);
     await apply(MANAGEMENT, '--class', 'management', '--via', '10.2.0.10');
