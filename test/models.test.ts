@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { HANDSHAKE } from './models/handshake.ts';
 import { LIFECYCLE } from './models/lifecycle.ts';
 import { change } from './models/mutant.ts';
+import { POSTURE } from './models/posture.ts';
 import { readSearch } from './models/spin.ts';
 import { readAnalysis } from './models/verifpal.ts';
 
@@ -16,8 +17,11 @@ describe('every mutant is one: each of its changes finds its place', () => {
     for (const query of [...attacked, ...(asked ?? [])]) expect(text).toContain(`\t${query}\n`);
   });
 
-  it.each(LIFECYCLE)('$what', async ({ changes }) => {
-    const text = await source('lifecycle/lifecycle.pml');
+  it.each([
+    ...LIFECYCLE.map((one) => ({ ...one, model: 'lifecycle' })),
+    ...POSTURE.map((one) => ({ ...one, model: 'posture' })),
+  ])('$model, $what', async ({ model, changes }) => {
+    const text = await source(`${model}/${model}.pml`);
     expect(change(text, changes) !== text).toBe(changes.length > 0);
   });
 
