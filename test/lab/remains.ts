@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Site } from './site.ts';
+import type { Site, SiteOptions } from './site.ts';
 
 /** What of a gateway stands in the kernel and on its sockets, each list sorted. */
 export interface Remains {
@@ -16,7 +16,9 @@ export interface Remains {
   readonly foreignRoutes: readonly string[];
 }
 
-export async function remainsOf(site: Site): Promise<Remains> {
+type Place = Pick<Site, 'run' | 'pins'> & { readonly options: Pick<SiteOptions, 'instance'> };
+
+export async function remainsOf(site: Place): Promise<Remains> {
   const links: { ifname: string }[] = JSON.parse((await site.run('ip', '-j', 'link')).stdout);
   const sockets = await readdir('/var/run/wireguard').catch(() => []);
   return {
@@ -31,7 +33,7 @@ export async function remainsOf(site: Site): Promise<Remains> {
   };
 }
 
-async function routes(site: Site, protocol: string): Promise<readonly string[]> {
+async function routes(site: Place, protocol: string): Promise<readonly string[]> {
   const all = await Promise.all(
     ['-4', '-6'].map((family) => site.run('ip', '-j', family, 'route', 'show', 'proto', protocol)),
   );

@@ -12,6 +12,11 @@ export async function dumpValues(pin: string): Promise<ReadonlyMap<number, Buffe
   return new Map((await dump(pin)).map(({ key, value }) => [number32(key), Buffer.from(value)]));
 }
 
+/** Of a hash or a trie. */
+export async function countEntries(pin: string): Promise<number> {
+  return (await dump(pin)).length;
+}
+
 /** As another program on this host would write the map. */
 export async function writeNumber(pin: string, key: number, value: number): Promise<void> {
   await run('bpftool', ['map', 'update', 'pinned', pin, 'key', ...hexBytes(key), 'value', ...hexBytes(value)]);

@@ -22,6 +22,7 @@ import { parsePrefix } from '../../protocol/net/prefix.ts';
 import type { Accord, PostureLevel } from '../../protocol/posture/index.ts';
 import { accordHash, parseAccord } from '../../protocol/posture/parse-accord.ts';
 import { DEFAULT_ACCORD_FILE, type LoadedAccord } from '../../src/base/accord-file.ts';
+import type { Clock } from '../../src/base/clock.ts';
 import { nodeCrypto as crypto } from '../../src/base/crypto-node.ts';
 import { SimulatedClock } from '../../src/base/simulated-clock.ts';
 import { createMemoryDataPlane, type MemoryDataPlane, MemoryWire } from '../../src/dataplane/memory/index.ts';
@@ -91,7 +92,7 @@ function loadAccordText(text: string): LoadedAccord {
 export type MemoryDomains = Awaited<ReturnType<typeof memoryDomains>>;
 
 /** Federated trust domains a.test, b.test and c.test, each with a gateway; no sockets. */
-export async function memoryDomains(clock: SimulatedClock) {
+export async function memoryDomains(clock: Clock) {
   const directory = mkdtempSync(join(tmpdir(), 'shs-memory-'));
   const names = ['a', 'b', 'c'] as const;
   const domains = names.map(
