@@ -12,6 +12,7 @@ export interface PostureCase {
 const WORDS = ['WORDS=3'];
 const ASIDE = ['WORDS=3', 'ASIDES=1'];
 const FAILING = ['WORDS=2', 'FAILURES=2'];
+const HANGING = ['WORDS=2', 'HANGS=1'];
 const CRASH = ['WORDS=2', 'ASIDES=1', 'CRASH'];
 
 const holds = (what: string, scene: readonly string[]): PostureCase => ({ what, scene, changes: [], holds: true });
@@ -22,7 +23,7 @@ const fails = (what: string, scene: readonly string[], ...changes: Change[]): Po
   holds: false,
 });
 
-const TIGHTENING = `		intent();
+const TIGHTENING = `		intent(level, to);
 		take(page, to);
 `;
 
@@ -30,6 +31,7 @@ export const POSTURE: readonly PostureCase[] = [
   holds('two sources that speak three times, at any moment', WORDS),
   holds('a source set aside between its words', ASIDE),
   holds('steps that fail, and are taken again', FAILING),
+  holds('a step that hangs, and wakes at any time later', HANGING),
   holds('crash and restart at any moment', CRASH),
   fails('admission reads a tightening before the kernel has it', WORDS, {
     from: TIGHTENING,
@@ -58,25 +60,32 @@ export const POSTURE: readonly PostureCase[] = [
   }),
   fails('no intent before the first step', CRASH, {
     from: TIGHTENING,
-    to: TIGHTENING.replace('intent();\n', 'skip;\n'),
+    to: TIGHTENING.replace('intent(level, to);\n', 'skip;\n'),
   }),
   fails(
     'the intent comes behind the first steps',
     CRASH,
     {
       from: TIGHTENING,
-      to: TIGHTENING.replace('		intent();\n', ''),
+      to: TIGHTENING.replace('		intent(level, to);\n', ''),
     },
     {
       from: 'if :: !broken -> publish(to); take(sessions, to)',
-      to: 'if :: !broken -> intent(); publish(to); take(sessions, to)',
+      to: 'if :: !broken -> intent(level, to); publish(to); take(sessions, to)',
     },
   ),
   fails('a change that was broken off is not followed by one that takes all steps', WORDS, {
     from: ':: else -> restless = true\n',
     to: ':: else\n',
   }),
-  fails('a change is settled before the word it follows is kept', CRASH, { from: '		saving == 0;\n', to: '' }),
+  fails('an intent is forgotten when its change is settled, though the word it follows may not be kept yet', CRASH, {
+    from: '		settled = true\n',
+    to: '		settled = true; promised = false\n',
+  }),
+  fails('a step that wakes after its deadline is left as it is', HANGING, {
+    from: '		mapFailed = true;\n		restless = true;\n		wake()\n',
+    to: '		mapFailed = true\n',
+  }),
   fails('a restart takes what was kept and not what was under way', CRASH, {
     from: ':: promised && promiseNumber[i] > keptNumber[i] ->',
     to: ':: false ->',

@@ -1,6 +1,6 @@
 /*
  * The posture of one node, as src/posture has it: two sources that speak at any time and are set aside, the engine that follows
- * the strictest of them step by step, the disk behind it, steps that fail, crash and restart.
+ * the strictest of them step by step, the disk behind it, steps that fail or hang, crash and restart.
  *
  * An `atomic` or `d_step` is one turn of the event loop; between two of them, wherever the code awaits, anything else may run.
  * When nothing can happen any more (`timeout`) everything must be at the level that the sources ask for.
@@ -21,6 +21,9 @@
 #endif
 #ifndef FAILURES
 #define FAILURES 0
+#endif
+#ifndef HANGS
+#define HANGS 0
 #endif
 
 /* What was truly said, and whether it counts: by this the rest is judged. */
@@ -46,9 +49,9 @@ byte number[SOURCES]; /* epochs */
 byte level = OPEN; /* as admission reads it */
 bool following;
 bool mapFailed;  /* the map's step is to be taken again */
-bool restless;   /* steps are to be taken again: one failed, or a change was broken off */
+bool restless;   /* steps are to be taken again: one failed or woke late, or a change was broken off */
 
-/* The disk: posture.json, and the intent of a journal that is not settled. */
+/* The disk: posture.json, and the last intent of the journal. */
 byte kept[SOURCES] = OPEN;
 byte keptNumber[SOURCES];
 bool keptCounted[SOURCES] = true;
@@ -56,6 +59,8 @@ bool promised;
 byte promise[SOURCES];
 byte promiseNumber[SOURCES];
 bool promiseCounted[SOURCES];
+byte stricter = OPEN; /* of the intent's two ends */
+bool settled = true;  /* there is a settlement behind the intent */
 
 /* The kernel, and what lives by the level. */
 byte page = OPEN;
@@ -64,6 +69,7 @@ byte sessions = OPEN;
 
 bool crashed;
 byte failures;
+byte hangs;
 byte words;
 byte asides;
 byte saving;
@@ -136,19 +142,32 @@ inline take(what, to) {
 	}
 }
 
+/* A step that was given up at its deadline, and does what it was told after all: maybe of a level long gone. */
+proctype Late(byte to) provided (!crashed) {
+	atomic {
+		map = to;
+		mapFailed = true;
+		restless = true;
+		wake()
+	}
+}
+
 inline takeMap(to) {
 	atomic {
 		if
 		:: map = to; mapFailed = false; loosest = since
 		:: failures < FAILURES -> failures++; mapFailed = true; restless = true
+		:: hangs < HANGS -> hangs++; mapFailed = true; restless = true; run Late(to)
 		fi;
 		assert(map <= level || mapFailed)
 	}
 }
 
-inline intent() {
+inline intent(from, to) {
 	d_step {
 		promised = true;
+		settled = false;
+		stricter = MIN(from, to);
 		promise[0] = said[0]; promiseNumber[0] = number[0]; promiseCounted[0] = counted[0];
 		promise[1] = said[1]; promiseNumber[1] = number[1]; promiseCounted[1] = counted[1]
 	}
@@ -174,14 +193,14 @@ again:
 	};
 	if
 	:: to <= level ->
-		intent();
+		intent(level, to);
 		take(page, to);
 		if :: EFFECTIVE < to -> broken = true :: else fi;
 		if :: !broken -> takeMap(to) :: else fi;
 		if :: EFFECTIVE < to -> broken = true :: else fi;
 		if :: !broken -> publish(to); take(sessions, to) :: else fi
 	:: else ->
-		intent();
+		intent(level, to);
 		publish(to);
 		take(sessions, to);
 		if :: EFFECTIVE < to -> broken = true :: else fi;
@@ -191,9 +210,7 @@ again:
 	fi;
 	if
 	:: !broken ->
-		/* What is settled is not told by the journal any more: it is kept by then. */
-		saving == 0;
-		promised = false
+		settled = true
 	:: else -> restless = true
 	fi;
 	goto again;
@@ -229,17 +246,27 @@ active proctype Crash() {
 		following = true;
 		restless = true;
 		saving = 0;
-		level = EFFECTIVE;
+		level = MIN(EFFECTIVE, (settled -> OPEN : stricter));
 		run Restarted()
 	}
 }
 
-/* `start` of the next run: all steps at its level, and from then on as ever, with nobody speaking any more. */
+/* `start` of the next run, with nobody speaking any more: all steps at its level, and from there as in any change. */
 proctype Restarted() {
+	intent(level, level);
 	page = level;
 	map = level;
 	sessions = level;
-	atomic { mapFailed = false; restless = false; following = false; promised = false }
+	atomic { mapFailed = false; restless = false; settled = true };
+	if
+	:: EFFECTIVE > level ->
+		level = EFFECTIVE;
+		sessions = level;
+		map = level;
+		page = level
+	:: else
+	fi;
+	following = false
 }
 #endif
 
@@ -250,6 +277,6 @@ active proctype AtRest() {
 	assert(!following);
 	assert(level == ASKED);
 	assert(page == level && map == level && sessions == level);
-	assert(!promised);
+	assert(settled);
 	assert(crashed || (kept[0] == said[0] && kept[1] == said[1]))
 }
