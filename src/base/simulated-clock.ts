@@ -10,10 +10,15 @@ export class SimulatedClock implements Clock {
   #monotonic = 0;
   #timers: Scheduled[] = [];
   #lastOrder = 0;
+  readonly #rest: () => Promise<void>;
 
-  /** @param wall milliseconds since the epoch at the start; a whole second unless told. */
-  constructor(wall: number = Date.UTC(2026, 0, 1)) {
+  /**
+   * @param wall milliseconds since the epoch at the start; a whole second unless told.
+   * @param settled resolves when what a timer set off has come to rest
+   */
+  constructor(wall: number = Date.UTC(2026, 0, 1), settled: () => Promise<void> = rest) {
     this.#wall = wall;
+    this.#rest = settled;
   }
 
   now(): number {
@@ -49,14 +54,14 @@ export class SimulatedClock implements Clock {
   async advance(ms: number): Promise<void> {
     const end = this.#monotonic + ms;
     // What is under way may be about to set a timer.
-    await rest();
+    await this.#rest();
     for (let next = this.#take(end); next !== undefined; next = this.#take(end)) {
       this.#moveTo(Math.max(next.due, this.#monotonic));
       next.action();
-      await rest();
+      await this.#rest();
     }
     this.#moveTo(end);
-    await rest();
+    await this.#rest();
   }
 
   #take(end: number): Scheduled | undefined {

@@ -87,7 +87,7 @@ const UNWRITTEN_EPOCHS = 65_536n;
 const FIRST_RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 30_000;
 
-export class PostureEngine implements PostureReader {
+export class PostureEngine implements PostureReader, Disposable {
   readonly #parts: EngineParts;
   readonly #listeners = new Listeners<PostureSettled>();
   readonly #since = new Map<string, number>();
@@ -103,6 +103,7 @@ export class PostureEngine implements PostureReader {
   #retry: Timer | undefined;
   #retryMs = FIRST_RETRY_MS;
   #isBrokenOff = false;
+  #isOver = false;
   #running: Promise<void> = Promise.resolve();
   #isFollowing = false;
   #expiry: Timer | undefined;
@@ -214,6 +215,14 @@ export class PostureEngine implements PostureReader {
     return this.#listeners.add(listener);
   }
 
+  /** From here on nothing happens by itself: no expiry, no further try. */
+  [Symbol.dispose](): void {
+    this.#isOver = true;
+    this.#expiry?.cancel();
+    this.#retry?.cancel();
+    this.#keeper[Symbol.dispose]();
+  }
+
   #state(source: string, level: PostureLevel, reason: string, forMs?: number): void {
     const epoch = later(this.#parts.firstEpoch, this.#statements.get(source)?.statement.epoch ?? 0n) + 1n;
     if (!this.#accept({ source, level, epoch, reason, forMs })) {
@@ -292,6 +301,7 @@ export class PostureEngine implements PostureReader {
         else if (this.#isBrokenOff) await this.#takeAll();
         else if (this.#runner.woken.length > 0) await this.#takeAgain(this.#runner.woken);
         else {
+          if (this.#isOver) return;
           this.#watchExpiry(nextExpiry);
           this.#retryLater();
           return;

@@ -82,8 +82,18 @@ export function readJournal(text: string, sha256: Sha256): ReadJournal {
       return { records, isWhole: false, problem: `record ${at + 1} of the journal: ${why}` };
     }
   }
-  const problem = rest === '' ? undefined : `record ${lines.length + 1} of the journal was cut off, and is left out`;
-  return { records, isWhole: true, problem };
+  if (rest === '') return { records, isWhole: true, problem: undefined };
+  const place = `record ${lines.length + 1} of the journal`;
+  // Or a whole one, whose line feed alone is missing or another character now.
+  for (const line of [rest, rest.slice(0, -1)]) {
+    try {
+      records.push(parseLine(line, sha256));
+      return { records, isWhole: true, problem: `${place}: its end is damaged` };
+    } catch {
+      // What cannot be read is said below.
+    }
+  }
+  return { records, isWhole: true, problem: `${place} was cut off, and is left out` };
 }
 
 export function formatRecord(record: JournalRecord, sha256: Sha256): string {

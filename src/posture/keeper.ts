@@ -1,5 +1,5 @@
 /** Record and journal as the engine uses them: a disk that fails, or does not answer, holds nothing up, and is told. */
-import { type Clock, sleep } from '../base/clock.ts';
+import { type Clock, sleep, type Timer } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { JournalRecord, PostureJournal } from './journal.ts';
 import type { KeptPosture } from './kept.ts';
@@ -15,14 +15,26 @@ export interface KeeperParts {
 
 /** A disk that does not answer holds a tightening up no longer than this. */
 const JOURNAL_MS = 100;
+const RETRY_MS = 10_000;
+const MAX_UNWRITTEN = 64;
 
 type Kind = 'record' | 'journal';
 
-export class Keeper {
+interface Failure {
+  readonly why: string;
+  /** Absent where it is under way still. */
+  readonly again?: (() => Promise<void>) | undefined;
+}
+
+export class Keeper implements Disposable {
   readonly #parts: KeeperParts;
-  readonly #failing = new Map<Kind, string>();
+  readonly #failing = new Map<Kind, Failure>();
+  /** What was asked for last: nothing older is tried again behind it. */
+  readonly #latest: { record?: KeptPosture; journal?: JournalRecord } = {};
   /** Of the journal: they are in memory until they are written. */
   #unwritten = 0;
+  #retry: Timer | undefined;
+  #isOver = false;
 
   constructor(parts: KeeperParts) {
     this.#parts = parts;
@@ -31,13 +43,15 @@ export class Keeper {
   /** What a restart would not know, and why, one sentence each. */
   get problems(): readonly string[] {
     return [...this.#failing].map(
-      ([kind, why]) => `the ${kind} of the posture cannot be written (${why}): a restart may not know what was said`,
+      ([kind, { why }]) =>
+        `the ${kind} of the posture cannot be written (${why}): a restart may not know what was said`,
     );
   }
 
-  /** Resolves when it is durable, or could not be made so. */
+  /** Resolves when it is durable, or could not be made so. Then it is tried again, until something later is. */
   async save(posture: KeptPosture): Promise<void> {
-    await this.#tell('record', this.#parts.store.save(posture));
+    this.#latest.record = posture;
+    await this.#tell('record', this.#parts.store.save(posture), () => this.save(posture));
   }
 
   /** Resolves when it is written, or the disk failed, or did not answer in time. */
@@ -48,31 +62,46 @@ export class Keeper {
     if (record.kind === 'step' && this.#unwritten >= MAX_UNWRITTEN) return;
     this.#unwritten += 1;
     const over = new AbortController();
-    const written = this.#tell('journal', journal.write(record)).then(() => {
+    this.#latest.journal = record;
+    const written = this.#tell('journal', journal.write(record), () => this.write(record)).then(() => {
       this.#unwritten -= 1;
       over.abort();
     });
     const late = sleep(clock, JOURNAL_MS, over.signal).then(() => {
-      if (!over.signal.aborted) this.#fail('journal', `no answer in ${JOURNAL_MS} ms`);
+      if (!over.signal.aborted) this.#fail('journal', { why: `no answer in ${JOURNAL_MS} ms` });
     });
     await Promise.race([written, late]);
   }
 
-  async #tell(kind: Kind, done: Promise<void>): Promise<void> {
+  /** Nothing is tried again. */
+  [Symbol.dispose](): void {
+    this.#isOver = true;
+    this.#retry?.cancel();
+  }
+
+  async #tell(kind: Kind, done: Promise<void>, again: () => Promise<void>): Promise<void> {
+    const asked = this.#latest[kind];
+    const unlessLater = async (): Promise<void> => {
+      if (this.#latest[kind] === asked) await again();
+    };
     try {
       await done;
       this.#failing.delete(kind);
     } catch (error) {
-      this.#fail(kind, error instanceof Error ? error.message : String(error));
+      this.#fail(kind, { why: error instanceof Error ? error.message : String(error), again: unlessLater });
     }
   }
 
-  #fail(kind: Kind, why: string): void {
-    this.#failing.set(kind, why);
-    this.#parts.log.error(`the ${kind} of the posture cannot be written: a restart may not know what was said`, {
-      why,
+  #fail(kind: Kind, failure: Failure): void {
+    const { log, clock } = this.#parts;
+    this.#failing.set(kind, failure);
+    log.error(`the ${kind} of the posture cannot be written: a restart may not know what was said`, {
+      why: failure.why,
+    });
+    if (this.#isOver) return;
+    this.#retry ??= clock.after(RETRY_MS, () => {
+      this.#retry = undefined;
+      for (const { again } of [...this.#failing.values()]) void again?.();
     });
   }
 }
-
-const MAX_UNWRITTEN = 64;

@@ -111,13 +111,15 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
     clock,
     onTokenChecked: (fresh, outcome, seconds) => tokenChecks.tell({ fresh, outcome, seconds }),
   });
-  const posture = new PostureEngine({
-    clock,
-    log: log.child({ part: 'posture' }),
-    initial: config.posture.initial,
-    firstEpoch: BigInt(clock.now()),
-    ...world.posture,
-  });
+  const posture = parts.use(
+    new PostureEngine({
+      clock,
+      log: log.child({ part: 'posture' }),
+      initial: config.posture.initial,
+      firstEpoch: BigInt(clock.now()),
+      ...world.posture,
+    }),
+  );
   if (world.posture.problem !== undefined) {
     log.error('what was kept of the posture cannot be read whole', { problem: world.posture.problem });
   }
