@@ -252,6 +252,12 @@ const TABLE = {
     as: 'MALFORMED',
     text: 'another entry is held under the same number of the same log',
   },
+  EVIDENCE_UNWITNESSED: {
+    code: 409,
+    fault: 'UNAVAILABLE',
+    as: 'OVERLOADED',
+    text: 'too few witnesses cosigned the log',
+  },
 
   // 5xx: tunnel and data plane
   WIREGUARD_PROOF: {
@@ -288,6 +294,12 @@ const TABLE = {
     fault: 'INTERNAL',
     as: 'INTERNAL',
     text: 'the evidence store is damaged or cannot be written',
+  },
+  EVIDENCE_ROLLED_BACK: {
+    code: 902,
+    fault: 'INTERNAL',
+    as: 'INTERNAL',
+    text: 'others hold more of the evidence log, or another one, than is here',
   },
 } as const satisfies Record<string, ReasonEntry>;
 

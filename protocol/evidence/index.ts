@@ -25,3 +25,4 @@ export * from './sampling-check.ts';
 export * from './tile.ts';
 export * from './tile-builder.ts';
 export * from './verify-log.ts';
+export * from './witness.ts';

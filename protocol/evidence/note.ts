@@ -86,7 +86,8 @@ function hasControl(text: string): boolean {
   return false;
 }
 
-function parseSignature(line: string): NoteSignature {
+/** A signature line without its newline. @throws ShellstreamError MALFORMED */
+export function parseSignature(line: string): NoteSignature {
   const [, name = '', encoded = ''] = /^\u2014 ([^ ]+) ([^ ]+)$/.exec(line) ?? [];
   if (!isKeyName(name) || encoded.length > MAX_SIGNATURE_CHARACTERS) throw malformed('a line that is no signature');
   const bytes = fromBase64(encoded);

@@ -2,7 +2,13 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type LogReport, type NoteSigner, verifyLog } from '../../protocol/evidence/index.ts';
+import {
+  type LogReport,
+  type NoteKey,
+  type NoteSigner,
+  type VerifyLog,
+  verifyLog,
+} from '../../protocol/evidence/index.ts';
 import { MutationKind, Phase, Tier } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
 import { Mode, SessionType } from '../../protocol/gen/shellstream/wire/v1/wire_pb.ts';
 import type { PostureLevel } from '../../protocol/posture/level.ts';
@@ -12,6 +18,7 @@ import { LogDirectory } from './log-directory.ts';
 import { Publisher } from './publisher.ts';
 import type { Notarisation, Recording } from './recorder.ts';
 import { Spool, type SpoolItem, type SpoolParts } from './spool.ts';
+import type { Witnesses } from './witnesses.ts';
 
 export const ORIGIN = 'alpha.example/evidence';
 export const { sha256 } = nodeCrypto;
@@ -22,6 +29,10 @@ export const NEXT_KEY: NoteSigner = noteSigner(sha256, ORIGIN, new Uint8Array(32
 export function notarisation(level: PostureLevel): Notarisation {
   const transitPercent = level === 5 ? 10 : level === 4 ? 50 : 100;
   return { transitPercent, anchoring: level > 2 ? 'batched' : level === 2 ? 'at-once' : 'per-record' };
+}
+
+interface VerifyOptions extends Pick<VerifyLog, 'held' | 'minimumIndex' | 'quorum'> {
+  readonly witnesses?: readonly NoteKey[];
 }
 
 /** A folder that goes with the test. */
@@ -44,12 +55,13 @@ export class EvidenceFolder implements Disposable {
     });
   }
 
-  publisher(spool: Spool, keys: readonly NoteSigner[] = [LOG_KEY]): Promise<Publisher> {
-    return Publisher.open({ path: this.logPath, spool, sha256, ed25519: nodeEd25519, origin: ORIGIN, keys });
+  publisher(spool: Spool, keys: readonly NoteSigner[] = [LOG_KEY], witnesses?: Witnesses): Promise<Publisher> {
+    const asked = witnesses === undefined ? {} : { witnesses };
+    return Publisher.open({ path: this.logPath, spool, sha256, ed25519: nodeEd25519, origin: ORIGIN, keys, ...asked });
   }
 
-  verify(options: { readonly held?: readonly Uint8Array[]; readonly minimumIndex?: number } = {}): Promise<LogReport> {
-    const trust = { origin: ORIGIN, keys: [LOG_KEY], witnesses: [] };
+  verify({ witnesses = [], ...options }: VerifyOptions = {}): Promise<LogReport> {
+    const trust = { origin: ORIGIN, keys: [LOG_KEY], witnesses };
     return verifyLog({ sha256, ed25519: nodeEd25519, source: new LogDirectory(this.logPath), trust, ...options });
   }
 

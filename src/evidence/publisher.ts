@@ -22,6 +22,7 @@ import {
   type Sha256,
   sameBytes,
   splitTile,
+  subtreesOf,
   TILE_WIDTH,
   TileBuilder,
   tilePath,
@@ -32,6 +33,7 @@ import {
 import { makeFolder, syncFolder, TEMPORARY_SUFFIX, writeDurably, writeRenamed } from './files.ts';
 import { LogDirectory } from './log-directory.ts';
 import type { Spool } from './spool.ts';
+import type { Witnesses } from './witnesses.ts';
 
 export interface PublisherParts {
   readonly path: string;
@@ -41,18 +43,22 @@ export interface PublisherParts {
   readonly origin: string;
   /** By which the published checkpoint is known as ours. */
   readonly keys: readonly NoteKey[];
+  /** Asked before a checkpoint is published; absent: nobody is. */
+  readonly witnesses?: Witnesses;
 }
 
 export class Publisher {
   readonly #parts: PublisherParts;
   readonly #builder: TileBuilder;
   #published: number;
+  /** Partial tiles of which the full one is there. The checkpoint that is still published may need them. */
+  #superseded: string[] = [];
   #running: Promise<void> | undefined;
   #again = false;
 
   /**
-   * Takes up where the files end. @throws ShellstreamError EVIDENCE_FAILED when they are not the beginning of what the spool
-   * holds: one of the two was changed, or put back to an older state.
+   * Takes up where the files end. @throws ShellstreamError EVIDENCE_ROLLED_BACK when the spool holds less than they, and
+   * EVIDENCE_FAILED when they are not the beginning of what it holds: one of the two was changed.
    */
   static async open(parts: PublisherParts): Promise<Publisher> {
     await makeFolder(parts.path);
@@ -72,7 +78,10 @@ export class Publisher {
     return this.#published;
   }
 
-  /** Publishes what the spool holds now. Calls that come meanwhile share one further round. */
+  /**
+   * Publishes what the spool holds now. Calls that come meanwhile share one further round. @throws ShellstreamError
+   * EVIDENCE_FAILED, or as {@link Witnesses.cosign} does: what was published before is then still there.
+   */
   async publish(): Promise<void> {
     if (this.#running !== undefined) {
       this.#again = true;
@@ -94,7 +103,7 @@ export class Publisher {
   }
 
   async #round(): Promise<void> {
-    const { spool, path, sha256 } = this.#parts;
+    const { spool, path, sha256, witnesses } = this.#parts;
     // Both of one instant: the spool grows on while files are written.
     const { size, checkpoint } = spool;
     if (size === this.#published && (await this.#isPublished(checkpoint))) return;
@@ -108,16 +117,23 @@ export class Publisher {
     }
     for (const file of this.#builder.partials()) await this.#write(file, folders);
     for (const folder of folders) await syncFolder(folder);
-    await writeDurably(join(path, 'checkpoint'), checkpoint);
+    const log = new LogDirectory(path);
+    const read = subtreesOf(sha256, size, (tile) => log.tile(tile));
+    const signed = (await witnesses?.cosign(checkpoint, read, this.#published)) ?? checkpoint;
+    await writeDurably(join(path, 'checkpoint'), signed);
     this.#published = size;
+    for (const place of this.#superseded.splice(0)) await rm(place, { recursive: true, force: true });
   }
 
+  /** Cosignatures follow the log's own signatures. */
   async #isPublished(checkpoint: Uint8Array): Promise<boolean> {
     const bytes = await new LogDirectory(this.#parts.path).checkpoint();
-    return bytes !== undefined && firstDifference(bytes, checkpoint) === undefined;
+    if (bytes === undefined || !sameBytes(bytes.subarray(0, checkpoint.length), checkpoint)) return false;
+    const { witnesses } = this.#parts;
+    return witnesses === undefined ? bytes.length === checkpoint.length : !witnesses.wantsMore(bytes);
   }
 
-  /** A full tile replaces its partial ones, which nobody needs any more. */
+  /** A full tile replaces its partial ones. */
   async #writeFull(file: LogFile, folders: Set<string>): Promise<void> {
     const there = await new LogDirectory(this.#parts.path).file(file.path);
     const offset = there === undefined ? undefined : firstDifference(there, file.bytes);
@@ -125,7 +141,7 @@ export class Publisher {
       throw new ShellstreamError('EVIDENCE_FAILED', `${file.path}: byte ${offset} is not what the spool says`);
     }
     if (there === undefined) await this.#write(file, folders);
-    await rm(join(this.#parts.path, `${file.path}.p`), { recursive: true, force: true });
+    this.#superseded.push(join(this.#parts.path, `${file.path}.p`));
   }
 
   async #write({ path, bytes }: LogFile, folders: Set<string>): Promise<void> {
@@ -152,7 +168,8 @@ async function publishedState({ path, spool, sha256, ed25519, origin, keys }: Pu
   if ('refused' in checkpoint) throw damaged(`${join(path, 'checkpoint')}: ${checkpoint.refused}`);
   // A spool put back from an older copy, or cut by a damaged write-ahead log: to go on would be to fork the log.
   if (checkpoint.size > spool.size) {
-    throw damaged(
+    throw new ShellstreamError(
+      'EVIDENCE_ROLLED_BACK',
       `the spool holds ${spool.size} entries, ${checkpoint.size} are published: it lost ${checkpoint.size - spool.size}`,
     );
   }

@@ -35,6 +35,8 @@ export interface GoAnswer {
   readonly text?: string;
   readonly signedBy?: readonly string[];
   readonly cosignatures?: number;
+  readonly url?: string;
+  readonly asked?: number;
 }
 
 /** An outsider with golang.org/x/mod/sumdb, asked one thing at a time. */

@@ -26,6 +26,9 @@ type request struct {
 	Root      []byte   `json:"root"`
 	Leaf      []byte   `json:"leaf"`
 	Time      uint64   `json:"time"`
+	Listen    string   `json:"listen"`
+	Origin    string   `json:"origin"`
+	Behaviour string   `json:"behaviour"`
 }
 
 var operations = map[string]func(request) (any, error){
@@ -39,6 +42,9 @@ var operations = map[string]func(request) (any, error){
 	"open":              open,
 	"cosign":            cosign,
 	"check-cosignature": checkCosignature,
+	"witness":           startWitness,
+	"behave":            behave,
+	"saw":               saw,
 }
 
 func main() {
