@@ -102,7 +102,7 @@ async function openWorld(stack: AsyncDisposableStack) {
   );
   const terminators = new Terminators();
   await dataplane.flows.renewLease(dataplane.bootTimeNs() + BigInt(HOUR_MS) * 1_000_000n);
-  await posture.start(postureSteps({ dataplane, directory, isolation, terminators, overseer, overlay, mesh }));
+  await posture.start(postureSteps({ accord, dataplane, directory, isolation, terminators, overseer, overlay, mesh }));
   return { dataplane, overlay, directory, posture };
 }
 

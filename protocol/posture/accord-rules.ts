@@ -58,13 +58,14 @@ function levelProblems({ levels }: Accord): AccordProblem[] {
 }
 
 function lockdownProblems({ levels, capabilities }: Accord): AccordProblem[] {
-  const { overlay, handshake, underlay } = levels[1];
+  const { overlay, handshake, underlay, dataPlane } = levels[1];
   const must: readonly (readonly [boolean, readonly PropertyKey[], string])[] = [
     [handshake.remote === 'refused', ['handshake', 'remote'], 'must be refused'],
     [handshake.types.length === 0, ['handshake', 'types'], 'must be empty'],
     [overlay.tunnels === 'none', ['overlay', 'tunnels'], 'must be none'],
     [overlay.sessions === 'end-remote', ['overlay', 'sessions'], 'must be end-remote'],
     [underlay.execute === 'nobody', ['underlay', 'execute'], 'must be nobody'],
+    [dataPlane.rules === 'allowlist-only', ['dataPlane', 'rules'], 'must be allowlist-only'],
   ];
   const problems: AccordProblem[] = must
     .filter(([holds]) => !holds)

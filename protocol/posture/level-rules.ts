@@ -9,6 +9,16 @@ import { atLeast, atMost, flag, type RuleField, scale, subset } from './rule-fie
 /** The lowest tier that may; `nobody`: none may. */
 const gate = (): RuleField<Tier | 'nobody'> => scale('apprentice', 'journeyman', 'master', 'site_owner', 'nobody');
 
+/** What P6 asks of a data plane, the loosest first; the governance page tells them by number, from 1. */
+export const DATA_PLANE_RULES = [
+  'standard',
+  'deep-classification',
+  'inter-zone-deprioritised',
+  'critical-only',
+  'allowlist-only',
+] as const;
+export type DataPlaneRules = (typeof DATA_PLANE_RULES)[number];
+
 export const LEVEL_FIELDS = {
   /** P1: the mesh between sites. */
   overlay: {
@@ -54,7 +64,7 @@ export const LEVEL_FIELDS = {
   },
   /** P6: what the governance page asks of a user-space data plane. */
   dataPlane: {
-    rules: scale('standard', 'deep-classification', 'inter-zone-deprioritised', 'critical-only', 'allowlist-only'),
+    rules: scale(...DATA_PLANE_RULES),
   },
 } as const;
 

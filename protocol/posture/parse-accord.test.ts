@@ -60,6 +60,12 @@ describe('whoever signed it, an accord', () => {
     ],
     ['has no session type at level 1', /types: \[\]/, 'types: [mesh]', /levels\.1\.handshake\.types/],
     [
+      'leaves a data plane nothing but its allowlist at level 1',
+      /rules: allowlist-only/,
+      'rules: critical-only',
+      /levels\.1\.dataPlane\.rules: must be allowlist-only/,
+    ],
+    [
       'takes no cached SAT at 3',
       /(sessions: drain-wider[\s\S]*?)sat: fresh/,
       '$1sat: cached',

@@ -7,6 +7,7 @@
  */
 import type { Prefix } from '../../protocol/capability/model.ts';
 import type { PostureLevel } from '../../protocol/posture/level.ts';
+import type { DataPlaneRules } from '../../protocol/posture/level-rules.ts';
 
 export interface DataPlane extends AsyncDisposable {
   readonly flows: FlowTable;
@@ -218,6 +219,8 @@ export interface TunnelDevice extends AsyncDisposable {
   /** How many were there. One batch: a thousand cost little more than one. */
   removePeers(publicKeys: readonly Uint8Array[]): Promise<number>;
   removeAllPeers(): Promise<void>;
+  /** How many were there. Seconds; 0 sends none. Keys and sessions of the peers stay as they are. */
+  setKeepalive(publicKeys: readonly Uint8Array[], seconds: number): Promise<number>;
   peers(): Promise<readonly TunnelPeerState[]>;
 }
 
@@ -239,6 +242,8 @@ export interface TunnelPeerState {
   readonly handshakeAgeMs?: number;
   readonly receivedBytes: bigint;
   readonly sentBytes: bigint;
+  /** Seconds; 0: none are sent. */
+  readonly keepalive: number;
 }
 
 // ── links, addresses, routes ─────────────────────────────────────────────────────────────────────────────────
@@ -276,9 +281,16 @@ export interface Link {
 
 // ── governance page ──────────────────────────────────────────────────────────────────────────────────────────
 
+/** `rules`: what the accord asks of a data plane at that level. */
+export interface GovernanceState {
+  readonly level: PostureLevel;
+  readonly epoch: bigint;
+  readonly rules: DataPlaneRules;
+}
+
 /** The shared page that a data plane in user space polls; layout in native/kernel/include/governance_state.h. */
 export interface GovernancePage {
-  write(state: { readonly level: PostureLevel; readonly epoch: bigint }): void;
+  write(state: GovernanceState): void;
   /** Moves the heartbeat; a reader that sees it stale takes level 1. */
   beat(): void;
 }

@@ -72,6 +72,10 @@ export function checkPublicKeys(publicKeys: readonly Uint8Array[]): void {
   if (publicKeys.some(({ length }) => length !== KEY_LENGTH)) throw tunnelFailed('a public key has 32 bytes');
 }
 
+export function checkKeepalive(seconds: number): void {
+  if (!isWithin(seconds, 0, 65_535)) throw tunnelFailed(`not a keepalive in seconds: ${seconds}`);
+}
+
 /** As `wg` prints it. */
 export function keyText(publicKey: Uint8Array): string {
   return Buffer.from(publicKey).toString('base64');
@@ -90,7 +94,7 @@ const PKCS8_X25519 = Buffer.from('302e020100300506032b656e04220420', 'hex');
 function checkPeer(peer: TunnelPeer): void {
   checkPublicKeys([peer.publicKey]);
   if (peer.presharedKey.length !== KEY_LENGTH) throw tunnelFailed('a pre-shared key has 32 bytes');
-  if (!isWithin(peer.keepalive, 0, 65_535)) throw tunnelFailed(`not a keepalive in seconds: ${peer.keepalive}`);
+  checkKeepalive(peer.keepalive);
   const { endpoint, allowedIps } = peer;
   if (endpoint !== undefined && (isIP(endpoint.address) === 0 || !isWithin(endpoint.port, 1, 65_535))) {
     throw tunnelFailed(`not an endpoint: ${endpoint.address} port ${endpoint.port}`);

@@ -179,6 +179,23 @@ export function tunnelContract(makeWorld: () => Promise<TunnelWorld>): void {
       await expect(device.removePeers([randomBytes(31)])).rejects.toMatchObject({ reason: 'TUNNEL_FAILED' });
     });
 
+    test('is kept alive as it is told, last word first, and no other one is', async () => {
+      await using world = await makeWorld();
+      await using device = await open(world);
+      const [peer, other] = [somePeer('10.1.0.0/16'), { ...somePeer('10.2.0.0/16'), keepalive: 25 }];
+      await device.addPeer(peer);
+      await device.addPeer(other);
+      const keepalives = async (): Promise<readonly number[]> =>
+        (await device.peers()).map(({ keepalive }) => keepalive).sort((a, b) => a - b);
+      expect(await keepalives()).toEqual([0, 25]);
+      expect(await device.setKeepalive([peer.publicKey, somePeer().publicKey], 9)).toBe(1);
+      expect(await keepalives()).toEqual([9, 25]);
+      expect(await device.setKeepalive([peer.publicKey, other.publicKey], 0)).toBe(2);
+      expect(await keepalives()).toEqual([0, 0]);
+      await expect(device.setKeepalive([peer.publicKey], 70_000)).rejects.toMatchObject({ reason: 'TUNNEL_FAILED' });
+      await expect(device.setKeepalive([randomBytes(31)], 1)).rejects.toMatchObject({ reason: 'TUNNEL_FAILED' });
+    });
+
     test('and a thousand others are added, and cleared in one call that leaves the device usable', async () => {
       await using world = await makeWorld();
       await using device = await open(world);
@@ -220,6 +237,19 @@ export function tunnelContract(makeWorld: () => Promise<TunnelWorld>): void {
           interval: 20,
         });
       }
+    });
+
+    test('of which one is told to send keepalives once they carry packets go on with the handshake that they have', async () => {
+      await using world = await makeWorld();
+      await using pair = await openPair(world);
+      await pair.join(randomBytes(32));
+      expect(await pair.leftReachesRight()).toBe(true);
+      const [before] = await pair.left.peers();
+      expect(await pair.left.setKeepalive([pair.rightKey], 1)).toBe(1);
+      expect((await pair.left.peers())[0]?.keepalive).toBe(1);
+      expect(await pair.leftReachesRight()).toBe(true);
+      const [after] = await pair.left.peers();
+      expect(after?.handshakeAgeMs).toBeGreaterThanOrEqual(before?.handshakeAgeMs ?? Number.NaN);
     });
 
     test('that differ in one bit of the pre-shared key make no handshake and pass no packet', async () => {

@@ -67,6 +67,6 @@ test('a member that outlasts the device’s lockdown has its routes again, thoug
   await narrow(true);
   expect(await routes()).toEqual([]);
   await narrow(false);
-  await overlay.reopen();
+  await overlay.reopen(5);
   expect(await routes()).toEqual(WHOLE);
 });

@@ -217,7 +217,7 @@ describe('posture that changes between two steps', () => {
     {
       using _change = during(b, 'network.addRoutes', async () => {
         await b.overlay.close();
-        reopened.push(b.overlay.reopen());
+        reopened.push(b.overlay.reopen(5));
       });
       await establish(a, b);
     }

@@ -2,26 +2,20 @@
  * The overlay of one node: a WireGuard device whose every peer belongs to a live mesh session, and the flows that
  * govern it. Nothing joins without flows, and leaving takes everything with it.
  */
-import type { Prefix, Target, TargetClass } from '../../protocol/capability/model.ts';
+import type { Prefix } from '../../protocol/capability/model.ts';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import { type WireguardOffer, wireguardProof } from '../../protocol/handshake/index.ts';
-import { formatPrefix, hostPrefix, intersectPrefixes, prefixesEqual } from '../../protocol/net/prefix.ts';
+import { formatPrefix, hostPrefix, intersectPrefixes } from '../../protocol/net/prefix.ts';
 import type { CryptoProvider, X25519KeyPair } from '../../protocol/noise/crypto.ts';
 import { mostRestrictive, type PostureLevel } from '../../protocol/posture/level.ts';
 import { AllowedIps } from '../dataplane/allowed-ips.ts';
-import type {
-  AdoptedTunnel,
-  DataPlane,
-  FlowRule,
-  FlowSession,
-  Route,
-  TunnelDevice,
-  TunnelPeer,
-  TunnelPeerState,
-} from '../dataplane/ports.ts';
+import type { AdoptedTunnel, DataPlane, FlowRule, FlowSession, Route, TunnelDevice } from '../dataplane/ports.ts';
 import { keyText } from '../dataplane/tunnel-rules.ts';
+import { isPeerOf, type Member, type MemberSpec, sameReach, tunnelPeer } from './member.ts';
 import { Slots } from './slots.ts';
 import { Undo } from './undo.ts';
+
+export type { Member, MemberSpec } from './member.ts';
 
 export interface OverlaySpec {
   readonly interfaceName: string;
@@ -33,34 +27,8 @@ export interface OverlaySpec {
   readonly slots: number;
   /** What of a member's prefixes is routed at the level that holds when it is asked; all unless told. */
   readonly routed?: (spec: MemberSpec) => readonly Prefix[];
-}
-
-/** A peer as it is to be: one value, from which tunnel, flows and routes follow. */
-export interface MemberSpec {
-  readonly spiffeId: string;
-  readonly publicKey: Uint8Array;
-  /** Absent for a member of a former run: the kernel alone has it. */
-  readonly presharedKey?: Uint8Array;
-  readonly endpoint?: { readonly address: string; readonly port: number };
-  readonly keepalive: number;
-  /** Its packets go in the session; the endpoint is our own end of that. */
-  readonly isCarried?: boolean;
-  /** What lies behind the peer: WireGuard's allowed IPs, the pinned sources, and the routes, all from one list. */
-  readonly prefixes: readonly Prefix[];
-  /** `in`: we host the targets; `out`: the peer does. */
-  readonly direction: 'in' | 'out';
-  readonly targets: readonly (Target & { readonly floor: number; readonly class?: TargetClass })[];
-  readonly level: PostureLevel;
-  readonly expiresAtBootNs: bigint;
-}
-
-export interface Member {
-  /** Names the membership through all its renewals; never given twice. */
-  readonly number: number;
-  readonly session: FlowSession;
-  readonly spec: MemberSpec;
-  /** Counts attestations of this membership; 1 at the first. */
-  readonly generation: number;
+  /** The most seconds between keepalives at a level; as each member's own configuration says unless told. */
+  readonly keepaliveAt?: (level: PostureLevel) => number;
 }
 
 const MAIN_TABLE = 254;
@@ -86,6 +54,8 @@ export class Overlay implements AsyncDisposable {
   readonly #leaving = new Set<number>();
   #departure: Promise<void> | undefined;
   readonly #routed: (spec: MemberSpec) => readonly Prefix[];
+  readonly #keepaliveAt: (level: PostureLevel) => number;
+  #ownLevel: PostureLevel = 5;
   #lastNumber = 0;
   #isClosed = false;
   #queue: Promise<unknown> = Promise.resolve();
@@ -96,6 +66,7 @@ export class Overlay implements AsyncDisposable {
     this.#key = key;
     this.addresses = spec.addresses;
     this.#routed = spec.routed ?? (({ prefixes }) => prefixes);
+    this.#keepaliveAt = spec.keepaliveAt ?? (() => Number.POSITIVE_INFINITY);
     this.#keys.set(keyText(key.publicKey), OURS);
     this.#prefixes.claim(
       String(OURS),
@@ -221,7 +192,7 @@ export class Overlay implements AsyncDisposable {
       undo.add(() => flows.deactivate(sessionSlot));
       await flows.activate(session);
       undo.add(() => this.device.removePeer(spec.publicKey));
-      await this.device.addPeer(tunnelPeer(spec));
+      await this.device.addPeer(tunnelPeer(spec, this.#keepalive(spec, spec.level)));
       undo.add(() => this.#dataplane.network.removeRoutes(this.#allRoutes(spec)));
       await this.#dataplane.network.addRoutes(this.#routes(spec));
       undo.keep();
@@ -249,8 +220,8 @@ export class Overlay implements AsyncDisposable {
         const generation = sameFlows ? former.session.generation : this.#sessionSlots.nextGeneration(sessionSlot);
         const session: FlowSession = { sessionSlot, generation, peerSlot, expiresAtBootNs: spec.expiresAtBootNs };
         await this.device.removePeer(former.spec.publicKey);
-        const told = this.#levels.get(former.number) ?? spec.level;
-        await this.setLevel(former, mostRestrictive(told, spec.level));
+        const told = mostRestrictive(this.#levels.get(former.number) ?? spec.level, spec.level);
+        await this.#writeLevel(former, told);
         if (sameFlows) {
           await flows.extend(sessionSlot, generation, spec.expiresAtBootNs);
         } else {
@@ -262,7 +233,7 @@ export class Overlay implements AsyncDisposable {
           await flows.activate(session);
           await network.addRoutes(this.#routes(spec));
         }
-        await this.device.addPeer(tunnelPeer(spec));
+        await this.device.addPeer(tunnelPeer(spec, this.#keepalive(spec, told)));
         const member: Member = { number: former.number, session, spec, generation: former.generation + 1 };
         this.#strike(former);
         this.#enter(member);
@@ -293,10 +264,37 @@ export class Overlay implements AsyncDisposable {
     if (!this.#isClosed) await network.addRoutes(routes);
   }
 
+  /** Its flows at once, with one write; then how often its tunnel is kept alive. */
   async setLevel(member: Member, level: PostureLevel): Promise<void> {
+    const { spec } = this.#members.get(member.number) ?? member;
+    const before = this.#keepalive(spec, this.#levels.get(member.number) ?? spec.level);
+    await this.#writeLevel(member, level);
+    if (this.#keepalive(spec, level) !== before) await this.#exclusively(() => this.#followLevels([member.number]));
+  }
+
+  async #writeLevel(member: Member, level: PostureLevel): Promise<void> {
     if (!this.#members.has(member.number)) return;
     this.#levels.set(member.number, level);
     await this.#dataplane.flows.setPeerLevel(member.session.peerSlot, level);
+  }
+
+  /** Seconds in a tunnel whose peer is at `level`: what is configured, or oftener where the stricter end wants it so. */
+  #keepalive({ keepalive }: MemberSpec, level: PostureLevel): number {
+    return keepalive === 0 ? 0 : Math.min(keepalive, this.#keepaliveAt(mostRestrictive(this.#ownLevel, level)));
+  }
+
+  /** Brings the keepalives of members to what the levels of both ends ask for, with one call for all that are alike. */
+  async #followLevels(numbers: Iterable<number>): Promise<void> {
+    const keys = new Map<number, Uint8Array[]>();
+    for (const number of numbers) {
+      const spec = this.#members.get(number)?.spec;
+      if (spec === undefined || spec.keepalive === 0) continue;
+      const seconds = this.#keepalive(spec, this.#levels.get(number) ?? spec.level);
+      const alike = keys.get(seconds);
+      if (alike === undefined) keys.set(seconds, [spec.publicKey]);
+      else alike.push(spec.publicKey);
+    }
+    for (const [seconds, alike] of keys) await this.device.setKeepalive(alike, seconds);
   }
 
   /**
@@ -331,21 +329,25 @@ export class Overlay implements AsyncDisposable {
   /** Lockdown: the device carries nothing, whatever the bookkeeping says. */
   async close(): Promise<void> {
     this.#isClosed = true;
+    this.#ownLevel = 1;
     await this.device.removeAllPeers();
     await this.#dataplane.network.setDown(this.device.ifindex);
   }
 
-  async reopen(): Promise<void> {
+  /** Any level but lockdown: the device carries what the flows let through, and is kept alive as the level asks. */
+  async reopen(level: PostureLevel): Promise<void> {
+    this.#ownLevel = level;
     await this.#dataplane.network.setUp(this.device.ifindex);
-    if (!this.#isClosed) return;
+    if (!this.#isClosed) return await this.#exclusively(() => this.#followLevels(this.#members.keys()));
     this.#isClosed = false;
     // Whoever was joining while it closed and opened lost its peer, and nobody would end a session that the level allows.
     await this.#exclusively(async () => {
-      for (const { spec } of this.members) {
+      for (const { number, spec } of this.members) {
         // What only the kernel knew is gone; the session gets its tunnel back when it attests again.
         if (spec.presharedKey === undefined) continue;
         await this.device.removePeer(spec.publicKey);
-        await this.device.addPeer(tunnelPeer(spec));
+        const keepalive = this.#keepalive(spec, this.#levels.get(number) ?? spec.level);
+        await this.device.addPeer(tunnelPeer(spec, keepalive));
       }
       await this.#followRoutes();
     });
@@ -436,50 +438,6 @@ export class Overlay implements AsyncDisposable {
     this.#queue = result.catch(() => undefined);
     return result;
   }
-}
-
-function tunnelPeer(spec: MemberSpec): TunnelPeer {
-  const { presharedKey } = spec;
-  if (presharedKey === undefined) throw new ShellstreamError('TUNNEL_FAILED', 'a peer without a pre-shared key');
-  return {
-    publicKey: spec.publicKey,
-    presharedKey,
-    allowedIps: spec.prefixes,
-    keepalive: spec.keepalive,
-    ...(spec.endpoint === undefined ? {} : { endpoint: spec.endpoint }),
-  };
-}
-
-function isPeerOf({ publicKey, prefixes }: MemberSpec, peer: TunnelPeerState): boolean {
-  return (
-    keyText(publicKey) === keyText(peer.publicKey) &&
-    prefixes.length === peer.allowedIps.length &&
-    prefixes.every((prefix) => peer.allowedIps.some((allowed) => prefixesEqual(prefix, allowed)))
-  );
-}
-
-/** Whether two specs differ in nothing that flows, pins or routes come from. */
-function sameReach(a: MemberSpec, b: MemberSpec): boolean {
-  return (
-    a.direction === b.direction &&
-    a.prefixes.length === b.prefixes.length &&
-    a.prefixes.every((prefix, i) => matches(prefix, b.prefixes[i])) &&
-    a.targets.length === b.targets.length &&
-    a.targets.every((target, i) => {
-      const other = b.targets[i];
-      return (
-        other !== undefined &&
-        prefixesEqual(target.prefix, other.prefix) &&
-        target.protocol === other.protocol &&
-        target.port === other.port &&
-        target.floor === other.floor
-      );
-    })
-  );
-}
-
-function matches(prefix: Prefix, other: Prefix | undefined): boolean {
-  return other !== undefined && prefixesEqual(prefix, other);
 }
 
 function gone(): ShellstreamError {

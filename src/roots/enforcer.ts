@@ -162,6 +162,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
   );
   parts.use(followHolds(world, holds, terminators, directory, () => mesh.nudge()));
   const followers = postureSteps({
+    accord: accord.accord,
     dataplane,
     directory,
     isolation,
@@ -286,7 +287,8 @@ async function openOverlay(
   const { config, dataplane, crypto } = world;
   const { interface: interfaceName, port: listenPort, mtu, addresses } = config.wireguard;
   if (addresses.length === 0) return undefined;
-  const spec = { interfaceName, listenPort, mtu, addresses, slots: MESH_SLOTS, routed };
+  const keepaliveAt = (at: PostureLevel): number => world.accord.accord.levels[at].overlay.keepaliveSeconds;
+  const spec = { interfaceName, listenPort, mtu, addresses, slots: MESH_SLOTS, routed, keepaliveAt };
   const adopted = former === undefined ? undefined : await adoptOverlay(world, former, spec, level, revocations);
   return adopted ?? { overlay: await Overlay.open(dataplane, crypto, spec), kept: [] };
 }

@@ -64,7 +64,7 @@ function membersAsPeers(standing: readonly Standing[]): readonly TunnelPeerState
     if (member === undefined) return [];
     const { publicKey, endpoint, prefixes } = member.spec;
     const at = endpoint === undefined ? {} : { endpoint };
-    return [{ publicKey, ...at, allowedIps: prefixes, receivedBytes: 0n, sentBytes: 0n }];
+    return [{ publicKey, ...at, allowedIps: prefixes, receivedBytes: 0n, sentBytes: 0n, keepalive: 0 }];
   });
 }
 

@@ -1,4 +1,5 @@
 /** What follows a change of posture, in the order of DESIGN-level rule P8: data plane first, then sessions, then tunnels. */
+import type { Accord } from '../../protocol/posture/index.ts';
 import type { DataPlane } from '../dataplane/ports.ts';
 import type { SessionDirectory } from '../enforcer/directory.ts';
 import type { Overlay } from '../enforcer/overlay.ts';
@@ -10,6 +11,7 @@ import type { GovernedRoutes } from '../underlay/governed-routes.ts';
 import type { Isolation } from './isolation.ts';
 
 export interface FollowerParts {
+  readonly accord: Accord;
   readonly dataplane: DataPlane;
   readonly directory: SessionDirectory;
   readonly isolation: Isolation;
@@ -22,6 +24,7 @@ export interface FollowerParts {
 }
 
 export function postureSteps({
+  accord,
   dataplane,
   directory,
   isolation,
@@ -38,7 +41,11 @@ export function postureSteps({
         name: 'connections of the last word',
         apply: (level) => dataplane.flows.setControl(level === 1 ? directory.controls : []),
       },
-      { name: 'governance page', apply: (level, epoch) => dataplane.governance.write({ level, epoch }) },
+      {
+        name: 'governance page',
+        apply: (level, epoch) =>
+          dataplane.governance.write({ level, epoch, rules: accord.levels[level].dataPlane.rules }),
+      },
       { name: 'posture map', apply: (level) => dataplane.flows.setPosture(level) },
       { name: 'isolation of new interfaces', apply: () => isolation.cover() },
     ],
@@ -46,7 +53,7 @@ export function postureSteps({
     sessionLayer: [
       { name: 'sessions', apply: () => terminators.judgeSessions() },
       { name: 'what stands', apply: () => overseer.postureChanged() },
-      { name: 'tunnels', apply: (level) => (level === 1 ? overlay?.close() : overlay?.reopen()) },
+      { name: 'tunnels', apply: (level) => (level === 1 ? overlay?.close() : overlay?.reopen(level)) },
       { name: 'routes', apply: (level) => routes?.apply(level) },
       { name: 'mesh', apply: (level) => (level > 1 ? mesh.nudge() : undefined) },
     ],

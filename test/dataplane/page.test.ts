@@ -4,14 +4,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { PostureLevel } from '../../protocol/posture/level.ts';
+import { DATA_PLANE_RULES } from '../../protocol/posture/level-rules.ts';
 import { kernelAddon } from '../../src/dataplane/linux/native.ts';
 import { openGovernancePage } from '../../src/dataplane/linux/page.ts';
+import type { GovernanceState } from '../../src/dataplane/ports.ts';
 import { type Running, run, start } from '../support/processes.ts';
 import { describeWith } from '../support/requirements.ts';
 
 const KERNEL = fileURLToPath(new URL('../../native/kernel/', import.meta.url));
 /** Where the words of struct governance_state stand. */
-const [SEQUENCE, LEVEL, HEARTBEAT] = [8, 12, 24];
+const [SEQUENCE, LEVEL, HEARTBEAT, RULES] = [8, 12, 24, 40];
 const STALE_NS = 3_000_000_000n;
 
 describeWith(['root', 'addon kernel'], 'governance page', () => {
@@ -47,10 +50,10 @@ describeWith(['root', 'addon kernel'], 'governance page', () => {
     const path = newPath();
     const page = openGovernancePage(path);
     await using reading = read(path);
-    await reading.line(/^level 1 epoch 0 latency_us -1/);
-    page.write({ level: 3, epoch: 17n });
-    expect(await reading.line(/^level 3/)).toMatch(/^level 3 epoch 17 latency_us \d+$/);
-    page.write({ level: 5, epoch: 18n });
+    await reading.line(/^level 1 epoch 0 rules 5 actions 0 0 0 1 latency_ns -1/);
+    page.write(at(3, 17n));
+    expect(await reading.line(/^level 3/)).toMatch(/^level 3 epoch 17 rules 3 actions [0-7 ]+ latency_ns \d+$/);
+    page.write(at(5, 18n));
     await reading.line(/^level 5 epoch 18/);
   });
 
@@ -63,17 +66,17 @@ describeWith(['root', 'addon kernel'], 'governance page', () => {
 
   test('keeps its inode over restarts, so that readers need not open it again', async () => {
     const path = newPath();
-    openGovernancePage(path).write({ level: 4, epoch: 1n });
+    openGovernancePage(path).write(at(4, 1n));
     await using reading = read(path);
     await reading.line(/^level 4/);
-    openGovernancePage(path).write({ level: 2, epoch: 2n });
+    openGovernancePage(path).write(at(2, 2n));
     await reading.line(/^level 2 epoch 2/);
   });
 
   test('reads as 1 when the heartbeat is stale, or of a boot to come, and as before after a beat', async () => {
     const path = newPath();
     const page = openGovernancePage(path);
-    page.write({ level: 5, epoch: 1n });
+    page.write(at(5, 1n));
     await using reading = read(path);
     await reading.line(/^level 5/);
     await poke(path, HEARTBEAT, long(kernelAddon().bootTimeNs() - STALE_NS - 1n));
@@ -87,22 +90,55 @@ describeWith(['root', 'addon kernel'], 'governance page', () => {
   test('reads as 1 when a writer died in the middle, and the next writer mends it', async () => {
     const path = newPath();
     const page = openGovernancePage(path);
-    page.write({ level: 5, epoch: 1n });
+    page.write(at(5, 1n));
     await using reading = read(path);
     await reading.line(/^level 5/);
     await poke(path, SEQUENCE, word(7));
     await reading.line(/^level 1/);
-    page.write({ level: 4, epoch: 2n });
+    page.write(at(4, 2n));
     await reading.line(/^level 4 epoch 2/);
   });
 
   test('reads as 1 when the level is none', async () => {
     const path = newPath();
-    openGovernancePage(path).write({ level: 5, epoch: 1n });
+    openGovernancePage(path).write(at(5, 1n));
     await using reading = read(path);
     await reading.line(/^level 5/);
     await poke(path, LEVEL, word(9));
     await reading.line(/^level 1/);
+  });
+
+  /** Of flows between zones, ordinary, critical and allowlisted ones: 1 forward, 2 classify, 4 background; 0 drop. */
+  test.for([
+    [5, 'standard', '1 1 1 1'],
+    [4, 'deep-classification', '3 3 3 1'],
+    [3, 'inter-zone-deprioritised', '7 3 3 1'],
+    [2, 'critical-only', '0 0 3 1'],
+    [1, 'allowlist-only', '0 0 0 1'],
+  ] as const)('at %i tells its reader %s, and what becomes of each class of flow', async ([level, rules, actions]) => {
+    const path = newPath();
+    openGovernancePage(path).write({ level, epoch: 7n, rules });
+    await using reading = read(path);
+    await reading.line(new RegExp(`^level ${level} epoch 7 rules ${6 - level} actions ${actions} `));
+  });
+
+  test('may ask for more than its level does, as a site’s own accord does', async () => {
+    const path = newPath();
+    const page = openGovernancePage(path);
+    page.write({ level: 5, epoch: 1n, rules: 'critical-only' });
+    await using reading = read(path);
+    await reading.line(/^level 5 epoch 1 rules 4 actions 0 0 3 1 /);
+    page.write({ level: 1, epoch: 2n, rules: 'standard' });
+    await reading.line(/^level 1 epoch 2 rules 5 actions 0 0 0 1 /);
+  });
+
+  test.for([0, 6])('reads as 1 when the rules are %i, which is none', async (rules) => {
+    const path = newPath();
+    openGovernancePage(path).write(at(5, 1n));
+    await using reading = read(path);
+    await reading.line(/^level 5/);
+    await poke(path, RULES, word(rules));
+    await reading.line(/^level 1 epoch 0 rules 5 actions 0 0 0 1 /);
   });
 
   test('is refused through a link that somebody planted, and in a place that is none', async () => {
@@ -114,6 +150,13 @@ describeWith(['root', 'addon kernel'], 'governance page', () => {
     expect(() => openGovernancePage(join(folder, 'nowhere', 'page'))).toThrow(/DATAPLANE_FAILED.*ENOENT/);
   });
 });
+
+/** With the rules that the level has of itself. */
+function at(level: PostureLevel, epoch: bigint): GovernanceState {
+  const [rules] = DATA_PLANE_RULES.slice(5 - level);
+  if (rules === undefined) throw new Error(`no rules at ${level}`);
+  return { level, epoch, rules };
+}
 
 /** Waits for the n-th line that matches. */
 async function lines(reading: Running, pattern: RegExp, count: number): Promise<void> {

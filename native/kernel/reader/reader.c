@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Stands in for a data plane in user space: maps the governance page, polls it, and prints a line each time the level
- * that it would act on changes:
+ * Stands in for a data plane in user space: maps the governance page, polls it, and prints a line each time what it
+ * would act on changes, with what becomes of a flow of each class, between zones first (bits of GOVERNANCE_ACTION):
  *
- *     level 3 epoch 17 latency_us 412
+ *     level 3 epoch 17 rules 3 actions 7 3 3 1 latency_ns 41200
  *
  * The latency runs from the writer's clock (written_ns) to the moment this reader knew; -1 where the page was not whole.
  *
  *     governance-reader PATH [POLL_US]
  *
- * It ends when its standard input does.
+ * 0 polls without a pause. It ends when its standard input does.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -42,12 +42,12 @@ int main(int argc, char **argv)
 	const struct governance_state *page;
 	struct governance_state state;
 	struct timespec pause = { 0 };
-	uint32_t last = 0, polls = 0;
+	uint32_t last = 0, last_rules = 0, polls = 0;
 	uint64_t last_epoch = 0;
 	long poll_us = argc > 2 ? atol(argv[2]) : 500;
 	int file;
 
-	if (argc < 2 || poll_us < 1 || poll_us > 999999) {
+	if (argc < 2 || poll_us < 0 || poll_us > 999999) {
 		fprintf(stderr, "usage: %s PATH [POLL_US]\n", argv[0]);
 		return 2;
 	}
@@ -64,19 +64,25 @@ int main(int argc, char **argv)
 	pause.tv_nsec = poll_us * 1000;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (;;) {
-		uint64_t now = boot_ns();
-		uint32_t level = governance_state_level(page, now, &state);
+		uint32_t level = governance_state_level(page, boot_ns(), &state);
+		uint32_t rules = governance_state_rules(level, &state);
 
-		if (level != last || state.epoch != last_epoch) {
-			int64_t latency = state.magic ? (int64_t)(boot_ns() - state.written_ns) / 1000 : -1;
+		if (level != last || rules != last_rules || state.epoch != last_epoch) {
+			int64_t latency = state.magic ? (int64_t)(boot_ns() - state.written_ns) : -1;
 
-			printf("level %u epoch %" PRIu64 " latency_us %" PRId64 "\n", level, state.epoch, latency);
+			printf("level %u epoch %" PRIu64 " rules %u actions %u %u %u %u latency_ns %" PRId64 "\n", level,
+			       state.epoch, rules, governance_state_action(rules, GOVERNANCE_CLASS_BETWEEN_ZONES),
+			       governance_state_action(rules, GOVERNANCE_CLASS_ORDINARY),
+			       governance_state_action(rules, GOVERNANCE_CLASS_CRITICAL),
+			       governance_state_action(rules, GOVERNANCE_CLASS_ALLOWLISTED), latency);
 			last = level;
+			last_rules = rules;
 			last_epoch = state.epoch;
 		}
 		/* Every poll would double its cost. */
-		if (++polls % 64 == 0 && input_ended())
+		if (++polls % (poll_us ? 64 : 65536) == 0 && input_ended())
 			return 0;
-		nanosleep(&pause, NULL);
+		if (poll_us)
+			nanosleep(&pause, NULL);
 	}
 }

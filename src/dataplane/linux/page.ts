@@ -1,5 +1,6 @@
 /** The governance page: a file that data planes in user space map. Layout: native/kernel/include/governance_state.h. */
 import { ShellstreamError } from '../../../protocol/errors.ts';
+import { DATA_PLANE_RULES } from '../../../protocol/posture/level-rules.ts';
 import type { GovernancePage } from '../ports.ts';
 import { kernelAddon } from './native.ts';
 
@@ -11,7 +12,8 @@ export function openGovernancePage(path: string): GovernancePage {
   return attempt(`open the governance page ${path}`, () => {
     const writer = kernelAddon().GovernancePageWriter.open(path);
     return {
-      write: ({ level, epoch }) => attempt('write the governance page', () => writer.write(level, epoch)),
+      write: ({ level, epoch, rules }) =>
+        attempt('write the governance page', () => writer.write(level, epoch, DATA_PLANE_RULES.indexOf(rules) + 1)),
       beat: () => attempt('move the heartbeat', () => writer.beat()),
     };
   });

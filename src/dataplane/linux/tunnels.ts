@@ -2,7 +2,14 @@
 import type * as Addon from '../../../native/kernel/kernel.d.ts';
 import { assertNever, ShellstreamError } from '../../../protocol/errors.ts';
 import type { AdoptedTunnel, TunnelDevice, TunnelDriver, TunnelPeer, TunnelPeerState, TunnelSpec } from '../ports.ts';
-import { checkLeftoverPrefix, checkPublicKeys, checkTunnelSpec, TunnelPeers, tunnelFailed } from '../tunnel-rules.ts';
+import {
+  checkKeepalive,
+  checkLeftoverPrefix,
+  checkPublicKeys,
+  checkTunnelSpec,
+  TunnelPeers,
+  tunnelFailed,
+} from '../tunnel-rules.ts';
 import { kernelAddon } from './native.ts';
 
 export type LinuxTunnelKind = 'kernel' | 'embedded';
@@ -146,6 +153,14 @@ class LinuxTunnel implements TunnelDevice {
     });
   }
 
+  setKeepalive(publicKeys: readonly Uint8Array[], seconds: number): Promise<number> {
+    return this.#inTurn('set keepalives of', async () => {
+      checkPublicKeys(publicKeys);
+      checkKeepalive(seconds);
+      return await this.#native.setKeepalive(Buffer.concat(publicKeys), seconds);
+    });
+  }
+
   peers(): Promise<readonly TunnelPeerState[]> {
     return this.#inTurn('read the peers of', async () => (await this.#native.peers()).map(fromRow));
   }
@@ -182,12 +197,13 @@ function toRow(peer: TunnelPeer): Addon.PeerRow {
 }
 
 function fromRow(row: Addon.PeerStateRow): TunnelPeerState {
-  const { publicKey, endpoint, allowedIps, handshakeAgeMs, receivedBytes, sentBytes } = row;
+  const { publicKey, endpoint, allowedIps, handshakeAgeMs, receivedBytes, sentBytes, keepalive } = row;
   return {
     publicKey,
     allowedIps,
     receivedBytes,
     sentBytes,
+    keepalive,
     ...(endpoint === undefined ? {} : { endpoint }),
     ...(handshakeAgeMs === undefined ? {} : { handshakeAgeMs }),
   };

@@ -1,10 +1,9 @@
 /** A governance page that remembers what was written, for tests. */
-import type { PostureLevel } from '../../../protocol/posture/level.ts';
-import type { GovernancePage } from '../ports.ts';
+import type { GovernancePage, GovernanceState } from '../ports.ts';
 
 export interface MemoryGovernancePage extends GovernancePage {
   /** Undefined until the first write. */
-  readonly state: { readonly level: PostureLevel; readonly epoch: bigint } | undefined;
+  readonly state: GovernanceState | undefined;
   /** Calls of `write` and `beat`: each moves the heartbeat. */
   readonly beats: number;
 }

@@ -1,7 +1,7 @@
 import { prefixContainsAddress } from '../../../protocol/net/prefix.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { TunnelDevice, TunnelPeer, TunnelPeerState } from '../ports.ts';
-import { checkPublicKeys, keyText, publicKeyOf, TunnelPeers, tunnelFailed } from '../tunnel-rules.ts';
+import { checkKeepalive, checkPublicKeys, keyText, publicKeyOf, TunnelPeers, tunnelFailed } from '../tunnel-rules.ts';
 import type { MemoryNetwork } from './network.ts';
 import type { MemoryWire, Neighbour, WireEnd } from './wire.ts';
 
@@ -72,6 +72,16 @@ export class MemoryTunnel implements TunnelDevice, WireEnd {
     this.#peers.clear();
   }
 
+  async setKeepalive(publicKeys: readonly Uint8Array[], seconds: number): Promise<number> {
+    this.#mustBeOpen();
+    checkPublicKeys(publicKeys);
+    checkKeepalive(seconds);
+    const found = publicKeys.flatMap((publicKey) => this.#neighbours.get(keyText(publicKey)) ?? []);
+    for (const neighbour of found) neighbour.keepalive = seconds;
+    this.#parts.wire.settle();
+    return found.length;
+  }
+
   async peers(): Promise<readonly TunnelPeerState[]> {
     this.#mustBeOpen();
     return [...this.#neighbours.values()].map((neighbour) => this.#stateOf(neighbour));
@@ -114,12 +124,13 @@ export class MemoryTunnel implements TunnelDevice, WireEnd {
   }
 
   #stateOf(neighbour: Neighbour): TunnelPeerState {
-    const { publicKey, endpoint, allowedIps, handshakeAt, receivedBytes, sentBytes } = neighbour;
+    const { publicKey, endpoint, allowedIps, handshakeAt, receivedBytes, sentBytes, keepalive } = neighbour;
     return {
       publicKey,
       allowedIps,
       receivedBytes,
       sentBytes,
+      keepalive,
       ...(endpoint === undefined ? {} : { endpoint }),
       ...(handshakeAt === undefined ? {} : { handshakeAgeMs: this.monotonic() - handshakeAt }),
     };

@@ -68,7 +68,7 @@ export interface Neighbour {
   readonly publicKey: Uint8Array;
   readonly presharedKey: Uint8Array;
   readonly allowedIps: readonly Prefix[];
-  readonly keepalive: number;
+  keepalive: number;
   endpoint: { readonly address: string; readonly port: number } | undefined;
   session: Session | undefined;
   handshakeAt: number | undefined;

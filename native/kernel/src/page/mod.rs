@@ -12,7 +12,7 @@ use crate::boottime;
 use crate::errors::{KernelError, Result};
 
 const MAGIC: u32 = 0x5348_5350;
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const SIZE: usize = 4096;
 
 /// `struct governance_state`.
@@ -25,6 +25,7 @@ struct State {
     epoch: AtomicU64,
     heartbeat_ns: AtomicU64,
     written_ns: AtomicU64,
+    rules: AtomicU32,
 }
 
 #[napi]
@@ -45,14 +46,16 @@ impl GovernancePageWriter {
         Ok(Self::map(&path)?)
     }
 
-    /// Level 1 to 5. One writer at a time.
+    /// Level 1 to 5; rules 1 (standard) to 5 (allowlist only). One writer at a time.
     #[napi(catch_unwind)]
-    pub fn write(&self, level: u32, epoch: BigInt) -> napi::Result<()> {
+    pub fn write(&self, level: u32, epoch: BigInt, rules: u32) -> napi::Result<()> {
         let (negative, epoch, lossless) = epoch.get_u64();
-        if !(1..=5).contains(&level) || negative || !lossless {
-            return Err(
-                KernelError::refused("governance page", "wants a level of 1 to 5 and an epoch of 64 bits").into()
-            );
+        if !(1..=5).contains(&level) || !(1..=5).contains(&rules) || negative || !lossless {
+            return Err(KernelError::refused(
+                "governance page",
+                "wants a level of 1 to 5, rules of 1 to 5 and an epoch of 64 bits",
+            )
+            .into());
         }
         let state = self.state();
         let now = boottime::now_ns();
@@ -64,6 +67,7 @@ impl GovernancePageWriter {
         state.version.store(VERSION, Ordering::Relaxed);
         state.level.store(level, Ordering::Relaxed);
         state.epoch.store(epoch, Ordering::Relaxed);
+        state.rules.store(rules, Ordering::Relaxed);
         state.written_ns.store(now, Ordering::Relaxed);
         state.heartbeat_ns.store(now, Ordering::Relaxed);
         state.sequence.store(odd.wrapping_add(1), Ordering::Release);

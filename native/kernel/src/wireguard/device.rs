@@ -119,6 +119,13 @@ impl Device {
         removed.len()
     }
 
+    /// How many of them were there.
+    pub fn set_keepalive(&self, public_keys: &[[u8; 32]], seconds: u16) -> usize {
+        let peers = self.shared.peers();
+        let found = public_keys.iter().filter_map(|key| peers.by_key.get(key));
+        found.map(|peer| peer.set_keepalive(seconds)).count()
+    }
+
     pub fn remove_all_peers(&self) {
         let mut peers = self.shared.peers_for_change();
         *peers = Peers::default();

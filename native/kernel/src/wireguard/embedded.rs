@@ -124,6 +124,22 @@ impl EmbeddedTunnel {
         })
     }
 
+    /// `public_keys`: one behind the other. How many were there; their sessions go on.
+    #[napi(catch_unwind, ts_return_type = "Promise<number>")]
+    pub fn set_keepalive<'env>(
+        &self,
+        env: &'env Env,
+        public_keys: &[u8],
+        seconds: u16,
+    ) -> napi::Result<Object<'env>> {
+        let public_keys = keys("public keys", public_keys)?;
+        let device = Arc::clone(&self.device);
+        promise(env, async move {
+            let device = device.read().await;
+            Ok(open_device(&device)?.set_keepalive(&public_keys, seconds) as u32)
+        })
+    }
+
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn remove_all_peers<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
         let device = Arc::clone(&self.device);

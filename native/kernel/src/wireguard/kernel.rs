@@ -155,11 +155,30 @@ impl KernelTunnel {
         let public_keys = keys("public keys", public_keys)?;
         self.run(env, move |device| {
             let mut removed = 0;
-            for some in public_keys.chunks(messages::MOST_REMOVED) {
+            for some in public_keys.chunks(messages::MOST_NAMED) {
                 device.set("remove peers", messages::remove_peers(device.ifindex, some))?;
                 removed += some.iter().filter(|key| device.keys.remove(*key)).count() as u32;
             }
             Ok(removed)
+        })
+    }
+
+    /// `public_keys`: one behind the other. How many were there; their sessions go on.
+    #[napi(catch_unwind, ts_return_type = "Promise<number>")]
+    pub fn set_keepalive<'env>(
+        &self,
+        env: &'env Env,
+        public_keys: &[u8],
+        seconds: u16,
+    ) -> napi::Result<Object<'env>> {
+        let mut public_keys = keys("public keys", public_keys)?;
+        self.run(env, move |device| {
+            // One that is gone would have the whole message refused.
+            public_keys.retain(|key| device.keys.contains(key));
+            for some in public_keys.chunks(messages::MOST_NAMED) {
+                device.set("set keepalives", messages::set_keepalive(device.ifindex, some, seconds))?;
+            }
+            Ok(public_keys.len() as u32)
         })
     }
 

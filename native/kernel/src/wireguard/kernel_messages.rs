@@ -15,8 +15,8 @@ use netlink_packet_wireguard::{
 use super::peers::{Peer, PeerState};
 
 const GENL_HEADER_BYTES: usize = 4;
-/// Their attribute's length field has 16 bits, and each takes 48 bytes.
-pub const MOST_REMOVED: usize = 512;
+/// Their attribute's length field has 16 bits, and each takes up to 56 bytes.
+pub const MOST_NAMED: usize = 512;
 
 pub fn configure(ifindex: u32, private_key: [u8; 32], listen_port: u16) -> WireguardMessage {
     set(vec![
@@ -41,7 +41,7 @@ pub fn add_peer(ifindex: u32, peer: &Peer) -> WireguardMessage {
     set(vec![WireguardAttribute::IfIndex(ifindex), WireguardAttribute::Peers(vec![WireguardPeer(attributes)])])
 }
 
-/// At most `MOST_REMOVED`.
+/// At most `MOST_NAMED`.
 pub fn remove_peers(ifindex: u32, public_keys: &[[u8; 32]]) -> WireguardMessage {
     let removed = |key: &[u8; 32]| {
         WireguardPeer(vec![
@@ -50,6 +50,19 @@ pub fn remove_peers(ifindex: u32, public_keys: &[[u8; 32]]) -> WireguardMessage 
         ])
     };
     let peers = public_keys.iter().map(removed).collect();
+    set(vec![WireguardAttribute::IfIndex(ifindex), WireguardAttribute::Peers(peers)])
+}
+
+/// At most `MOST_NAMED`. Of peers that are there and of nothing else of theirs.
+pub fn set_keepalive(ifindex: u32, public_keys: &[[u8; 32]], seconds: u16) -> WireguardMessage {
+    let changed = |key: &[u8; 32]| {
+        WireguardPeer(vec![
+            WireguardPeerAttribute::PublicKey(*key),
+            WireguardPeerAttribute::Flags(WireguardPeerFlags::UpdateOnly),
+            WireguardPeerAttribute::PersistentKeepalive(seconds),
+        ])
+    };
+    let peers = public_keys.iter().map(changed).collect();
     set(vec![WireguardAttribute::IfIndex(ifindex), WireguardAttribute::Peers(peers)])
 }
 
@@ -115,6 +128,7 @@ impl DeviceState {
             handshake_age_ms: None,
             received_bytes: 0,
             sent_bytes: 0,
+            keepalive: 0,
         };
         for attribute in attributes {
             match attribute {
@@ -122,6 +136,7 @@ impl DeviceState {
                 WireguardPeerAttribute::Endpoint(endpoint) => state.endpoint = Some(endpoint),
                 WireguardPeerAttribute::RxBytes(bytes) => state.received_bytes = bytes,
                 WireguardPeerAttribute::TxBytes(bytes) => state.sent_bytes = bytes,
+                WireguardPeerAttribute::PersistentKeepalive(seconds) => state.keepalive = seconds,
                 WireguardPeerAttribute::LastHandshake(at) => {
                     state.handshake_age_ms = age_ms(at.seconds, at.nano_seconds, now);
                 }
@@ -236,9 +251,18 @@ mod tests {
         let fields = [attribute(1, &[1; 32]), attribute(3, &1u32.to_ne_bytes())].concat();
         let expected = [attribute(1, &7u32.to_ne_bytes()), attribute(8 | NESTED, &attribute(NESTED, &fields))].concat();
         assert_eq!(bytes_of(&remove_peers(7, &[[1; 32]])), expected);
-        assert_eq!(bytes_of(&remove_peers(7, &[[1; 32]; MOST_REMOVED])).len(), 8 + 4 + MOST_REMOVED * 48);
+        assert_eq!(bytes_of(&remove_peers(7, &[[1; 32]; MOST_NAMED])).len(), 8 + 4 + MOST_NAMED * 48);
         let expected = [attribute(1, &7u32.to_ne_bytes()), attribute(5, &1u32.to_ne_bytes())].concat();
         assert_eq!(bytes_of(&remove_all_peers(7)), expected);
+    }
+
+    #[test]
+    fn setting_a_keepalive_names_only_peers_that_are_there_and_nothing_else_of_them() {
+        let fields =
+            [attribute(1, &[1; 32]), attribute(3, &4u32.to_ne_bytes()), attribute(5, &9u16.to_ne_bytes())].concat();
+        let expected = [attribute(1, &7u32.to_ne_bytes()), attribute(8 | NESTED, &attribute(NESTED, &fields))].concat();
+        assert_eq!(bytes_of(&set_keepalive(7, &[[1; 32]], 9)), expected);
+        assert_eq!(bytes_of(&set_keepalive(7, &[[1; 32]; MOST_NAMED], 9)).len(), 8 + 4 + MOST_NAMED * 56);
     }
 
     #[test]
@@ -261,13 +285,14 @@ mod tests {
             WireguardPeerAttribute::PublicKey([1; 32]),
             WireguardPeerAttribute::LastHandshake(time),
             WireguardPeerAttribute::RxBytes(5),
+            WireguardPeerAttribute::PersistentKeepalive(25),
             ips("10.1.0.0/16"),
         ];
         state.take(&answer(first), now).unwrap();
         state.take(&answer(vec![WireguardPeerAttribute::PublicKey([1; 32]), ips("::/0")]), now).unwrap();
         assert_eq!(state.listen_port, 51840);
         assert_eq!(state.peers.len(), 1);
-        assert_eq!(state.peers[0].received_bytes, 5);
+        assert_eq!((state.peers[0].received_bytes, state.peers[0].keepalive), (5, 25));
         assert_eq!(state.peers[0].handshake_age_ms, Some(10_000.0));
         let texts: Vec<_> = state.peers[0].allowed_ips.iter().map(ToString::to_string).collect();
         assert_eq!(texts, ["10.1.0.0/16", "::/0"]);

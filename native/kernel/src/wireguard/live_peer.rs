@@ -61,7 +61,13 @@ impl LivePeer {
             handshake_age_ms: state.proved.map(|at| now.duration_since(at).as_secs_f64() * 1000.0),
             received_bytes: received as u64,
             sent_bytes: sent as u64,
+            keepalive: state.tunn.persistent_keepalive().unwrap_or(0),
         }
+    }
+
+    /// 0 sends none. Keys and timers of the session stay as they are.
+    pub fn set_keepalive(&self, seconds: u16) {
+        self.lock().tunn.set_persistent_keepalive((seconds != 0).then_some(seconds));
     }
 }
 

@@ -45,6 +45,8 @@ pub struct PeerStateRow {
     pub handshake_age_ms: Option<f64>,
     pub received_bytes: BigInt,
     pub sent_bytes: BigInt,
+    /// Seconds; 0: none are sent.
+    pub keepalive: u16,
 }
 
 /// A peer with every field checked.
@@ -63,6 +65,7 @@ pub struct PeerState {
     pub handshake_age_ms: Option<f64>,
     pub received_bytes: u64,
     pub sent_bytes: u64,
+    pub keepalive: u16,
 }
 
 impl TryFrom<PeerRow> for Peer {
@@ -101,6 +104,7 @@ impl From<PeerState> for PeerStateRow {
             handshake_age_ms: state.handshake_age_ms,
             received_bytes: state.received_bytes.into(),
             sent_bytes: state.sent_bytes.into(),
+            keepalive: state.keepalive,
         }
     }
 }

@@ -175,6 +175,7 @@ fn write_peer(text: &mut String, peer: &PeerState, now: SystemTime) -> std::fmt:
         writeln!(text, "last_handshake_time_sec={}\nlast_handshake_time_nsec={}", at.as_secs(), at.subsec_nanos())?;
     }
     writeln!(text, "rx_bytes={}\ntx_bytes={}", peer.received_bytes, peer.sent_bytes)?;
+    writeln!(text, "persistent_keepalive_interval={}", peer.keepalive)?;
     for allowed in &peer.allowed_ips {
         writeln!(text, "allowed_ip={allowed}")?;
     }
@@ -201,12 +202,13 @@ mod tests {
                 handshake_age_ms: Some(1500.0),
                 received_bytes: 3,
                 sent_bytes: 4,
+                keepalive: 25,
             }],
         };
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
         let expected = format!(
             "listen_port=51840\npublic_key={}\nendpoint=[2001:db8::1]:51840\nlast_handshake_time_sec=998\n\
-             last_handshake_time_nsec=500000000\nrx_bytes=3\ntx_bytes=4\nallowed_ip=10.0.0.0/8\nerrno=0\n\n",
+             last_handshake_time_nsec=500000000\nrx_bytes=3\ntx_bytes=4\npersistent_keepalive_interval=25\nallowed_ip=10.0.0.0/8\nerrno=0\n\n",
             "ab".repeat(32)
         );
         assert_eq!(text_of(&status, now), expected);
