@@ -7,9 +7,10 @@ import { formatCheckpoint, parseCheckpoint } from '../../protocol/evidence/check
 import { verifyCosignatures } from '../../protocol/evidence/cosignature.ts';
 import { encodeEntry, parseEntry } from '../../protocol/evidence/entry.ts';
 import { checkpointOver, memoryLog, numberedEntries, WITNESS } from '../../protocol/evidence/fixtures.ts';
-import { formatNote, parseNote, verifyNote } from '../../protocol/evidence/note.ts';
+import { formatNote, formatSignature, parseNote, verifyNote } from '../../protocol/evidence/note.ts';
 import { formatVerifierKey, parseSecret, parseVerifierKey } from '../../protocol/evidence/note-key.ts';
 import { bundlePath, parseTilePath, tilePath } from '../../protocol/evidence/tile.ts';
+import { parseWitnessAnswer, WITNESS_SIZE_TYPE } from '../../protocol/evidence/witness.ts';
 import { nodeEd25519 } from '../../src/evidence/ed25519.ts';
 import { LOG_KEY, sha256 } from '../../src/evidence/fixtures.ts';
 import { attempt, holds, type OpenTarget } from '../target.ts';
@@ -66,10 +67,23 @@ const KINDS: readonly ((bytes: Uint8Array) => string)[] = [
     holds(again === text(bytes) && !again.includes('..'), 'a path with a second spelling');
     return path.kind;
   },
+  (bytes) => {
+    const status = STATUSES[(bytes[0] ?? 0) % STATUSES.length] ?? 200;
+    const answer = parseWitnessAnswer(status, WITNESS_SIZE_TYPE, bytes.subarray(1));
+    if (answer.kind === 'conflict') {
+      holds(same(ascii(`${answer.size}\n`), bytes.subarray(1)), 'a size with a second spelling');
+    }
+    if (answer.kind !== 'cosigned') return answer.kind;
+    const spelled = ascii(answer.signatures.map(formatSignature).join(''));
+    holds(same(spelled, bytes.subarray(1)), 'a cosignature with a second spelling');
+    return `cosigned ${answer.signatures.length}`;
+  },
 ];
+const STATUSES = [200, 409, 422, 403, 404, 500] as const;
 
 export const open: OpenTarget = async () => ({
-  about: 'notes, checkpoints, keys, entries, bundles and paths of an evidence log: one spelling each, none forged',
+  about:
+    'notes, checkpoints, keys, entries, bundles and paths of an evidence log, answers of witnesses: one spelling each, none forged',
   covers: [
     'protocol/evidence/note.ts',
     'protocol/evidence/note-key.ts',
@@ -78,6 +92,7 @@ export const open: OpenTarget = async () => ({
     'protocol/evidence/entry.ts',
     'protocol/evidence/bundle.ts',
     'protocol/evidence/tile.ts',
+    'protocol/evidence/witness.ts',
   ],
   maxBytes: 8_192,
   dictionary: [
@@ -103,6 +118,8 @@ export const open: OpenTarget = async () => ({
     Uint8Array.of(5, 2, ...(memoryLog(ENTRIES).files.get('tile/entries/000.p/3') ?? [])),
     Uint8Array.of(6, ...ascii('tile/0/x001/234/067.p/12')),
     Uint8Array.of(6, ...ascii('tile/entries/000')),
+    Uint8Array.of(7, 0, ...ascii(parseNote(HONEST).signatures.map(formatSignature).join(''))),
+    Uint8Array.of(7, 1, ...ascii('1234\n')),
   ],
   run(input) {
     const at = (input[0] ?? 0) % KINDS.length;

@@ -49,6 +49,26 @@ const logOrigin = z
   .max(255)
   .regex(/^[a-zA-Z0-9][a-zA-Z0-9._~/-]*$/, 'the name of a log: a host and a path');
 
+/** Who is asked to cosign the log, and how many must. */
+const witnesses = z
+  .strictObject({
+    quorum: z.int().min(0).max(16).default(1),
+    timeoutSeconds: z.int().min(1).max(60).default(5),
+    ask: z
+      .array(
+        z.strictObject({
+          url: z.string().max(255).refine(isWitnessUrl, 'https://HOST/PATH; http: on loopback only'),
+          key: verifierKey.refine(({ type }) => type === 'cosigner', 'a key that signs logs, not one of a witness'),
+        }),
+      )
+      .min(1)
+      .max(16),
+  })
+  .refine(({ quorum, ask }) => quorum <= new Set(ask.map(({ key }) => key.id)).size, {
+    path: ['quorum'],
+    error: 'more than there are witnesses',
+  });
+
 /** Instances share a host: the name goes into paths, BPF pins and interface names, and must not be another's prefix. */
 const instance = z.string().regex(/^[a-z0-9]{1,10}$/, '1 to 10 of a-z and 0-9');
 
@@ -255,6 +275,7 @@ export const configSchema = z
           serve: endpoint
             .refine(({ host }) => tryParseAddress(host) !== undefined, 'an IP address and a port')
             .optional(),
+          witnesses: witnesses.optional(),
         }),
       ])
       .prefault({}),
@@ -292,6 +313,14 @@ function parseEndpoint(text: string): Endpoint {
     );
   }
   return { host, port: number };
+}
+
+/** A false answer by who sits between could stop a log whose quorum it is: no plain HTTP through a network. */
+function isWitnessUrl(text: string): boolean {
+  const url = URL.parse(text);
+  if (url === null || url.search !== '' || url.hash !== '' || url.username !== '' || url.password !== '') return false;
+  const isLocal = url.protocol === 'http:' && isLoopback(url.hostname.replace(/^\[|\]$/g, ''));
+  return url.protocol === 'https:' || isLocal;
 }
 
 function requiredAddress(text: string): Uint8Array {

@@ -165,6 +165,21 @@ test('Bascule is dialled, or dials us: with neither address nobody would be hear
   expect(() => bascule('spiffeId: spiffe://a.test/bascule, push: { address: "b.example:7851" }')).toThrow(/IP address/);
 });
 
+test('a witness is asked over TLS or on loopback, by a key of its kind, and a quorum can be had', () => {
+  const key = 'witness.example/w+cb1393dc+BIE5dw6ofRdfVqNUZsNMfszLjYqRtO43ol32D1uPybOU';
+  const asking = (url: string, quorum = 1): string =>
+    `${LEAST}evidence: { witnesses: { quorum: ${quorum}, ask: [{ url: '${url}', key: ${key} }] } }\n`;
+  expect(parseConfig(asking('https://witness.example/w')).evidence?.witnesses).toMatchObject({
+    quorum: 1,
+    timeoutSeconds: 5,
+    ask: [{ url: 'https://witness.example/w', key: { type: 'cosigner', name: 'witness.example/w' } }],
+  });
+  expect(parseConfig(asking('http://[::1]:8080/')).evidence?.witnesses?.ask).toHaveLength(1);
+  expect(() => parseConfig(asking('http://witness.example/w'))).toThrow('http: on loopback only');
+  expect(() => parseConfig(asking('https://user@witness.example/w'))).toThrow('MALFORMED');
+  expect(() => parseConfig(asking('https://witness.example/w', 2))).toThrow('more than there are witnesses');
+});
+
 test('evidence is kept unless the configuration says aloud that it is not', () => {
   expect(parseConfig(LEAST).evidence).toMatchObject({
     origin: expect.stringMatching(/\/shellstream\/main$/),

@@ -78,11 +78,15 @@ function report(status: GatewayStatus, peers: readonly PeerView[], health: Healt
   return sections.join('\n');
 }
 
-function evidenceText({ state, origin, entries, published, usedBytes, budgetBytes, verifierKeys }: EvidenceView) {
+function evidenceText(evidence: EvidenceView): string {
+  const { state, origin, entries, published, usedBytes, budgetBytes, verifierKeys, quorum, witnesses } = evidence;
   if (state === 'off') return 'off';
   const used = Math.floor((100 * usedBytes) / Math.max(1, budgetBytes));
   const room = `${used} % of its room used`;
-  return `${state}, ${entries} entries in ${origin}, ${published} published, ${room}; key ${verifierKeys.join(', ')}`;
+  const facts = `${state}, ${entries} entries in ${origin}, ${published} published, ${room}`;
+  const cosigning = witnesses.filter(({ problem }) => problem === undefined).length;
+  const witnessed = witnesses.length === 0 ? '' : `, ${cosigning} of ${witnesses.length} witnesses, ${quorum} needed`;
+  return `${facts}${witnessed}; key ${verifierKeys.join(', ')}`;
 }
 
 function peerTable(peers: readonly PeerView[], nowMs: number): string {

@@ -76,6 +76,17 @@ export interface EvidenceView {
   readonly budgetBytes: number;
   /** The room on the disk that is kept for the console is there. */
   readonly isReserveHeld: boolean;
+  /** Cosignatures of witnesses without which nothing is published. */
+  readonly quorum: number;
+  readonly witnesses: readonly WitnessView[];
+}
+
+export interface WitnessView {
+  readonly name: string;
+  /** Of the largest tree that it cosigned since the start; undefined: none. */
+  readonly size: number | undefined;
+  /** Why it did not cosign what it was asked for last; undefined: it did, or was not asked. */
+  readonly problem: string | undefined;
 }
 
 export const NO_EVIDENCE: EvidenceDesk = {
@@ -95,4 +106,6 @@ export const EVIDENCE_OFF: EvidenceView = {
   usedBytes: 0,
   budgetBytes: 0,
   isReserveHeld: false,
+  quorum: 0,
+  witnesses: [],
 };

@@ -13,6 +13,12 @@ test.each<readonly [string, Partial<EvidenceView>, boolean, RegExp]>([
   ['a failed disk ends readiness, by name', { state: 'failed', detail: 'read-only' }, false, /admitted: read-only/],
   ['a reserve that is not there', { isReserveHeld: false }, true, /the disk is full/],
   ['a log that cannot be published', { detail: 'no space' }, true, /cannot be published: no space/],
+  [
+    'a witness that does not cosign',
+    { witnesses: [{ name: 'w.example', size: 3, problem: 'no answer in time' }] },
+    true,
+    /the witness w\.example does not cosign: no answer in time/,
+  ],
   ['none at all', EVIDENCE_OFF, true, /no evidence is kept/],
 ])('health: %s', async (_, changes, isReady, text) => {
   await using world = await ControlWorld.create();

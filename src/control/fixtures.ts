@@ -63,6 +63,8 @@ export const FACTS: StatusFacts = {
     usedBytes: 40_960,
     budgetBytes: 1_048_576,
     isReserveHeld: true,
+    quorum: 1,
+    witnesses: [{ name: 'witness.example/one', size: 12, problem: undefined }],
   },
   identity: {
     workloadApiConnected: true,

@@ -129,9 +129,24 @@ function statusGauges(registry: Registry): (status: GatewayStatus, sessions: rea
     'evidence_budget_bytes',
     'That the spool may have; the last of it (an eighth, 32 MiB at most) is not for sessions.',
   );
+  const quorum = gauge('evidence_quorum', 'Cosignatures of witnesses without which the log is not published.');
+  const witnessed = registry.gauge({
+    name: 'shellstream_evidence_witnessed_entries',
+    help: 'Of the largest tree that a witness cosigned since the start; 0: none.',
+    labels: ['witness'],
+  });
+  const missing = registry.gauge({
+    name: 'shellstream_evidence_witness_missing',
+    help: '1: the witness did not cosign what it was asked for last.',
+    labels: ['witness'],
+  });
 
   return (status, sessions) => {
     const { counts, identity, posture } = status;
+    const { witnesses } = status.evidence;
+    quorum.set(status.evidence.quorum, {});
+    witnessed.replace(witnesses.map(({ name, size }) => [size ?? 0, { witness: name }]));
+    missing.replace(witnesses.map(({ name, problem }) => [problem === undefined ? 0 : 1, { witness: name }]));
     evidence.replace([[1, { state: status.evidence.state }]]);
     entries.set(status.evidence.entries, {});
     published.set(status.evidence.published, {});

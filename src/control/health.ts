@@ -100,7 +100,7 @@ function revocations({ revocationsStale: why }: GatewayStatus): readonly Problem
 }
 
 function evidence({ evidence }: GatewayStatus): readonly Problem[] {
-  const { state, detail, usedBytes, budgetBytes, isReserveHeld } = evidence;
+  const { state, detail, usedBytes, budgetBytes, isReserveHeld, witnesses } = evidence;
   switch (state) {
     case 'off':
       return [{ ends: 'nothing', text: 'no evidence is kept: the configuration says so' }];
@@ -114,6 +114,10 @@ function evidence({ evidence }: GatewayStatus): readonly Problem[] {
         ...(used < NEARLY_FULL_PERCENT ? [] : [`${used} % of the room for evidence is used: full, it admits nobody`]),
         ...(isReserveHeld ? [] : ['the room that is kept for evidence of the console is not there: the disk is full']),
         ...(detail === '' ? [] : [`the evidence log cannot be published: ${detail}`]),
+        // Of those that are needed the line above tells already.
+        ...witnesses.flatMap(({ name, problem }) =>
+          problem === undefined || detail !== '' ? [] : [`the witness ${name} does not cosign: ${problem}`],
+        ),
       ].map((text) => ({ ends: 'nothing', text }));
     }
   }

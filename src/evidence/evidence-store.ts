@@ -5,8 +5,8 @@
  */
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ShellstreamError } from '../../protocol/errors.ts';
-import { dayOf, formatVerifierKey, type NoteSigner } from '../../protocol/evidence/index.ts';
+import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
+import { dayOf, formatVerifierKey, type NoteKey, type NoteSigner } from '../../protocol/evidence/index.ts';
 import type { CryptoProvider } from '../../protocol/noise/crypto.ts';
 import type { Timer } from '../base/clock.ts';
 import { Listeners } from '../base/listeners.ts';
@@ -19,6 +19,8 @@ import { type Recorded, Recorder, type RecorderParts, type Recording, type Seal 
 import { forgetLeftOut, forgetOlderThan } from './retention.ts';
 import { Spool, type SpoolRoom } from './spool.ts';
 import type { OpenIntent, SpoolReader } from './spool-reader.ts';
+import { witnessAt } from './witness-http.ts';
+import { Witnesses, type WitnessState } from './witnesses.ts';
 
 /** Where evidence is kept, and how much of it. */
 export interface EvidencePlace {
@@ -30,6 +32,16 @@ export interface EvidencePlace {
   readonly keys: readonly string[];
   readonly budgetBytes: number;
   readonly retentionDays: number;
+  /** Who cosigns what is published; absent: nobody is asked. */
+  readonly witnesses?: WitnessPlaces;
+}
+
+export interface WitnessPlaces {
+  /** Cosignatures without which nothing is published. */
+  readonly quorum: number;
+  /** For one answer. */
+  readonly timeoutMs: number;
+  readonly ask: readonly { readonly url: string; readonly key: NoteKey }[];
 }
 
 export interface EvidenceStoreParts extends Pick<RecorderParts, 'clock' | 'notarisation' | 'posture'> {
@@ -53,6 +65,8 @@ export interface EvidenceState {
   readonly leftOut: number;
   readonly openIntents: number;
   readonly room: SpoolRoom;
+  readonly quorum: number;
+  readonly witnesses: readonly WitnessState[];
 }
 
 interface Opened {
@@ -65,6 +79,8 @@ interface Opened {
 export class EvidenceStore implements AsyncDisposable {
   readonly #parts: EvidenceStoreParts;
   readonly #durable = new Listeners<void>();
+  /** Outlives the spool's openings: who contradicted us is not asked again at once. */
+  readonly #witnesses: Witnesses | undefined;
   #opened: Opened | undefined;
   #problem: string | undefined;
   #publishProblem: string | undefined;
@@ -84,6 +100,11 @@ export class EvidenceStore implements AsyncDisposable {
 
   private constructor(parts: EvidenceStoreParts) {
     this.#parts = parts;
+    const { place, clock, crypto } = parts;
+    if (place.witnesses === undefined) return;
+    const { quorum, timeoutMs, ask } = place.witnesses;
+    const all = ask.map(({ key, url }) => ({ key, ask: witnessAt(url, timeoutMs, clock) }));
+    this.#witnesses = new Witnesses({ sha256: crypto.sha256, ed25519: nodeEd25519, clock, quorum, all });
   }
 
   /** Of the published log. */
@@ -133,6 +154,8 @@ export class EvidenceStore implements AsyncDisposable {
       leftOut: spool?.counters.leftOut ?? 0,
       openIntents: spool?.reader.openIntents().length ?? 0,
       room: spool?.room ?? { usedBytes: 0, budgetBytes: place.budgetBytes, isFull: false, isReserveHeld: false },
+      quorum: this.#witnesses?.quorum ?? 0,
+      witnesses: this.#witnesses?.states ?? [],
     };
   }
 
@@ -192,7 +215,10 @@ export class EvidenceStore implements AsyncDisposable {
       const { budgetBytes } = place;
       const reserveBytes = Math.min(Math.floor(budgetBytes / RESERVE_SHARE), MOST_RESERVE);
       spool = Spool.open({ ...shared, path, randomBytes, signers, budgetBytes, reserveBytes });
-      const publisher = await Publisher.open({ ...shared, path: this.logPath, spool, keys: signers });
+      const asked = this.#witnesses === undefined ? {} : { witnesses: this.#witnesses };
+      const publisher = await Publisher.open({ ...shared, ...asked, path: this.logPath, spool, keys: signers });
+      // A log that was put back to an older state is found out before anything is recorded in it.
+      if (this.#witnesses !== undefined) await this.#publish(publisher);
       const recorder = this.#record(spool);
       this.#opened = { signers, spool, publisher, recorder };
       this.#problem = undefined;
@@ -253,13 +279,24 @@ export class EvidenceStore implements AsyncDisposable {
     const publisher = this.#opened?.publisher;
     if (publisher === undefined) return;
     try {
+      await this.#publish(publisher, () => this.#opened?.publisher === publisher);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** @throws ShellstreamError EVIDENCE_ROLLED_BACK; every other failure is told, and mended by itself or by somebody. */
+  async #publish(publisher: Publisher, isOpen: () => boolean = () => true): Promise<void> {
+    try {
       await publisher.publish();
       this.#publishProblem = undefined;
     } catch (error) {
       // What failed may have been that the spool was closed meanwhile.
-      if (this.#opened?.publisher !== publisher) return;
-      this.#publishProblem = error instanceof Error ? error.message : String(error);
-      this.#parts.log.error('the evidence log cannot be published', { error });
+      if (!isOpen()) return;
+      const problem = error instanceof Error ? error.message : String(error);
+      if (problem !== this.#publishProblem) this.#parts.log.error('the evidence log cannot be published', { error });
+      this.#publishProblem = problem;
+      if (reasonOf(error) === 'EVIDENCE_ROLLED_BACK') throw error;
     }
   }
 

@@ -53,6 +53,8 @@ export class Publisher {
   #published: number;
   /** Partial tiles of which the full one is there. The checkpoint that is still published may need them. */
   #superseded: string[] = [];
+  /** What was cosigned before says nothing of what witnesses saw since: files and spool may be older copies, both. */
+  #wasAsked: boolean;
   #running: Promise<void> | undefined;
   #again = false;
 
@@ -71,6 +73,7 @@ export class Publisher {
     this.#parts = parts;
     this.#published = published;
     this.#builder = builder;
+    this.#wasAsked = parts.witnesses === undefined;
   }
 
   /** The size that the published checkpoint has. */
@@ -106,7 +109,7 @@ export class Publisher {
     const { spool, path, sha256, witnesses } = this.#parts;
     // Both of one instant: the spool grows on while files are written.
     const { size, checkpoint } = spool;
-    if (size === this.#published && (await this.#isPublished(checkpoint))) return;
+    if (this.#wasAsked && size === this.#published && (await this.#isPublished(checkpoint))) return;
     const folders = new Set<string>();
     while (this.#builder.size < size) {
       const to = Math.min(size, this.#builder.size + CHUNK);
@@ -120,6 +123,7 @@ export class Publisher {
     const log = new LogDirectory(path);
     const read = subtreesOf(sha256, size, (tile) => log.tile(tile));
     const signed = (await witnesses?.cosign(checkpoint, read, this.#published)) ?? checkpoint;
+    this.#wasAsked = true;
     await writeDurably(join(path, 'checkpoint'), signed);
     this.#published = size;
     for (const place of this.#superseded.splice(0)) await rm(place, { recursive: true, force: true });

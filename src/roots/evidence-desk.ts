@@ -28,8 +28,19 @@ export function evidenceDesk({ crypto }: EnforcerWorld, evidence: NodeEvidence |
 
 export function evidenceView(evidence: NodeEvidence | undefined): EvidenceView {
   if (evidence === undefined) return EVIDENCE_OFF;
-  const { origin, verifierKeys, problem, publishProblem, entries, published, leftOut, openIntents, room } =
-    evidence.store.state;
+  const {
+    origin,
+    verifierKeys,
+    problem,
+    publishProblem,
+    entries,
+    published,
+    leftOut,
+    openIntents,
+    room,
+    quorum,
+    witnesses,
+  } = evidence.store.state;
   const { usedBytes, budgetBytes, isFull, isReserveHeld } = room;
   return {
     state: problem !== undefined ? 'failed' : isFull ? 'full' : 'recording',
@@ -43,6 +54,8 @@ export function evidenceView(evidence: NodeEvidence | undefined): EvidenceView {
     usedBytes,
     budgetBytes,
     isReserveHeld,
+    quorum,
+    witnesses,
   };
 }
 

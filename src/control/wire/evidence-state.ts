@@ -5,7 +5,7 @@ import type { Evidence, EvidenceSchema } from '../../../protocol/gen/shellstream
 import { EVIDENCE_STATES, type EvidenceView } from '../evidence-desk.ts';
 
 export function encodeEvidence(evidence: EvidenceView): MessageInitShape<typeof EvidenceSchema> {
-  const { entries, published, leftOut, usedBytes, budgetBytes, verifierKeys, ...rest } = evidence;
+  const { entries, published, leftOut, usedBytes, budgetBytes, verifierKeys, witnesses, ...rest } = evidence;
   return {
     ...rest,
     verifierKeys: [...verifierKeys],
@@ -14,11 +14,16 @@ export function encodeEvidence(evidence: EvidenceView): MessageInitShape<typeof 
     leftOut: BigInt(leftOut),
     usedBytes: BigInt(usedBytes),
     budgetBytes: BigInt(budgetBytes),
+    witnesses: witnesses.map(({ name, size, problem }) => ({
+      name,
+      size: size === undefined ? undefined : BigInt(size),
+      problem,
+    })),
   };
 }
 
 export function decodeEvidence(evidence: Evidence): EvidenceView {
-  const { state, detail, origin, verifierKeys, openIntents, isReserveHeld } = evidence;
+  const { state, detail, origin, verifierKeys, openIntents, isReserveHeld, quorum } = evidence;
   const known = EVIDENCE_STATES.find((word) => word === state);
   if (known === undefined) throw new ShellstreamError('MALFORMED', 'evidence in a state that is not known');
   return {
@@ -33,5 +38,11 @@ export function decodeEvidence(evidence: Evidence): EvidenceView {
     usedBytes: Number(evidence.usedBytes),
     budgetBytes: Number(evidence.budgetBytes),
     isReserveHeld,
+    quorum,
+    witnesses: evidence.witnesses.map(({ name, size, problem }) => ({
+      name,
+      size: size === undefined ? undefined : Number(size),
+      problem,
+    })),
   };
 }
