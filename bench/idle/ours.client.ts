@@ -1,9 +1,9 @@
 /**
- * `hold N`: opens N sessions and keeps their connections, and nothing else of them: it answers no PING, so the gateway must
- * be patient. `churn N` opens N and lets each go before it opens another.
+ * `hold N`: opens N sessions and keeps them: all that happens in them is that PINGs are answered. `churn N` opens N and lets
+ * each go before it opens another.
  */
 
-import type { Link } from '../../src/link/index.ts';
+import type { Session } from '../../src/session/session.ts';
 import { inParallel } from '../handshake/server-subject.ts';
 import { obey } from '../lib/commands.ts';
 import { Operator } from '../lib/operator.ts';
@@ -11,13 +11,15 @@ import { Operator } from '../lib/operator.ts';
 const CONCURRENCY = 16;
 
 const { operator } = Operator.fromArguments(process.argv);
-const held: Link[] = [];
+const held: Session[] = [];
 
 obey(([verb, times = '']) => inParallel(Number(times), CONCURRENCY, verb === 'hold' ? hold : churn));
 
 async function hold(): Promise<void> {
-  const { link } = await operator.attest({ capabilities: ['OBSERVE'], targets: [], advertise: [] });
-  held.push(link);
+  const ended = (_: Session, reason: string): never => {
+    throw new Error(`a session ended: ${reason}`);
+  };
+  held.push(await operator.open({ capabilities: ['OBSERVE'], targets: [], advertise: [] }, { ended }));
 }
 
 async function churn(): Promise<void> {

@@ -2,6 +2,7 @@
 export * from './accord.ts';
 export * from './floor.ts';
 export * from './handshake-rules.ts';
+export * from './health-pace.ts';
 export * from './judge-session.ts';
 export * from './level.ts';
 export type { LevelRules } from './level-rules.ts';

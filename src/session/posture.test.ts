@@ -181,6 +181,55 @@ describe('sources', () => {
   });
 });
 
+describe('the pace of an open session follows the level that governs it, at both ends:', () => {
+  /** In 40 s in which nothing else happens, before the session attests again: each end asks and is answered. */
+  async function checksMeanwhile(): Promise<number> {
+    const before = sites.network.records;
+    await sites.clock.advance(40_000);
+    return (sites.network.records - before) / 2;
+  }
+  /** Of site-a's tunnel, which dialled, and of site-b's. */
+  async function keepalives(): Promise<readonly (number | undefined)[]> {
+    const devices = [sites.a, sites.b].map(({ gateway }) => gateway.overlay?.device.peers());
+    return (await Promise.all(devices)).map((peers) => peers?.[0]?.keepalive);
+  }
+
+  it.for(['a', 'b'] as const)(
+    'health checks come more often from 4 on, whichever end is there: site-%s',
+    async (end) => {
+      expect(await checksMeanwhile()).toBe(4);
+      await say(end, 4);
+      await sites.until('told', () => meshAtB().effectiveLevel === 4 && sites.a.session.effectiveLevel === 4);
+      expect(await checksMeanwhile()).toBe(8);
+      await say(end, 5);
+      await sites.until('told', () => meshAtB().effectiveLevel === 5 && sites.a.session.effectiveLevel === 5);
+      expect(await checksMeanwhile()).toBe(4);
+    },
+  );
+
+  it('and silence is known after three of them', async () => {
+    await say('b', 4);
+    await sites.until('told', () => sites.a.session.effectiveLevel === 4);
+    sites.internet.isUp = false;
+    sites.network.isBlackHole = true;
+    await sites.clock.advance(29_000);
+    expect([sites.a.gateway.registry.size, sites.b.gateway.registry.size]).toEqual([1, 1]);
+    await sites.clock.advance(2_000);
+    expect([sites.a.ends, sites.b.ends]).toEqual([['PEER_SILENT'], ['PEER_SILENT']]);
+  });
+
+  it.for(['a', 'b'] as const)('tunnels are kept alive as often as the accord has it there: site-%s', async (end) => {
+    expect(await keepalives()).toEqual([25, 0]);
+    await say(end, 3);
+    await sites.until('set', async () => (await keepalives())[0] === 9);
+    await sites.until('attested again', () => sites.a.session.admission.tunnelGeneration === 2);
+    expect(await keepalives()).toEqual([9, 0]);
+    await say(end, 5);
+    await sites.until('set back', async () => (await keepalives())[0] === 25);
+    expect(sites.a.session.id).toBe(sites.b.session.id);
+  });
+});
+
 describe('re-attestation', () => {
   it('changes keys with data in flight both ways, and loses not one byte', async () => {
     const visitor = await sites.visitor('management', [target]);

@@ -9,6 +9,7 @@ import type { HandshakeOptions } from '../../protocol/handshake/index.ts';
 import {
   type Accord,
   freshSatRequired,
+  healthPaceMs,
   judgeSession,
   negotiate,
   type PostureLevel,
@@ -32,6 +33,7 @@ export interface SessionParts {
   /** Absent on an operator's own machine: there the other side alone judges. */
   readonly accord?: Accord;
   readonly handshake: HandshakeOptions;
+  /** The longest from one PING to the next; the level that governs may ask for less. */
   readonly pingMs: number;
   readonly maxStreams: number;
   readonly windowBytes: number;
@@ -95,7 +97,7 @@ export class Session {
     const channel = new Channel(
       {
         role: this.role,
-        pingMs: parts.pingMs,
+        pingMs: paceOf(parts, admission.effectiveLevel),
         maxStreams: parts.maxStreams,
         windowBytes: parts.windowBytes,
         carriesPackets: admission.carriesPackets === true,
@@ -185,7 +187,7 @@ export class Session {
   #judge(): SessionVerdict | undefined {
     const from = this.#effective;
     const to = negotiate({ initiator: this.#parts.posture.level, responder: this.#peerLevel }).effective;
-    this.#effective = to;
+    this.#followLevel(to);
     if (to === from || this.#end !== undefined) return undefined;
     this.#listener.levelChanged?.(this);
     const { accord } = this.#parts;
@@ -194,6 +196,12 @@ export class Session {
     const { offer, grant, peer } = this.#admission;
     // An initiator was not told its tier; the responder judges by it.
     return judgeSession(accord, { type: offer.sessionType, tier: peer.tier ?? 'site_owner', grant }, from, to);
+  }
+
+  #followLevel(level: PostureLevel): void {
+    const [former, pace] = [paceOf(this.#parts, this.#effective), paceOf(this.#parts, level)];
+    this.#effective = level;
+    if (pace !== former) this.#wire.act((channel, now) => channel.setPingPeriod(now, pace));
   }
 
   #obey(verdict: SessionVerdict): void {
@@ -307,7 +315,7 @@ export class Session {
     if (this.#end !== undefined) return;
     this.#admission = renewed;
     // What was decided at this level is judged from it, though a stricter one may have come while it was on its way.
-    this.#effective = renewed.effectiveLevel;
+    this.#followLevel(renewed.effectiveLevel);
     if (renewed.peerEpoch >= this.#peerEpoch) {
       this.#peerLevel = renewed.peerLevel;
       this.#peerEpoch = renewed.peerEpoch;
@@ -352,4 +360,9 @@ export class Session {
       this.end('DATAPLANE_FAILED', error instanceof Error ? error.message : String(error)),
     );
   }
+}
+
+/** An operator's own machine has no accord; there the other side sets the pace. */
+function paceOf({ accord, pingMs }: SessionParts, level: PostureLevel): number {
+  return accord === undefined ? pingMs : healthPaceMs(accord, level, pingMs);
 }

@@ -145,6 +145,10 @@ minimumVersion: 1
 
 /** What site-a lets site-b have behind it, and how it sees the management service there. */
 const SITE_A_ACCORD = `${HEADING}id: site-a
+levels:
+  3: { overlay: { keepaliveSeconds: 9 } }
+  2: { overlay: { keepaliveSeconds: 9 } }
+  1: { overlay: { keepaliveSeconds: 9 } }
 targets:
   - name: console-of-b
     class: management

@@ -48,6 +48,10 @@ serial: 1
 signer: none
 minimumVersion: 1
 id: memory
+levels:
+  3: { overlay: { keepaliveSeconds: 9 } }
+  2: { overlay: { keepaliveSeconds: 9 } }
+  1: { overlay: { keepaliveSeconds: 9 } }
 targets:
   - name: web
     class: ordinary

@@ -119,8 +119,8 @@ export interface Visitor {
 export class MemorySites implements AsyncDisposable {
   readonly clock: SimulatedClock;
   readonly internet: MemoryInternet;
-  /** A black hole takes every record and says nothing. */
-  readonly network: { isBlackHole: boolean };
+  /** A black hole takes every record and says nothing; `records` counts what was sent. */
+  readonly network: { isBlackHole: boolean; records: number };
   readonly a: MemorySite;
   readonly b: MemorySite;
   readonly #domains: MemoryDomains;
@@ -141,8 +141,11 @@ export class MemorySites implements AsyncDisposable {
   /** Both are made, none is started. */
   static async create(options: MemorySitesOptions = {}): Promise<MemorySites> {
     const clock = new SimulatedClock();
-    const network = { isBlackHole: false };
-    const delayMs = (): number => (network.isBlackHole ? Number.POSITIVE_INFINITY : 0);
+    const network = { isBlackHole: false, records: 0 };
+    const delayMs = (): number => {
+      network.records += 1;
+      return network.isBlackHole ? Number.POSITIVE_INFINITY : 0;
+    };
     const internet = new MemoryInternet({ clock, delayMs });
     const wire = new MemoryWire();
     const ttl: TokenTtl = options.jwtTtlMs === undefined ? {} : { jwtTtlMs: options.jwtTtlMs };

@@ -1,5 +1,6 @@
 /** What a change of posture does to packets and sessions, on this side and on the other. */
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterEach, expect, test } from 'vitest';
 import { grantOf, type PostureAnswer } from '../lab/answers.ts';
 import { GRANTED_TARGET, HOST, PORTS, TO_SITE_B } from '../lab/lab.ts';
@@ -7,6 +8,7 @@ import { labSuite } from '../lab/lab-suite.ts';
 import { writeNumber } from '../support/bpf-maps.ts';
 import { Capture } from '../support/capture.ts';
 import { eventually } from '../support/eventually.ts';
+import { run, start } from '../support/processes.ts';
 
 labSuite('posture', {}, (lab) => {
   const external = (value: number): Promise<void> => writeNumber(`${lab().b.pins}/posture_level`, 0, value);
@@ -43,6 +45,30 @@ labSuite('posture', {}, (lab) => {
       capabilities: ['OBSERVE'],
       effectiveLevel: 3,
     });
+  });
+
+  test('each level is told to a data plane in user space, and sets the pace of the tunnel that site-a holds open', async () => {
+    const { a, b, directory } = lab();
+    const reader = join(directory, 'governance-reader');
+    const native = fileURLToPath(new URL('../../native/kernel/', import.meta.url));
+    await run('gcc', ['-O2', '-I', `${native}include`, '-o', reader, `${native}reader/reader.c`]);
+    await using reading = start(reader, [join(b.options.directory, 'run', 'governance')]);
+    const keepalive = async (): Promise<string> =>
+      (await a.run('wg', 'show', a.interfaceName, 'persistent-keepalive')).stdout.split('\t').at(-1)?.trim() ?? '';
+    await reading.line(/^level 5 epoch \d+ rules 1 actions 1 1 1 1 /);
+    expect(await eventually('a peer', keepalive)).toBe('25');
+    for (const [level, rules, actions, pace] of [
+      [4, 2, '3 3 3 1', '25'],
+      [3, 3, '7 3 3 1', '9'],
+      [2, 4, '0 0 3 1', '9'],
+    ] as const) {
+      await b.setPosture(level);
+      await reading.line(new RegExp(`^level ${level} epoch \\d+ rules ${rules} actions ${actions} `));
+      await eventually(`the pace of ${level}`, async () => (await keepalive()) === pace);
+    }
+    await b.setPosture(1);
+    await reading.line(/^level 1 epoch [1-9]\d* rules 5 actions 0 0 0 1 /);
+    expect(await eventually('no peer', async () => (await keepalive()) === '')).toBe(true);
   });
 
   test('2 at the peer cuts the ordinary target off in this kernel, and only there', async () => {
