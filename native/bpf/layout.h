@@ -28,6 +28,7 @@ enum cause {
 	STATE_FULL,
 	MALFORMED,
 	ISOLATED,
+	NOT_FORWARDED,
 	CAUSES
 };
 
@@ -87,6 +88,12 @@ struct policy {
 struct staged {
 	struct policy_key key;
 	struct policy value;
+};
+
+/* forwards: which peer's packets may go on to which other peer; both are peer slots */
+struct forward {
+	__u32 from;
+	__u32 to;
 };
 
 /* flow_state: one entry for both ways, seen from this host. ICMP echo has its identifier in both ports. */

@@ -87,6 +87,13 @@ struct {
 	__type(value, struct policy);
 } flow_prefixes SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct forward);
+	__type(value, __u32);
+} forwards SEC(".maps");
+
 /* One run of (un)install_policies takes so many at most: it keeps its processor from other work meanwhile. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -35,6 +35,24 @@ static __always_inline int consider(struct decision *d, const struct policy *pol
 	return cause == PASS;
 }
 
+/*
+ * Whether a packet that one peer sent may go on to another, once the grants of both hops cover it: neither of them says that they
+ * may be joined. Its source is pinned, for it came in here; one that was rewritten on the way is nobody's, and stays.
+ */
+static __noinline int may_be_forwarded(const struct flow_key *key, __u32 session_slot)
+{
+	struct source_key source = { .prefixlen = 32 + 128, .ifindex = key->ifindex, .source = key->local };
+	struct session *session = bpf_map_lookup_elem(&session_state, &session_slot);
+	__u32 *from = bpf_map_lookup_elem(&source_slots, &source);
+	struct forward forward = {};
+
+	if (!session || !from)
+		return 0;
+	forward.from = *from;
+	forward.to = session->peer_slot;
+	return bpf_map_lookup_elem(&forwards, &forward) != 0;
+}
+
 /* `d` comes in as NO_FLOW of NO_SESSION. */
 static __noinline int decide(struct decision *d, const struct flow_key *key, const struct moment *m, __u32 direction)
 {

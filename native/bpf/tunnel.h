@@ -31,8 +31,8 @@ static __always_inline enum cause judge_error(struct __sk_buff *skb, const struc
 	return flow && flow_is_live(flow, key.protocol, m->now) ? judge_known(d, flow, m) : NO_FLOW;
 }
 
-static __always_inline enum cause judge_new(struct packet *p, struct flow_key *key, struct decision *d,
-					    const struct moment *m, __u8 direction)
+static __always_inline enum cause judge_new(struct __sk_buff *skb, struct packet *p, struct flow_key *key,
+					    struct decision *d, const struct moment *m, __u8 direction)
 {
 	struct flow opened = {};
 
@@ -40,6 +40,8 @@ static __always_inline enum cause judge_new(struct packet *p, struct flow_key *k
 		return NO_FLOW;
 	if (!decide(d, key, m, direction))
 		return d->cause;
+	if (direction == DIRECTION_OUT && skb->ingress_ifindex == key->ifindex && !may_be_forwarded(key, d->session_slot))
+		return NOT_FORWARDED;
 	opened.last_seen_ns = m->now;
 	opened.session_slot = d->session_slot;
 	opened.generation = d->generation;
@@ -49,14 +51,14 @@ static __always_inline enum cause judge_new(struct packet *p, struct flow_key *k
 	return open_flow(key, &opened) ? PASS : STATE_FULL;
 }
 
-static __always_inline enum cause judge_flow(struct packet *p, struct flow_key *key, struct decision *d,
-					     const struct moment *m, __u8 direction)
+static __always_inline enum cause judge_flow(struct __sk_buff *skb, struct packet *p, struct flow_key *key,
+					     struct decision *d, const struct moment *m, __u8 direction)
 {
 	struct flow *flow = bpf_map_lookup_elem(&flow_state, key);
 	enum cause known, fresh;
 
 	if (!flow || !flow_is_live(flow, p->protocol, m->now))
-		return judge_new(p, key, d, m, direction);
+		return judge_new(skb, p, key, d, m, direction);
 	known = judge_known(d, flow, m);
 	if (known == PASS) {
 		touch_flow(flow, p, direction, m->now);
@@ -67,7 +69,7 @@ static __always_inline enum cause judge_flow(struct packet *p, struct flow_key *
 		return known;
 	d->session_slot = NO_SESSION;
 	d->cause = NO_FLOW;
-	fresh = judge_new(p, key, d, m, direction);
+	fresh = judge_new(skb, p, key, d, m, direction);
 	return fresh == NO_FLOW ? known : fresh;
 }
 
@@ -84,7 +86,7 @@ static __always_inline int tunnel(struct __sk_buff *skb, __u8 direction, int eth
 	switch (parse(skb, ethernet, &p)) {
 	case PACKET_FLOW:
 		flow_key_of(&p, ifindex, direction, &key);
-		cause = judge_flow(&p, &key, &d, &m, direction);
+		cause = judge_flow(skb, &p, &key, &d, &m, direction);
 		break;
 	case PACKET_ICMP_ERROR:
 		cause = judge_error(skb, &p, &d, &m, direction);

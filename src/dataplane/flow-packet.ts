@@ -5,6 +5,8 @@ interface Addressed {
   readonly ifindex: number;
   /** As seen from this host. */
   readonly direction: 'in' | 'out';
+  /** Where it came in, when it is passed on. */
+  readonly cameBy?: number;
   /** 4 or 16 bytes, both alike. */
   readonly source: Uint8Array;
   readonly destination: Uint8Array;

@@ -2,6 +2,7 @@
  * What every flow table must do, told by packets. Runs on the kernel (BPF_PROG_TEST_RUN on interfaces of a namespace)
  * and in memory.
  */
+import { forwardContract } from './flows.contract.forwards.ts';
 import { outerContract } from './flows.contract.outer.ts';
 import { packetContract } from './flows.contract.packets.ts';
 import { type FlowHarness, flowScene } from './flows.contract.scene.ts';
@@ -15,4 +16,5 @@ export function flowTableContract(open: () => Promise<FlowHarness>): void {
   packetContract(scene);
   sessionContract(scene);
   outerContract(scene);
+  forwardContract(scene);
 }

@@ -52,6 +52,12 @@ export interface FlowTable {
   pinSources(ifindex: number, peerSlot: number, prefixes: readonly Prefix[]): Promise<void>;
   unpinSources(ifindex: number, prefixes: readonly Prefix[]): Promise<void>;
 
+  /**
+   * Which peers' packets may go on to which others, over one interface, where the grants of both hops cover them: from now on
+   * these and no others. None at the beginning. DATAPLANE_FULL when there is no room for all: then those before it stay.
+   */
+  setForwards(forwards: readonly Forward[]): Promise<void>;
+
   /** Writes the level of one peer: one map write governs all its flows. */
   setPeerLevel(peerSlot: number, level: PostureLevel): Promise<void>;
 
@@ -119,6 +125,12 @@ export interface FlowSession {
   readonly expiresAtBootNs: bigint;
 }
 
+/** Peer slots. */
+export interface Forward {
+  readonly from: number;
+  readonly to: number;
+}
+
 /**
  * One granted target on one interface. `in`: packets that arrive on the interface from the peer towards `destination`
  * (we host the target). `out`: packets that leave by the interface towards `destination` (the peer hosts it).
@@ -155,6 +167,7 @@ export const DENIAL_CAUSES = [
   'STATE_FULL',
   'MALFORMED',
   'ISOLATED',
+  'NOT_FORWARDED',
 ] as const;
 export type DenialCause = (typeof DENIAL_CAUSES)[number];
 

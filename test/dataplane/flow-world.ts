@@ -104,9 +104,15 @@ export async function ifindexOf(namespace: Namespace, name: string): Promise<num
 }
 
 /** What the program returned, and by which counter of denials that was. */
-export function verdictOf(flows: LinuxFlows, program: string, ifindex: number, packet: Uint8Array): Verdict {
+export function verdictOf(
+  flows: LinuxFlows,
+  program: string,
+  ifindex: number,
+  packet: Uint8Array,
+  cameBy?: number,
+): Verdict {
   const before = denialsByCause(flows);
-  const { verdict } = flows.plane.testRun(program, ifindex, packet, 1);
+  const { verdict } = flows.plane.testRun(program, ifindex, packet, 1, cameBy);
   const denied = denialsByCause(flows).findIndex((count, cause) => count !== before[cause]);
   const cause = DENIAL_CAUSES[denied - 1];
   if (verdict === UNSPEC && cause === undefined) return 'PASS';
@@ -120,7 +126,8 @@ const SHOT = 2;
 
 function verdictOn(flows: LinuxFlows, packet: FlowPacket, isOuter: boolean): Verdict {
   const program = `${isOuter ? 'outer' : 'tunnel'}_${packet.direction}`;
-  return verdictOf(flows, program, packet.ifindex, packetBytes(packet, isOuter));
+  const cameBy = 'cameBy' in packet ? packet.cameBy : undefined;
+  return verdictOf(flows, program, packet.ifindex, packetBytes(packet, isOuter), cameBy);
 }
 
 function denialsByCause(flows: LinuxFlows): readonly bigint[] {

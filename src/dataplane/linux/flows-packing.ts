@@ -11,6 +11,7 @@ import {
   type FlowCounters,
   type FlowDenial,
   type FlowSession,
+  type Forward,
   type StaticFlow,
 } from '../ports.ts';
 
@@ -68,6 +69,11 @@ export function packSourceKey(ifindex: number, prefix: Prefix): Uint8Array {
     view.setUint32(4, ifindex, LITTLE);
     bytes.set(address, 8);
   });
+}
+
+/** One behind the other. */
+export function packForwards(forwards: readonly Forward[]): Uint8Array {
+  return concat(forwards.flatMap(({ from, to }) => [packNumber(from), packNumber(to)]));
 }
 
 /** One behind the other. */

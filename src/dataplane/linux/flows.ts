@@ -19,6 +19,7 @@ import type {
   FlowRule,
   FlowSession,
   FlowTable,
+  Forward,
   PosturePin,
 } from '../ports.ts';
 import * as pack from './flows-packing.ts';
@@ -150,6 +151,14 @@ class KernelFlows implements LinuxFlows {
   async unpinSources(ifindex: number, prefixes: readonly Prefix[]): Promise<void> {
     const keys = prefixes.map((prefix) => pack.packSourceKey(ifindex, prefix));
     kernelCall('unpin sources', () => this.plane.deleteBatch('source_slots', pack.concat(keys)));
+  }
+
+  async setForwards(forwards: readonly Forward[]): Promise<void> {
+    for (const { from, to } of forwards) for (const slot of [from, to]) this.#checkPeer(slot);
+    kernelCall('set the forwards', () => {
+      const error = this.plane.holdExactly('forwards', pack.packForwards(forwards), pack.packNumber(1));
+      if (error !== null) throw new ShellstreamError('DATAPLANE_FULL', error);
+    });
   }
 
   async setPeerLevel(peerSlot: number, level: PostureLevel): Promise<void> {
@@ -320,6 +329,7 @@ const CLEARED_BY_RESET = [
   'node_lease',
   'peer_level',
   'source_slots',
+  'forwards',
   'flow_policy',
   'flow_prefixes',
   'flow_state',

@@ -14,12 +14,14 @@ import {
   PROTOCOL_TCP,
   PROTOCOL_UDP,
 } from '../flow-rules.ts';
-import type { FlowSession, StaticFlow } from '../ports.ts';
+import type { FlowSession, Forward, StaticFlow } from '../ports.ts';
 
 export interface FlowState {
   readonly interfaces: Map<number, { readonly kind: 'tunnel' | 'outer'; readonly statics: readonly StaticFlow[] }>;
   /** By interface: pinned sources, mapped. */
   readonly sources: Map<number, { readonly address: Uint8Array; readonly length: number; readonly peerSlot: number }[]>;
+  /** `forwardKey` of peer slots. */
+  readonly forwards: Set<string>;
   readonly peerLevels: Map<number, PostureLevel>;
   readonly sessions: Map<number, FlowSession & { readonly active: boolean }>;
   /** By policyKey. */
@@ -130,6 +132,8 @@ function judgeNew(state: FlowState, limits: FlowLimits, at: Moment, packet: Tran
   const found = decide(state, at, packet);
   if (found.owner === undefined || found.verdict !== 'PASS') return judgement(found.verdict, found.owner);
   const { owner } = found;
+  const isForwarded = packet.direction === 'out' && packet.cameBy === packet.ifindex;
+  if (isForwarded && !mayBeForwarded(state, packet, owner)) return judgement('NOT_FORWARDED', owner);
   const isRoom = makeRoom(state, limits, at.now, flowKey(packet), owner);
   if (!isRoom) return judgement('STATE_FULL', owner);
   state.live.set(flowKey(packet), {
@@ -143,6 +147,17 @@ function judgeNew(state: FlowState, limits: FlowLimits, at: Moment, packet: Tran
     reset: packet.kind === 'tcp' && (packet.flags & RST) !== 0,
   });
   return judgement('PASS', owner);
+}
+
+/** From whom it is pinned here to whose session it would take. */
+function mayBeForwarded(state: FlowState, packet: Transport, { sessionSlot }: Owner): boolean {
+  const from = longest(state.sources.get(packet.ifindex) ?? [], mappedAddress(packet.source))?.peerSlot;
+  const to = state.sessions.get(sessionSlot)?.peerSlot;
+  return from !== undefined && to !== undefined && state.forwards.has(forwardKey({ from, to }));
+}
+
+export function forwardKey({ from, to }: Forward): string {
+  return `${from} ${to}`;
 }
 
 /** The first candidate whose session lets the packet pass; else the first found says why not. */

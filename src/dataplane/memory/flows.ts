@@ -16,9 +16,10 @@ import type {
   FlowRule,
   FlowSession,
   FlowTable,
+  Forward,
   PosturePin,
 } from '../ports.ts';
-import { controlKey, type FlowState, judge, protocolOf } from './flow-judge.ts';
+import { controlKey, type FlowState, forwardKey, judge, protocolOf } from './flow-judge.ts';
 
 export interface MemoryFlowsOptions {
   /** Nanoseconds of the clock that deadlines are in; the machine's monotonic clock by default. */
@@ -63,6 +64,7 @@ class FlowsInMemory implements MemoryFlows {
   readonly #state: FlowState = {
     interfaces: new Map(),
     sources: new Map(),
+    forwards: new Set(),
     peerLevels: new Map(),
     sessions: new Map(),
     policies: new Map(),
@@ -147,6 +149,14 @@ class FlowsInMemory implements MemoryFlows {
     this.#state.sources.set(ifindex, left);
   }
 
+  async setForwards(forwards: readonly Forward[]): Promise<void> {
+    for (const { from, to } of forwards) for (const slot of [from, to]) this.#checkPeer(slot);
+    const wanted = forwards.map(forwardKey);
+    if (wanted.length > MAX_FORWARDS) throw new ShellstreamError('DATAPLANE_FULL');
+    this.#state.forwards.clear();
+    for (const key of wanted) this.#state.forwards.add(key);
+  }
+
   async setPeerLevel(peerSlot: number, level: PostureLevel): Promise<void> {
     this.#checkPeer(peerSlot);
     this.#state.peerLevels.set(peerSlot, level);
@@ -227,9 +237,9 @@ class FlowsInMemory implements MemoryFlows {
   }
 
   async reset(keep?: number): Promise<void> {
-    const { interfaces, sources, peerLevels, sessions, policies, live, controls, answers } = this.#state;
+    const { interfaces, sources, forwards, peerLevels, sessions, policies, live, controls, answers } = this.#state;
     for (const ifindex of interfaces.keys()) if (ifindex !== keep) interfaces.delete(ifindex);
-    for (const part of [sources, peerLevels, sessions, policies, live, controls, answers]) part.clear();
+    for (const part of [sources, forwards, peerLevels, sessions, policies, live, controls, answers]) part.clear();
     this.#counters.clear();
     this.#claims.clear();
     this.#state.leaseUntil = 0n;
@@ -263,6 +273,9 @@ class FlowsInMemory implements MemoryFlows {
     if (!isIntegerIn(peerSlot, 0, this.#limits.peers - 1)) throw refused(`peer slot ${peerSlot} is none`);
   }
 }
+
+/** As many as the kernel's map has. */
+const MAX_FORWARDS = 1024;
 
 const DEFAULT_LIMITS = {
   sessions: 1024,

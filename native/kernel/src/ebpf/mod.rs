@@ -281,13 +281,20 @@ impl FlowPlane {
         Ok(())
     }
 
-    /// Runs a program on a packet that never was on a wire: for tests and benchmarks.
+    /// Runs a program on a packet that never was on a wire: for tests and benchmarks. `ingress`: where it came in, if it is passed on.
     #[napi(catch_unwind)]
-    pub fn test_run(&mut self, program: String, ifindex: u32, packet: &[u8], repeat: u32) -> napi::Result<TestRun> {
+    pub fn test_run(
+        &mut self,
+        program: String,
+        ifindex: u32,
+        packet: &[u8],
+        repeat: u32,
+        ingress: Option<u32>,
+    ) -> napi::Result<TestRun> {
         let plane = self.plane_mut()?;
         let fd = loader::program(&mut plane.loaded.ebpf, &program)?;
         let run = plane.inside.run(|| {
-            sys::test_run(fd, sys::Trial { packet, ifindex, mark: 0, repeat })
+            sys::test_run(fd, sys::Trial { packet, ifindex, ingress_ifindex: ingress.unwrap_or(0), mark: 0, repeat })
                 .map_err(|error| KernelError::from_io(format!("test run of {program}"), &error))
         })?;
         Ok(TestRun { verdict: run.verdict as u32, nanoseconds: run.nanoseconds, packet: run.packet.into() })

@@ -71,7 +71,7 @@ impl<'a> Policies<'a> {
     fn run(&self, program: BorrowedFd<'_>, entries: &[u8]) -> Result<usize> {
         self.staged.fill(entries)?;
         let count = entries.len() / self.size;
-        let trial = sys::Trial { packet: &NO_PACKET, ifindex: 0, mark: count as u32, repeat: 1 };
+        let trial = sys::Trial { packet: &NO_PACKET, ifindex: 0, ingress_ifindex: 0, mark: count as u32, repeat: 1 };
         let run = sys::test_run(program, trial).map_err(|error| KernelError::from_io("write flow_policy", &error))?;
         Ok((run.verdict as usize).min(count))
     }

@@ -232,11 +232,13 @@ pub struct Run {
 pub struct Trial<'a> {
     pub packet: &'a [u8],
     pub ifindex: u32,
+    /// Where it came in, if it is passed on; 0: nowhere.
+    pub ingress_ifindex: u32,
     pub mark: u32,
     pub repeat: u32,
 }
 
-pub fn test_run(program: BorrowedFd<'_>, Trial { packet, ifindex, mark, repeat }: Trial<'_>) -> io::Result<Run> {
+pub fn test_run(program: BorrowedFd<'_>, Trial { packet, ifindex, ingress_ifindex, mark, repeat }: Trial<'_>) -> io::Result<Run> {
     #[repr(C)]
     struct Attr {
         program: u32,
@@ -258,11 +260,12 @@ pub fn test_run(program: BorrowedFd<'_>, Trial { packet, ifindex, mark, repeat }
     struct Context {
         _length_and_type: [u32; 2],
         mark: u32,
-        _between: [u32; 7],
+        _between: [u32; 6],
+        ingress_ifindex: u32,
         ifindex: u32,
         _after: u32,
     }
-    let context = Context { mark, ifindex, ..Context::default() };
+    let context = Context { mark, ingress_ifindex, ifindex, ..Context::default() };
     let mut out = vec![0; packet.len() + 256];
     let mut attr = Attr {
         program: raw(program),
