@@ -10,6 +10,12 @@ test('contenders take turns, each is warmed up once, and the warm-up does not co
   expect(report).toEqual({ bench: 'b', unit: 'us', ours: 2, peers: { peer: 4 }, ratios: { peer: 0.5 }, runs: 3 });
 });
 
+test('where each sample counts there are as many as it takes, and the worst is quoted', async () => {
+  const figure = { bench: 'b', unit: 'ms', ours: contender('ours', [99, 1, 5, 2, 3], []), peers: [] };
+  const report = await measure({ ...figure, bounded: { runs: 4 } }, 1);
+  expect(report).toEqual({ bench: 'b', unit: 'ms', ours: 2.5, peers: {}, ratios: {}, runs: 4, worst: 5 });
+});
+
 test('a figure without a peer says so', async () => {
   const report = await measure({ bench: 'b', unit: 'ns', ours: contender('ours', [7, 7], []), peers: [] }, 1);
   expect(report).toEqual({ bench: 'b', unit: 'ns', ours: 7, peers: {}, ratios: {}, runs: 1 });

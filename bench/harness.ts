@@ -23,6 +23,8 @@ export interface Figure {
   readonly unit: string;
   readonly ours: Contender;
   readonly peers: readonly Contender[];
+  /** Where the contract is about each of them: how many samples there are at least, of which the worst is quoted too. */
+  readonly bounded?: { readonly runs: number };
 }
 
 /** Everything that one command measures. The last figure bears the command's name. */
@@ -38,6 +40,8 @@ export interface Report {
   readonly peers: Readonly<Record<string, number>>;
   readonly ratios: Readonly<Record<string, number>>;
   readonly runs: number;
+  /** The highest of ours, where the contract is about each. */
+  readonly worst?: number;
 }
 
 /** @param runs samples of each contender; @param onSample for whoever watches. */
@@ -52,14 +56,17 @@ export async function measure(
     entries.push({ name: contender.name, subject: stack.use(await contender.start()), samples: [] });
   }
   for (const { subject } of entries) await (subject.warmUp?.() ?? subject.sample());
-  for (let run = 1; run <= runs; run += 1) {
+  const count = Math.max(runs, figure.bounded?.runs ?? 0);
+  for (let run = 1; run <= count; run += 1) {
     for (const { name, subject, samples } of entries) {
       const value = await subject.sample();
       samples.push(value);
       onSample(name, run, value);
     }
   }
-  const [ours, ...peers] = entries.map(({ name, samples }) => ({ name, value: median(samples) }));
+  const [ours, ...peers] = entries.map(({ name, samples }) => {
+    return { name, value: median(samples), worst: samples.reduce((most, value) => Math.max(most, value)) };
+  });
   if (ours === undefined) throw new Error('nothing was measured');
   return {
     bench: figure.bench,
@@ -67,7 +74,8 @@ export async function measure(
     ours: rounded(ours.value),
     peers: Object.fromEntries(peers.map(({ name, value }) => [name, rounded(value)])),
     ratios: Object.fromEntries(peers.map(({ name, value }) => [name, rounded(ours.value / value)])),
-    runs,
+    runs: count,
+    ...(figure.bounded === undefined ? {} : { worst: rounded(ours.worst) }),
   };
 }
 

@@ -71,9 +71,7 @@ async function main(argv: readonly string[]): Promise<0 | 1 | 2> {
     await using bench = await asked.open();
     for (const figure of bench.figures) {
       const report = await measure(figure, asked.runs, (contender, run, value) => {
-        process.stderr.write(
-          `${figure.bench} ${run}/${asked.runs} ${contender}: ${value.toPrecision(4)} ${figure.unit}\n`,
-        );
+        process.stderr.write(`${figure.bench} ${run} ${contender}: ${value.toPrecision(4)} ${figure.unit}\n`);
       });
       process.stdout.write(asked.json ? `${JSON.stringify(report)}\n` : table(report));
     }
@@ -103,9 +101,10 @@ function parse(argv: readonly string[]) {
   }
 }
 
-function table({ bench, unit, ours, peers, ratios, runs }: Report): string {
+function table({ bench, unit, ours, peers, ratios, runs, worst }: Report): string {
   const rows = Object.entries(peers).map(
     ([name, value]) => `  ${name.padEnd(20)} ${String(value).padStart(12)} ${unit}   ours / theirs ${ratios[name]}\n`,
   );
-  return `${bench}, medians of ${runs}\n  ${'ours'.padEnd(20)} ${String(ours).padStart(12)} ${unit}\n${rows.join('')}`;
+  const most = worst === undefined ? '' : `, at worst ${worst}`;
+  return `${bench}, medians of ${runs}\n  ${'ours'.padEnd(20)} ${String(ours).padStart(12)} ${unit}${most}\n${rows.join('')}`;
 }

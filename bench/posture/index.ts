@@ -4,11 +4,16 @@ import type { Bench } from '../harness.ts';
 import { governedFlows, ifindexOf } from '../host/flows.ts';
 import { cutOff, RECEIVER } from './cut-off.ts';
 import { lockdown, MEMBERS, SESSIONS } from './lockdown.ts';
+import { pageToReader } from './page.ts';
+import { slotCpu, slotLatency } from './slot.ts';
 
 const HOUR_NS = 3_600_000_000_000n;
 const [TCP, UDP] = [6, 17];
 
 const TARGETS_EACH = 10;
+const FLOWS_OF_ONE_PEER = 10_000;
+/** Of one write each, where the contract is about every one. */
+const WRITES = 500;
 
 /** A flow of floor 3 among those of a thousand peers, cut off by the posture's map: the last forbidden packet after one write. */
 const postureMap = cutOff('ours', async (namespace) => {
@@ -42,6 +47,30 @@ function control(n: number): ControlFlow {
   return { protocol: TCP, localAddress, localPort: 7843, remoteAddress, remotePort: 40_000 };
 }
 
+/** 10,000 flows of floor 3 of one peer, cut off by one write of its level. */
+const peerLevel = cutOff('ours', async (namespace) => {
+  await using stack = new AsyncDisposableStack();
+  const ifindex = await ifindexOf(namespace, 'gov0');
+  const flows = await governedFlows(stack, namespace, ifindex);
+  const { address, port } = RECEIVER;
+  const expiresAtBootNs = kernelAddon().bootTimeNs() + HOUR_NS;
+  const others = Array.from({ length: FLOWS_OF_ONE_PEER - 1 }, (_, n) => Uint8Array.of(10, 0, n >> 8, n & 0xff));
+  const rules = [address, ...others].map((to): FlowRule => {
+    return { ifindex, direction: 'out', destination: { address: to, length: 32 }, protocol: UDP, port, floor: 3 };
+  });
+  const session: FlowSession = { sessionSlot: 1, generation: 1, peerSlot: 1, expiresAtBootNs };
+  await flows.renewLease(expiresAtBootNs);
+  await flows.setPosture(5);
+  await flows.install(session, rules);
+  await flows.activate(session);
+  const owned = stack.move();
+  return {
+    open: () => flows.setPeerLevel(1, 5),
+    close: () => flows.setPeerLevel(1, 2),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+});
+
 /** A peer: the same cut by an nftables rule, put in by the `nft` program as its users do. */
 const nftRule = cutOff('nft-rule', async (namespace) => {
   const nft = async (input: string): Promise<void> => void (await namespace.run('nft', ['-f', '-'], { input }));
@@ -57,6 +86,11 @@ export async function openPosture(): Promise<Bench> {
   return {
     figures: [
       { bench: 'posture/settled', unit: 'ms', ours: lockdown, peers: [] },
+      { bench: 'posture/page', unit: 'us', ours: pageToReader(0), peers: [], bounded: { runs: WRITES } },
+      { bench: 'posture/page-polled', unit: 'us', ours: pageToReader(500), peers: [], bounded: { runs: WRITES } },
+      { bench: 'posture/slot', unit: 'ms', ours: slotLatency, peers: [], bounded: { runs: WRITES } },
+      { bench: 'posture/slot-cpu', unit: '%', ours: slotCpu, peers: [] },
+      { bench: 'posture/peer-level', unit: 'us', ours: peerLevel, peers: [], bounded: { runs: 20 } },
       { bench: 'posture', unit: 'us', ours: postureMap, peers: [nftRule] },
     ],
     [Symbol.asyncDispose]: () => Promise.resolve(),
