@@ -107,6 +107,9 @@ const peer = z.strictObject({
   keepaliveSeconds: z.int().min(0).max(120).default(25),
 });
 
+/** What `to` lets us reach, `from` may reach through us, as far as the accord lets it. */
+const forward = z.strictObject({ from: word, to: word });
+
 /** Who governs beside us. We dial it, or it dials us, or both. */
 const bascule = z
   .strictObject({
@@ -232,6 +235,8 @@ export const configSchema = z
     mesh: z
       .strictObject({
         peers: z.array(peer).max(1_024).default([]),
+        /** Peers' names: whose packets may go on to whom through us. */
+        forward: z.array(forward).max(256).default([]),
         /** Where signed releases are taken by HTTP. */
         releases: z.strictObject({ address: loopbackEndpoint.optional() }).prefault({}),
       })
@@ -297,6 +302,13 @@ export const configSchema = z
       }
       seen.name.add(name);
       seen.spiffeId.add(spiffeId);
+    }
+    for (const [at, { from, to }] of config.mesh.forward.entries()) {
+      const issue = (key: 'from' | 'to', message: string) =>
+        context.addIssue({ code: 'custom', path: ['mesh', 'forward', at, key], message });
+      if (!seen.name.has(from)) issue('from', 'no peer has this name');
+      if (!seen.name.has(to)) issue('to', 'no peer has this name');
+      if (from === to) issue('to', 'the peer that it comes from');
     }
   });
 

@@ -77,6 +77,16 @@ test.each<readonly [string, string, RegExp]>([
     /mesh\.peers\.1\.spiffeId: one identity is one peer/,
   ],
   [
+    'a forward to nobody',
+    `mesh: { peers: [${peer('b')}], forward: [{ from: b, to: c }] }\n`,
+    /mesh\.forward\.0\.to: no peer has this name/,
+  ],
+  [
+    'a forward back to whom it comes from',
+    `mesh: { peers: [${peer('b')}], forward: [{ from: b, to: b }] }\n`,
+    /mesh\.forward\.0\.to: the peer that it comes from/,
+  ],
+  [
     'ports where there are none',
     'mesh: { peers: [{ name: b, spiffeId: "spiffe://b/g", request: { targets: [{ prefix: 10.0.0.1, protocol: icmp, port: 1 }] } }] }\n',
     /port: no ports there/,

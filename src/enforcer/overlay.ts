@@ -11,6 +11,7 @@ import { mostRestrictive, type PostureLevel } from '../../protocol/posture/level
 import { AllowedIps } from '../dataplane/allowed-ips.ts';
 import type { AdoptedTunnel, DataPlane, FlowRule, FlowSession, Route, TunnelDevice } from '../dataplane/ports.ts';
 import { keyText } from '../dataplane/tunnel-rules.ts';
+import { type AllowedForward, forwardsOf } from './forwards.ts';
 import { isPeerOf, type Member, type MemberSpec, sameReach, tunnelPeer } from './member.ts';
 import { Slots } from './slots.ts';
 import { Undo } from './undo.ts';
@@ -25,6 +26,8 @@ export interface OverlaySpec {
   readonly addresses: readonly Prefix[];
   /** Session and peer slots of the flow maps. Slot 0 stays unused, so that an all-zero entry names nobody. */
   readonly slots: number;
+  /** Whose packets may go on to whom through us; nobody's unless told. */
+  readonly forwards?: readonly AllowedForward[];
   /** What of a member's prefixes is routed at the level that holds when it is asked; all unless told. */
   readonly routed?: (spec: MemberSpec) => readonly Prefix[];
   /** The most seconds between keepalives at a level; as each member's own configuration says unless told. */
@@ -53,6 +56,7 @@ export class Overlay implements AsyncDisposable {
   /** Numbers of members that leave in the next turn, and its end. */
   readonly #leaving = new Set<number>();
   #departure: Promise<void> | undefined;
+  readonly #allowedForwards: readonly AllowedForward[];
   readonly #routed: (spec: MemberSpec) => readonly Prefix[];
   readonly #keepaliveAt: (level: PostureLevel) => number;
   #ownLevel: PostureLevel = 5;
@@ -65,6 +69,7 @@ export class Overlay implements AsyncDisposable {
     this.device = device;
     this.#key = key;
     this.addresses = spec.addresses;
+    this.#allowedForwards = spec.forwards ?? [];
     this.#routed = spec.routed ?? (({ prefixes }) => prefixes);
     this.#keepaliveAt = spec.keepaliveAt ?? (() => Number.POSITIVE_INFINITY);
     this.#keys.set(keyText(key.publicKey), OURS);
@@ -115,6 +120,7 @@ export class Overlay implements AsyncDisposable {
     const overlay = new Overlay(dataplane, device, crypto.x25519FromPrivate(privateKey), spec);
     const peers = await device.peers();
     for (const member of kept) if (peers.some((peer) => isPeerOf(member.spec, peer))) await overlay.#takeBack(member);
+    await overlay.#followForwards();
     const strangers = peers.filter(({ publicKey }) => !overlay.#keys.has(keyText(publicKey)));
     await device.removePeers(strangers.map(({ publicKey }) => publicKey));
     await flows.attach({ ifindex: device.ifindex, kind: 'tunnel' });
@@ -195,9 +201,11 @@ export class Overlay implements AsyncDisposable {
       await this.device.addPeer(tunnelPeer(spec, this.#keepalive(spec, spec.level)));
       undo.add(() => this.#dataplane.network.removeRoutes(this.#allRoutes(spec)));
       await this.#dataplane.network.addRoutes(this.#routes(spec));
-      undo.keep();
       this.#lastNumber += 1;
       const member: Member = { number: this.#lastNumber, session, spec, generation: 1 };
+      undo.add(() => this.#followForwards());
+      await this.#followForwards(member);
+      undo.keep();
       this.#enter(member);
       this.#levels.set(member.number, spec.level);
       return member;
@@ -368,6 +376,8 @@ export class Overlay implements AsyncDisposable {
     const routes = specs.flatMap((spec) => this.#allRoutes(spec));
     const sources = specs.flatMap(({ prefixes }) => prefixes);
     const keys = specs.map(({ publicKey }) => publicKey);
+    // A slot that is given back may be somebody else's next.
+    steps.add(() => this.#followForwards());
     steps.add(() => network.removeRoutes(routes));
     steps.add(() => flows.unpinSources(this.device.ifindex, sources));
     for (const { session, spec } of members) {
@@ -375,6 +385,12 @@ export class Overlay implements AsyncDisposable {
     }
     steps.add(() => this.device.removePeers(keys));
     for (const { session } of members) steps.add(() => flows.deactivate(session.sessionSlot));
+  }
+
+  /** Brings the forwards to what the members, and one that joins, may have. */
+  async #followForwards(...joining: readonly Member[]): Promise<void> {
+    if (this.#allowedForwards.length === 0) return;
+    await this.#dataplane.flows.setForwards(forwardsOf(this.#allowedForwards, [...this.members, ...joining]));
   }
 
   #enter(member: Member): void {

@@ -3,6 +3,7 @@ import { RequestSchema } from '../../protocol/gen/shellstream/wire/v1/wire_pb.ts
 import { encodeOffer, VERSION } from '../../protocol/handshake/index.ts';
 import { requestToWire } from '../../protocol/wire/convert.ts';
 import type { Config, MeshPeerConfig } from '../base/config.ts';
+import type { AllowedForward } from '../enforcer/forwards.ts';
 import type { Approach } from '../enforcer/terminator-port.ts';
 
 /** What we ask of a configured peer: a mesh session with its targets, advertising what lies behind us. */
@@ -16,6 +17,14 @@ export function meshApproach(config: Config, peer: MeshPeerConfig): Approach {
       advertise: peer.advertise ?? config.advertise,
     },
   };
+}
+
+/** As identities; names are the configuration's own. */
+export function meshForwards({ mesh: { peers, forward } }: Config): readonly AllowedForward[] {
+  const identityOf = (name: string): string[] => peers.flatMap((peer) => (peer.name === name ? [peer.spiffeId] : []));
+  return forward.flatMap(({ from, to }) =>
+    identityOf(from).flatMap((sender) => identityOf(to).map((receiver) => ({ from: sender, to: receiver }))),
+  );
 }
 
 /** Whether an approach is, to the byte, one that the configuration asks for. */

@@ -29,7 +29,7 @@ import { ConsoleStatements } from '../posture/console-statements.ts';
 import { PostureEngine } from '../posture/engine.ts';
 import { FORGETFUL } from '../posture/unconfirmed-store.ts';
 import type { Underlay } from '../underlay/underlay.ts';
-import { intentions, meshApproach } from './approach.ts';
+import { intentions, meshApproach, meshForwards } from './approach.ts';
 import type { EnforcerWorld } from './enforcer-world.ts';
 import { type NodeEvidence, openEvidence, recordHolds } from './evidence.ts';
 import { followHolds, openHolds } from './holds.ts';
@@ -288,7 +288,16 @@ async function openOverlay(
   const { interface: interfaceName, port: listenPort, mtu, addresses } = config.wireguard;
   if (addresses.length === 0) return undefined;
   const keepaliveAt = (at: PostureLevel): number => world.accord.accord.levels[at].overlay.keepaliveSeconds;
-  const spec = { interfaceName, listenPort, mtu, addresses, slots: MESH_SLOTS, routed, keepaliveAt };
+  const spec = {
+    interfaceName,
+    listenPort,
+    mtu,
+    addresses,
+    slots: MESH_SLOTS,
+    routed,
+    keepaliveAt,
+    forwards: meshForwards(config),
+  };
   const adopted = former === undefined ? undefined : await adoptOverlay(world, former, spec, level, revocations);
   return adopted ?? { overlay: await Overlay.open(dataplane, crypto, spec), kept: [] };
 }

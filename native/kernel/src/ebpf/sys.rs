@@ -238,7 +238,10 @@ pub struct Trial<'a> {
     pub repeat: u32,
 }
 
-pub fn test_run(program: BorrowedFd<'_>, Trial { packet, ifindex, ingress_ifindex, mark, repeat }: Trial<'_>) -> io::Result<Run> {
+pub fn test_run(
+    program: BorrowedFd<'_>,
+    Trial { packet, ifindex, ingress_ifindex, mark, repeat }: Trial<'_>,
+) -> io::Result<Run> {
     #[repr(C)]
     struct Attr {
         program: u32,
