@@ -1,9 +1,9 @@
-/** Packets out of a capture file as tcpdump writes it: Ethernet, IPv4, IPv6, TCP, UDP. Enough to count and to read. */
+/** Packets out of a capture file as tcpdump writes it: Ethernet or, from a tunnel, bare IP; IPv4, IPv6, TCP, UDP. Enough to count and to read. */
 
 export interface Packet {
   /** Milliseconds since the epoch, with a fraction. */
   readonly atMs: number;
-  /** The sender's hardware address: tells who sent it, whatever the packet claims. */
+  /** The sender's hardware address: tells who sent it, whatever the packet claims. Empty in a tunnel. */
   readonly sourceMac: string;
   /** 0x0800 IPv4, 0x86dd IPv6, 0x0806 ARP. */
   readonly etherType: number;
@@ -32,16 +32,18 @@ export const SYN = 2;
 /** A packet at the end that is still being written is left out. */
 export function parsePcap(file: Buffer): readonly Packet[] {
   if (file.length < FILE_HEADER) return [];
-  if (file.readUInt32LE(0) !== MAGIC_MICROSECONDS || file.readUInt32LE(20) !== LINKTYPE_ETHERNET) {
-    throw new Error('not a little-endian Ethernet capture');
+  const linkType = file.readUInt32LE(20);
+  if (file.readUInt32LE(0) !== MAGIC_MICROSECONDS || (linkType !== LINKTYPE_ETHERNET && linkType !== LINKTYPE_RAW)) {
+    throw new Error('not a little-endian capture of Ethernet or IP');
   }
+  const parse = linkType === LINKTYPE_RAW ? parseBare : parseFrame;
   const packets: Packet[] = [];
   let at = FILE_HEADER;
   while (at + RECORD_HEADER <= file.length) {
     const atMs = file.readUInt32LE(at) * 1000 + file.readUInt32LE(at + 4) / 1000;
     const end = at + RECORD_HEADER + file.readUInt32LE(at + 8);
     if (end > file.length) break;
-    packets.push({ atMs, ...parseFrame(file.subarray(at + RECORD_HEADER, end)) });
+    packets.push({ atMs, ...parse(file.subarray(at + RECORD_HEADER, end)) });
     at = end;
   }
   return packets;
@@ -54,6 +56,11 @@ function parseFrame(frame: Buffer): Omit<Packet, 'atMs'> {
   if (etherType === IPV4) return { sourceMac, etherType, ip: parseIpv4(body) };
   if (etherType === IPV6) return { sourceMac, etherType, ip: parseIpv6(body) };
   return { sourceMac, etherType };
+}
+
+function parseBare(body: Buffer): Omit<Packet, 'atMs'> {
+  const isIpv4 = (body[0] ?? 0) >> 4 === 4;
+  return { sourceMac: '', etherType: isIpv4 ? IPV4 : IPV6, ip: isIpv4 ? parseIpv4(body) : parseIpv6(body) };
 }
 
 function parseIpv4(body: Buffer): IpPacket {
@@ -82,5 +89,6 @@ const FILE_HEADER = 24;
 const RECORD_HEADER = 16;
 const MAGIC_MICROSECONDS = 0xa1b2c3d4;
 const LINKTYPE_ETHERNET = 1;
+const LINKTYPE_RAW = 101;
 const IPV4 = 0x0800;
 const IPV6 = 0x86dd;
