@@ -18,7 +18,7 @@ import {
   decodeSession,
   decodeStatus,
 } from '../../src/control/wire/decode.ts';
-import { decodeProven, decodeRecords } from '../../src/control/wire/evidence.ts';
+import { decodeProven, decodeRecords, decodeTended } from '../../src/control/wire/evidence.ts';
 import { decodePreview } from '../../src/control/wire/preview.ts';
 import { decodeDifference, decodeProposal, decodeRecord } from '../../src/control/wire/routes.ts';
 import { protobuf } from '../formats/protobuf.ts';
@@ -153,6 +153,8 @@ function decoded(given: Response['answer']): unknown {
       return decodeRecords(given.value);
     case 'record':
       return decodeProven(given.value);
+    case 'logTended':
+      return decodeTended(given.value);
     case 'proposals':
       return given.value.proposals.map(decodeProposal);
     case 'revocations':

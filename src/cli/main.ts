@@ -6,6 +6,7 @@ import { Command, CommanderError } from 'commander';
 import { reasonOf } from '../../protocol/errors.ts';
 import { addAnchor } from './anchor.ts';
 import { addConnect } from './connect.ts';
+import { addCustody } from './custody.ts';
 import { addDoctor } from './doctor/doctor.ts';
 import { addEvents } from './events.ts';
 import { addEvidence } from './evidence.ts';
@@ -75,6 +76,7 @@ const VERBS = [
   addVerifyLog,
   addEvidence,
   addRecords,
+  addCustody,
   addQuartermaster,
 ];
 

@@ -14,11 +14,12 @@ import { REASONS, type Reason } from '../../protocol/reasons.ts';
 import { parseExact } from '../../protocol/wire/parse.ts';
 import type { Standing } from './access.ts';
 import { proposalId, proposalsPage, requestToken, routesPage, tokenTerms } from './answer-routes.ts';
+import { LOG_ACTS } from './evidence-desk.ts';
 import { LARGEST_REQUEST } from './frame.ts';
 import { type Actor, type ConsoleStatement, type GatewayView, SESSION_STATES, type SessionFilter } from './ports.ts';
 import { decodeLevel, word } from './wire/decode.ts';
 import { encodeDetail, encodeFinding, encodePeer, encodePosture, encodeSession, encodeStatus } from './wire/encode.ts';
-import { decodeQuery, encodeProven, encodeRecords, index, tierOf } from './wire/evidence.ts';
+import { decodeQuery, encodeProven, encodeRecords, encodeTended, index, tierOf } from './wire/evidence.ts';
 import { encodePreview } from './wire/preview.ts';
 import { revocationsPage } from './wire/revocations.ts';
 import { decodeChange } from './wire/routes.ts';
@@ -135,6 +136,12 @@ export async function answer(ask: Ask, view: GatewayView, by: Actor, standing: S
       const found = await view.evidence.show(index(ask.value.index), tierOf(standing));
       return respond({ case: 'record', value: encodeProven(found) });
     }
+    case 'tendLog':
+      requireOwner(standing, 'tending the log');
+      return respond({
+        case: 'logTended',
+        value: encodeTended(await view.evidence.tend(word(LOG_ACTS, ask.value.act))),
+      });
     case 'watch':
       return respond({ case: 'watching', value: {} });
     default:

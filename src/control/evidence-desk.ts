@@ -1,5 +1,6 @@
 /** Evidence as the console has it: how it stands, and the records that the asker's tier may see. */
 import type { Tier } from '../../protocol/capability/model.ts';
+import { ShellstreamError } from '../../protocol/errors.ts';
 import type { ArtifactKind } from '../../protocol/evidence/index.ts';
 import type { PostureLevel } from '../../protocol/posture/level.ts';
 
@@ -8,12 +9,26 @@ export interface EvidenceDesk {
   list(query: RecordQuery, tier: Tier | undefined): Promise<RecordPage>;
   /** Undefined: no record is there, or its time is over. Throws as `list` does. */
   show(index: number, tier: Tier | undefined): Promise<ProvenView | undefined>;
+  /** EVIDENCE_FAILED while nothing can be recorded, OVERLOADED while another order is carried out. */
+  tend(act: LogAct): Promise<TendedLog>;
+}
+
+/** What a site_owner orders for the log itself: its key changed, or a copy of all that is kept. */
+export const LOG_ACTS = ['begin-rotation', 'finish-rotation', 'back-up'] as const;
+export type LogAct = (typeof LOG_ACTS)[number];
+
+export interface TendedLog {
+  readonly verifierKeys: readonly string[];
+  /** Of the copy; empty where none was made. */
+  readonly path: string;
+  readonly size: number;
 }
 
 /** At the other end of the socket, where the kernel's word about the asker is his tier. */
 export interface RemoteEvidenceDesk {
   list(query: RecordQuery): Promise<RecordPage>;
   show(index: number): Promise<ProvenView | undefined>;
+  tend(act: LogAct): Promise<TendedLog>;
 }
 
 export interface RecordQuery {
@@ -92,6 +107,9 @@ export interface WitnessView {
 export const NO_EVIDENCE: EvidenceDesk = {
   list: async () => ({ records: [], next: undefined }),
   show: async () => undefined,
+  tend: async () => {
+    throw new ShellstreamError('EVIDENCE_FAILED', 'no evidence is kept');
+  },
 };
 
 export const EVIDENCE_OFF: EvidenceView = {

@@ -4,7 +4,7 @@ import { ShellstreamError } from '../../protocol/errors.ts';
 import { LOCKDOWN, mostRestrictive, NORMAL, type PostureLevel } from '../../protocol/posture/level.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import type { Clock } from '../base/clock.ts';
-import { NO_EVIDENCE } from './evidence-desk.ts';
+import { type EvidenceDesk, NO_EVIDENCE } from './evidence-desk.ts';
 import type {
   Actor,
   ConsoleStatement,
@@ -45,7 +45,7 @@ export class MemoryGateway implements GatewayView {
   findings: readonly Finding[] = [];
   terminators = 1;
   revocations: RevocationDesk = NO_REVOCATIONS;
-  readonly evidence = NO_EVIDENCE;
+  evidence: EvidenceDesk = NO_EVIDENCE;
   readonly underlay = NO_ROUTES;
   /** The orders that were carried out, with who gave them. */
   readonly orders: Order[] = [];

@@ -1,7 +1,7 @@
 /** Evidence at the console's end of the socket. */
 import type { Answer, AnswerOf, Asked } from './ask.ts';
 import type { RemoteEvidenceDesk } from './evidence-desk.ts';
-import { decodeProven, decodeRecords } from './wire/evidence.ts';
+import { decodeProven, decodeRecords, decodeTended } from './wire/evidence.ts';
 
 type Ask = <Case extends NonNullable<Answer['case']>>(asked: Asked, expected: Case) => Promise<AnswerOf<Case>>;
 
@@ -13,6 +13,9 @@ export function remoteEvidence(ask: Ask): RemoteEvidenceDesk {
     },
     async show(index) {
       return decodeProven((await ask({ case: 'showRecord', value: { index: BigInt(index) } }, 'record')).value);
+    },
+    async tend(act) {
+      return decodeTended((await ask({ case: 'tendLog', value: { act } }, 'logTended')).value);
     },
   };
 }

@@ -11,12 +11,15 @@ import type { CryptoProvider } from '../../protocol/noise/crypto.ts';
 import type { Timer } from '../base/clock.ts';
 import { Listeners } from '../base/listeners.ts';
 import type { Logger } from '../base/logger.ts';
+import { type BackedUp, backUp } from './backup.ts';
 import { nodeEd25519 } from './ed25519.ts';
 import { createLogKey, loadLogKeys } from './keys.ts';
+import { LogDirectory } from './log-directory.ts';
 import { Publisher } from './publisher.ts';
 import { compensate } from './reconcile.ts';
 import { type Recorded, Recorder, type RecorderParts, type Recording, type Seal } from './recorder.ts';
 import { forgetLeftOut, forgetOlderThan } from './retention.ts';
+import { adoptNextKey, makeNextKey, provenNextKey, type RotationStep, signingKeys } from './rotation.ts';
 import { Spool, type SpoolRoom } from './spool.ts';
 import type { OpenIntent, SpoolReader } from './spool-reader.ts';
 import { witnessAt } from './witness-http.ts';
@@ -88,6 +91,9 @@ export class EvidenceStore implements AsyncDisposable {
   #publishes: Promise<void> = Promise.resolve();
   #upkeep: Timer | undefined;
   #lastRetention = Number.NEGATIVE_INFINITY;
+  /** While the keys change: what is to be recorded waits. */
+  #reopening: Promise<void> | undefined;
+  #isTended = false;
   #isClosed = false;
 
   /** Opens, or begins to try: a disk that fails keeps nobody from the console. */
@@ -161,11 +167,13 @@ export class EvidenceStore implements AsyncDisposable {
 
   /** Resolves when it is durable. @throws ShellstreamError EVIDENCE_FULL or EVIDENCE_FAILED */
   async record(body: Recording): Promise<Recorded> {
+    if (this.#reopening !== undefined) await this.#reopening;
     return await this.#recorder.record(body);
   }
 
   /** Several that are one; see {@link Recorder.recordAll}. */
   async recordAll(bodies: readonly Recording[], seal?: Seal): Promise<readonly Recorded[]> {
+    if (this.#reopening !== undefined) await this.#reopening;
     return await this.#recorder.recordAll(bodies, seal);
   }
 
@@ -182,9 +190,56 @@ export class EvidenceStore implements AsyncDisposable {
     }
   }
 
+  /** Changes the log's key; see `rotation.ts`. Returns the verifier keys by which the log is known from then on. */
+  async rotateKey(step: RotationStep): Promise<readonly string[]> {
+    const { place, crypto, log } = this.#parts;
+    return await this.#tended(async ({ publisher }) => {
+      if (step === 'begin') await makeNextKey(place, crypto);
+      else {
+        await publisher.publish();
+        await provenNextKey(place, crypto.sha256, await new LogDirectory(this.logPath).checkpoint());
+      }
+      this.#reopening = this.#reopened(step === 'finish');
+      await this.#reopening;
+      const { verifierKeys } = this.#state();
+      log.warn('the key of the log changes', { step, verifierKeys });
+      return verifierKeys;
+    });
+  }
+
+  /** Copies spool and log into a folder beside them, which whoever asked takes away. The keys are not in it. */
+  async backUp(): Promise<BackedUp> {
+    const path = join(this.#parts.place.directory, 'backup');
+    return await this.#tended(({ spool }) => backUp(spool, this.logPath, path));
+  }
+
+  /** One at a time. @throws ShellstreamError EVIDENCE_FAILED while nothing can be recorded, OVERLOADED */
+  async #tended<T>(act: (opened: Opened) => Promise<T>): Promise<T> {
+    if (this.#opened === undefined) throw new ShellstreamError('EVIDENCE_FAILED', this.#problem);
+    if (this.#isTended) throw new ShellstreamError('OVERLOADED', 'the log is being tended to already');
+    this.#isTended = true;
+    try {
+      return await act(this.#opened);
+    } finally {
+      this.#isTended = false;
+    }
+  }
+
+  async #reopened(adopts: boolean): Promise<void> {
+    try {
+      await this.#publishes;
+      this.#close();
+      if (adopts) await adoptNextKey(this.#parts.place);
+      await this.#open();
+    } finally {
+      this.#reopening = undefined;
+    }
+  }
+
   /** Everything recorded is durable, and others can read it. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
+    await this.#reopening;
     this.#upkeep?.cancel();
     this.#publishing?.cancel();
     this.#opened?.recorder.close();
@@ -210,7 +265,7 @@ export class EvidenceStore implements AsyncDisposable {
           if (!(await exists(key))) await createLogKey(sha256, randomBytes, key, place.origin);
         }
       }
-      const signers = await loadLogKeys(sha256, place.keys, place.origin);
+      const signers = await loadLogKeys(sha256, await signingKeys(place), place.origin);
       const shared = { sha256, ed25519: nodeEd25519, origin: place.origin };
       const { budgetBytes } = place;
       const reserveBytes = Math.min(Math.floor(budgetBytes / RESERVE_SHARE), MOST_RESERVE);
@@ -311,6 +366,7 @@ export class EvidenceStore implements AsyncDisposable {
   }
 
   async #keepUp(): Promise<void> {
+    if (this.#reopening !== undefined) return;
     if (this.#opened === undefined) {
       await this.#open();
       await this.reconcile();

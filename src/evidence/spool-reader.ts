@@ -45,6 +45,7 @@ export class SpoolReader {
   readonly #intents: StatementSync;
   readonly #keys: StatementSync;
   readonly #last: StatementSync;
+  readonly #first: StatementSync;
   readonly #frontier: StatementSync;
   readonly #firstRecord: StatementSync;
   readonly #firstOpening: StatementSync;
@@ -64,6 +65,7 @@ export class SpoolReader {
     this.#firstOpening = database.prepare(
       'SELECT number AS first FROM left_out WHERE record IS NOT NULL ORDER BY number LIMIT 1',
     );
+    this.#first = database.prepare('SELECT min(seq) AS first FROM entry');
     this.#last = database.prepare('SELECT max(seq) AS last FROM entry');
   }
 
@@ -114,6 +116,12 @@ export class SpoolReader {
   lastIndex(): number {
     const [last = -1] = this.#all(this.#last, ({ last: found }) => (found === null ? -1 : number(found)));
     return last;
+  }
+
+  /** Of the oldest entry that was not pruned; 0: there is none. */
+  firstEntry(): number {
+    const [first = 0] = this.#all(this.#first, ({ first: found }) => (found === null ? 0 : number(found)));
+    return first;
   }
 
   /** Index of the oldest record that was not given up; 0: there is none. */

@@ -7,7 +7,7 @@
  */
 import { chmodSync, closeSync, fsyncSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { DatabaseSync, type StatementSync } from 'node:sqlite';
+import { backup, DatabaseSync, type StatementSync } from 'node:sqlite';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import {
   concatBytes,
@@ -19,6 +19,7 @@ import {
   type LogEntry,
   leafHash,
   type NoteSigner,
+  parseNote,
   recordEntry,
   SALT_BYTES,
   type Sha256,
@@ -143,8 +144,9 @@ export class Spool implements Disposable {
       this.#transact(() => this.#writeTree(this.#tree, this.#frontier));
       syncFolder(dirname(parts.path));
     } else {
-      this.#tree = tree;
       this.#frontier = checkOpened(parts, tree, this.reader);
+      this.#tree = tree;
+      if (!isSignedBy(tree.checkpoint, parts.signers)) this.#signAgain();
     }
     this.#ballast.take();
   }
@@ -204,8 +206,27 @@ export class Spool implements Disposable {
     this.#transact(() => change(this.#database));
   }
 
+  /** A copy as of one moment, which may be opened as a spool. What comes meanwhile is in it or not. */
+  async copyTo(path: string): Promise<void> {
+    try {
+      await backup(this.#database, path);
+      chmodSync(path, 0o600);
+      const copy = openSync(path, 'r');
+      fsyncSync(copy);
+      closeSync(copy);
+    } catch (error) {
+      throw failureOf(path, error);
+    }
+  }
+
   [Symbol.dispose](): void {
     if (this.#database.isOpen) this.#database.close();
+  }
+
+  /** A key came or went: the same tree, by those that sign now. */
+  #signAgain(): void {
+    this.#tree = { ...this.#tree, checkpoint: this.#sign(this.#frontier) };
+    this.#transact(() => this.#writeTree(this.#tree, this.#frontier));
   }
 
   #commitInReserve(items: readonly SpoolItem[], notes: BatchNotes): Place[] {
@@ -344,6 +365,13 @@ type Statement =
   | 'putTree'
   | 'pageCount'
   | 'freePages';
+
+/** By all of them and nobody else. */
+function isSignedBy(checkpoint: Uint8Array, signers: readonly NoteSigner[]): boolean {
+  const { signatures } = parseNote(checkpoint);
+  if (signatures.length !== signers.length) return false;
+  return signers.every(({ name, id }) => signatures.some((one) => one.name === name && one.keyId === id));
+}
 
 function full(why: string, cause?: unknown): ShellstreamError {
   return new ShellstreamError('EVIDENCE_FULL', `the spool takes no more: ${why}`, { cause });

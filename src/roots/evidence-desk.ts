@@ -1,6 +1,13 @@
 /** Evidence as the console sees it. */
-import { ShellstreamError } from '../../protocol/errors.ts';
-import { EVIDENCE_OFF, type EvidenceDesk, type EvidenceView, NO_EVIDENCE } from '../control/evidence-desk.ts';
+import { assertNever, ShellstreamError } from '../../protocol/errors.ts';
+import {
+  EVIDENCE_OFF,
+  type EvidenceDesk,
+  type EvidenceView,
+  type LogAct,
+  NO_EVIDENCE,
+  type TendedLog,
+} from '../control/evidence-desk.ts';
 import type { Finding } from '../control/ports.ts';
 import { LogDirectory } from '../evidence/log-directory.ts';
 import { Records } from '../evidence/records.ts';
@@ -23,7 +30,23 @@ export function evidenceDesk({ crypto }: EnforcerWorld, evidence: NodeEvidence |
       const { kind, opening, proof, size } = found;
       return { index, kind, record: opening.record, salt: opening.salt, proof, size };
     },
+    tend: (act) => tend(evidence, act),
   };
+}
+
+async function tend({ store }: NodeEvidence, act: LogAct): Promise<TendedLog> {
+  switch (act) {
+    case 'begin-rotation':
+      return { verifierKeys: await store.rotateKey('begin'), path: '', size: store.published };
+    case 'finish-rotation':
+      return { verifierKeys: await store.rotateKey('finish'), path: '', size: store.published };
+    case 'back-up': {
+      const copy = await store.backUp();
+      return { verifierKeys: store.state.verifierKeys, ...copy };
+    }
+    default:
+      return assertNever(act);
+  }
 }
 
 export function evidenceView(evidence: NodeEvidence | undefined): EvidenceView {

@@ -4,13 +4,15 @@ import type { Tier } from '../../../protocol/capability/model.ts';
 import { ShellstreamError } from '../../../protocol/errors.ts';
 import type {
   ListRecordsRequest,
+  LogTended,
+  LogTendedSchema,
   RecordAnswer,
   RecordAnswerSchema,
   Records,
   RecordsSchema,
 } from '../../../protocol/gen/shellstream/control/v1/control_pb.ts';
 import type { Standing } from '../access.ts';
-import { type ProvenView, RECORD_KINDS, type RecordPage, type RecordQuery } from '../evidence-desk.ts';
+import { type ProvenView, RECORD_KINDS, type RecordPage, type RecordQuery, type TendedLog } from '../evidence-desk.ts';
 import { decodeLevel, word } from './decode.ts';
 
 /** Who may look may see what every tier may. */
@@ -54,6 +56,14 @@ export function decodeProven({ record, salt, proof, size }: RecordAnswer): Prove
   if (record === undefined) return undefined;
   const kind = word(RECORD_KINDS, record.kind);
   return { index: index(record.index), kind, record: record.record, salt, proof, size: index(size) };
+}
+
+export function encodeTended({ verifierKeys, path, size }: TendedLog): MessageInitShape<typeof LogTendedSchema> {
+  return { verifierKeys: [...verifierKeys], path, size: BigInt(size) };
+}
+
+export function decodeTended({ verifierKeys, path, size }: LogTended): TendedLog {
+  return { verifierKeys, path, size: index(size) };
 }
 
 export function index(value: bigint): number {
