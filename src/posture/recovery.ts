@@ -2,7 +2,7 @@
  * What a former run of this node leaves to the next one. A crash in the middle of a change forgets nothing that was said,
  * and what cannot be read may have been a lockdown: level 2 until somebody sets it aside.
  */
-import { mostRestrictive, type PostureLevel, type Statement } from '../../protocol/posture/index.ts';
+import { mostRestrictive, NORMAL, type PostureLevel, type Statement } from '../../protocol/posture/index.ts';
 import type { Intent, ReadJournal } from './journal.ts';
 import { type KeptPosture, merged } from './kept.ts';
 
@@ -11,6 +11,8 @@ export interface Recovered {
   readonly kept: KeptPosture | undefined;
   /** The stricter end of a change that was cut off: the next run begins there, and goes on from it in the order of a change. */
   readonly cutOffAt: PostureLevel | undefined;
+  /** The strictest level that disk knows of. A kernel below it was told what could not be written. */
+  readonly strictest: PostureLevel | undefined;
 }
 
 /** The source that speaks for what cannot be read. */
@@ -26,7 +28,10 @@ export function recover(record: KeptPosture | 'none' | 'unreadable', journal: Re
   const known = typeof record === 'string' ? undefined : record;
   // A statement is acted upon before it is kept: the intent may be newer, settled or not.
   const all = [known, intent?.kept, lost].filter((one) => one !== undefined);
+  const said = all.flatMap(({ statements }) => [...statements.values()].map(({ statement }) => statement.level));
+  const levels = intent === undefined ? said : [...said, intent.from, intent.to];
   return {
+    strictest: all.length === 0 ? undefined : mostRestrictive(NORMAL, ...levels),
     kept: all.length === 0 ? undefined : all.reduce(merged),
     cutOffAt: intent === undefined || isSettled(journal) ? undefined : mostRestrictive(intent.from, intent.to),
   };

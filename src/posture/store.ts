@@ -46,6 +46,8 @@ export interface OpenedPosture {
   readonly kept: KeptPosture | undefined;
   /** The stricter end of a change that was cut off. */
   readonly cutOffAt?: PostureLevel | undefined;
+  /** The strictest level that disk knows of. */
+  readonly strictest?: PostureLevel | undefined;
   /** Whether the kernel's own memory is what it was when it was written. */
   readonly isSameBoot: boolean;
   /** What could not be read of it, and why. */

@@ -1,5 +1,11 @@
 /** Who says posture beside the console: the map's slot 0, Bascule, and the accord's timers. */
-import { levelFromTrustedSource, mostRestrictive, NORMAL, type PostureLevel } from '../../protocol/posture/index.ts';
+import {
+  LOCKDOWN,
+  levelFromTrustedSource,
+  mostRestrictive,
+  NORMAL,
+  type PostureLevel,
+} from '../../protocol/posture/index.ts';
 import type { PosturePin } from '../dataplane/ports.ts';
 import type { SvidVerifier } from '../identity/index.ts';
 import type { PostureEngine } from '../posture/engine.ts';
@@ -57,14 +63,15 @@ const NODE_STATEMENT = 'held over the restart of the gateway';
 /**
  * Slot 0 of the posture map is another program's word; the data plane obeys it at once, and our steps follow here. What
  * it said before a reboot holds until it says something again: the map itself is new then.
- * Without a record, a level that our own slot kept over a crash is taken up as the console's: towards the stricter.
+ * A level that our own slot kept over a crash and no record knows of is taken up as the console's, towards the stricter: it
+ * may have been said while the disk was full.
  *
  * A map that was put in its place reaches no program: its word counts through our own slot, and never for more than 2,
  * for what its writer said into the former one is not known any more.
  */
 async function followMap(
   owner: AsyncDisposableStack,
-  { dataplane, log, posture: { kept, isSameBoot } }: EnforcerWorld,
+  { dataplane, log, posture: { kept, strictest, isSameBoot } }: EnforcerWorld,
   posture: PostureEngine,
 ): Promise<{ readonly pin: PosturePin }> {
   const map: { pin: PosturePin } = { pin: 'ours' };
@@ -91,7 +98,8 @@ async function followMap(
   const { external, own } = await dataplane.flows.posture();
   if (external !== NORMAL || (isSameBoot && kept?.statements.has('map') === true)) await say(external);
   const ours = levelFromTrustedSource(own);
-  if (kept === undefined && ours < posture.level && ours < levelFromTrustedSource(external)) {
+  const known = kept === undefined ? posture.level : mostRestrictive(posture.level, strictest ?? LOCKDOWN);
+  if (ours < known && ours < levelFromTrustedSource(external)) {
     await posture.state('console', ours, NODE_STATEMENT);
   }
   return map;

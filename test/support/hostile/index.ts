@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import type { Site } from '../../lab/site.ts';
 import type { Running } from '../processes.ts';
 
-export type Attack = 'stolen-token' | 'rogue-responder' | 'crowd' | 'never-reads' | 'tokens';
+export type Attack = 'stolen-token' | 'rogue-responder' | 'crowd' | 'never-reads' | 'tokens' | 'flapping';
 
 /** How a visit to a gateway ended. */
 export interface Verdict {

@@ -1,0 +1,209 @@
+/** What goes wrong on the host and at the other end, and what a gateway's posture is worth then. */
+import { mkdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, expect, test } from 'vitest';
+import type { PostureAnswer } from '../lab/answers.ts';
+import { GATEWAY_B, GRANTED_TARGET, HOST, PORTS, TO_SITE_B } from '../lab/lab.ts';
+import { labSuite, startBoth } from '../lab/lab-suite.ts';
+import { eventually } from '../support/eventually.ts';
+import { runHostile } from '../support/hostile/index.ts';
+import { attempt, run } from '../support/processes.ts';
+import { createWallClock } from '../support/wall-clock.ts';
+
+const HOURS = 3_600;
+const FOREIGN_WIREGUARD = fileURLToPath(new URL('children/foreign-wireguard.ts', import.meta.url));
+
+labSuite('posture under faults', { start: false }, (lab) => {
+  const posture = (): Promise<PostureAnswer> => lab().b.json<PostureAnswer>('posture', 'get');
+  const set = async (level: number, ...more: readonly string[]): Promise<void> => {
+    const said = await lab().b.shellstream('posture', 'set', String(level), '--reason', 'drill', ...more);
+    expect(said).toMatchObject({ code: 0 });
+  };
+  const setAside = async (source: string): Promise<void> => {
+    const said = await lab().b.shellstream('posture', 'set-aside', source, '--reason', 'drill');
+    expect(said).toMatchObject({ code: 0 });
+  };
+  const reached = (): Promise<string> =>
+    eventually('the granted target', () => lab().a.greeting(HOST, PORTS.granted), { withinMs: 40_000 });
+
+  afterEach(async () => {
+    await lab().a.stop();
+    await lab().b.stop();
+  });
+
+  test('a full disk holds no lockdown up, and SIGKILL does not lift what could not be written', async () => {
+    const { b, directory } = lab();
+    const disk = join(directory, 'disk');
+    const filler = join(disk, 'filler');
+    const places = { stateDirectory: join(disk, 'state'), evidence: 'off' };
+    await mkdir(disk);
+    await run('mount', ['-t', 'tmpfs', '-o', 'size=128k', 'tmpfs', disk]);
+    try {
+      await b.start(places);
+      await set(4);
+      await attempt('dd', ['if=/dev/zero', `of=${filler}`, 'bs=1k', 'count=256']);
+      // The last page of the journal has room for some changes yet.
+      await eventually('a journal that does not fit', async () => {
+        await b.setPosture(3);
+        await b.setPosture(4);
+        return (await posture()).problems.some((text) => /the journal.*ENOSPC/.test(text));
+      });
+      await set(2);
+      expect(await b.postureInKernel()).toEqual([5, 2]);
+      await b.kill();
+      await b.start(places);
+      expect(await posture()).toMatchObject({ effective: 2 });
+      expect(await posture()).toMatchObject({ effective: 2 });
+      expect(await b.postureInKernel()).toEqual([5, 2]);
+      await rm(filler);
+      await set(5);
+      expect((await posture()).problems).toEqual([]);
+      await b.stop();
+    } finally {
+      await b.stop();
+      await run('umount', ['--lazy', disk]);
+    }
+  });
+
+  test('a journal with a flipped byte is level 2 until that is set aside; a record cut off at its end costs nothing', async () => {
+    const { b } = lab();
+    const journal = join(b.options.directory, 'state', 'posture.journal');
+    await b.start();
+    await set(4);
+    const afterCrash = async (damage: () => Promise<void>): Promise<PostureAnswer> => {
+      await b.kill();
+      await damage();
+      await b.start();
+      return await posture();
+    };
+    expect(await afterCrash(() => flipByte(journal, 100))).toMatchObject({ effective: 2 });
+    expect(b.log).toMatch(/"problem":"record \d of the journal: it is damaged.*"msg":"what was kept of the posture/);
+    expect((await posture()).sources.map(({ source }) => source).sort()).toEqual(['console', 'record']);
+    await setAside('record');
+    expect(await posture()).toMatchObject({ effective: 4 });
+    const cut = await afterCrash(async () => await truncate(journal, (await readFile(journal)).length - 10));
+    expect(cut).toMatchObject({ effective: 4 });
+    expect(b.log).toMatch(/was cut off, and is left out/);
+    await set(5);
+    expect(await b.postureInKernel()).toEqual([5, 5]);
+  });
+
+  test('a clock that jumps hours, ahead and back, lifts no level; sessions that it makes look expired end, and come again', async () => {
+    const { a, b, directory } = lab();
+    const clock = await createWallClock(directory);
+    await Promise.all([b.start({}, clock), a.start()]);
+    await reached();
+    await set(3, '--for', '1h');
+    await clock.set(6 * HOURS);
+    await b.gateway.line(/"reason":"EXPIRED".*"msg":"session/);
+    await eventually('no session', async () => (await b.sessions()).length === 0);
+    expect(await posture()).toMatchObject({ effective: 3 });
+    await clock.set(-6 * HOURS);
+    expect(await posture()).toMatchObject({ effective: 3 });
+    expect(await b.postureInKernel()).toEqual([5, 3]);
+    await clock.set(0);
+    await reached();
+    expect(await posture()).toMatchObject({ effective: 3 });
+    await set(5);
+  });
+
+  test('SVIDs that expired during level 1: the console brings the level back, nobody comes in until there are new ones', async () => {
+    const { a, b, domains } = lab();
+    const short = await domains.b.register({
+      path: '/gateway',
+      tier: 'master',
+      x509TtlMs: SHORT_MS,
+      socket: 'short.sock',
+    });
+    await b.start({ workloadApi: { socket: short.socketPath } });
+    await set(1);
+    await domains.b.killAgent();
+    try {
+      await eventually('an SVID that expired', async () => {
+        const { identity } = await b.json<{ identity: { svidExpiresAtMs: number } }>('status');
+        return identity.svidExpiresAtMs < Date.now();
+      });
+      await set(5);
+      expect(await b.postureInKernel()).toEqual([5, 5]);
+      await a.start();
+      await a.gateway.line(/"msg":"dialling failed"/);
+      expect(await b.sessions()).toEqual([]);
+    } finally {
+      await domains.b.startAgent();
+    }
+    await reached();
+  });
+
+  test('attack: a peer that claims 1, then 5, again and again, is alone in what it loses', async () => {
+    const { a, b } = lab();
+    await startBoth(lab());
+    await reached();
+    const honest = await a.person({ path: '/people/honest', tier: 'journeyman' });
+    const hostile = await a.person({ path: '/people/flapping', tier: 'journeyman' });
+    await using connected = a.startConnect(honest, ...TO_SITE_B, ...GRANTED_TARGET, '--json');
+    await connected.line(/"listening"/);
+    const before = (await b.sessions()).map(({ id }) => id).sort();
+    const visit = { workloadApi: hostile.socketPath, url: 'ws://10.77.0.2:7843/', gatewayId: GATEWAY_B };
+    // Each session ends at the first 1; one that begins with it is not granted.
+    expect(await runHostile(a, 'flapping', { ...visit, rounds: ROUNDS })).toEqual({
+      sessions: ROUNDS,
+      refused: ROUNDS,
+    });
+    expect(await posture()).toMatchObject({ effective: 5, sources: [] });
+    expect(await b.postureInKernel()).toEqual([5, 5]);
+    await eventually('its sessions gone', async () => (await b.sessions()).length === before.length);
+    expect((await b.sessions()).map(({ id }) => id).sort()).toEqual(before);
+    // The mesh peer itself: its last word is 5, and one session and one peer are left.
+    for (let round = 0; round < ROUNDS; round += 1) {
+      await a.setPosture(1);
+      await a.setPosture(5);
+    }
+    await reached();
+    expect(await b.sessions('mesh')).toHaveLength(1);
+    expect(await b.peerLevelsInKernel()).toEqual([5]);
+    expect((await b.run('wg', 'show', b.interfaceName, 'peers')).stdout.trim().split('\n')).toHaveLength(1);
+    expect(await b.postureInKernel()).toEqual([5, 5]);
+  });
+
+  test('WireGuard peers, tc programs and routes of others stay, through start, lockdown, SIGKILL and end', async () => {
+    const { b } = lab();
+    const foreign = `wg${b.options.instance}`;
+    await using wireguard = b.inside(process.execPath, [FOREIGN_WIREGUARD, foreign]);
+    await wireguard.line(/^up$/);
+    const filter = ['filter', 'add', 'dev', 'wan', 'ingress', 'prio', '7', 'handle', '7', 'bpf'];
+    for (const command of [
+      ['tc', 'qdisc', 'add', 'dev', 'wan', 'clsact'],
+      ['tc', ...filter, 'bytecode', '1,6 0 0 0,'],
+      ['ip', 'route', 'add', '203.0.113.0/24', 'via', HOST, 'proto', '83'],
+      ['ip', 'route', 'add', '198.51.100.0/24', 'dev', foreign, 'proto', 'static'],
+    ]) {
+      expect(await b.run(command[0] ?? '', ...command.slice(1))).toMatchObject({ code: 0 });
+    }
+    const seen = async (): Promise<readonly string[]> => [
+      (await b.run('wg', 'show', foreign, 'allowed-ips')).stdout,
+      (await b.run('tc', 'filter', 'show', 'dev', 'wan', 'ingress', 'prio', '7')).stdout,
+      (await b.run('ip', 'route', 'show', 'proto', 'static')).stdout,
+    ];
+    const before = await seen();
+    expect(before.join('\n')).toMatch(/198\.51\.100\.0\/24.*bytecode.*198\.51\.100\.0\/24/s);
+    await b.start();
+    await set(1);
+    expect(await seen()).toEqual(before);
+    await b.kill();
+    await b.start();
+    await set(5);
+    expect(await seen()).toEqual(before);
+    await b.stop();
+    expect(await seen()).toEqual(before);
+  });
+});
+
+const ROUNDS = 10;
+const SHORT_MS = 3_000;
+
+async function flipByte(path: string, at: number): Promise<void> {
+  const bytes = await readFile(path);
+  bytes[at] = (bytes[at] ?? 0) ^ 1;
+  await writeFile(path, bytes);
+}
