@@ -39,10 +39,11 @@ export class Overseer implements Disposable {
     await Promise.all(this.#parts.directory.all.map((standing) => this.#judge(standing, 0)));
   }
 
-  /** Something was revoked: what stands on it ends now, here and in the kernel, whatever its terminator does. */
-  async revoked(revocations: RevocationReader): Promise<void> {
+  /** Something was revoked: what stands on it ends now, here and in the kernel, whatever its terminator does. How many did. */
+  async revoked(revocations: RevocationReader): Promise<number> {
     const found = this.#parts.directory.all.filter((standing) => isRevoked(revocations, standing));
     await Promise.all(found.map((standing) => this.#revoke(standing, 'REVOKED')));
+    return found.length;
   }
 
   /** A peer said its level. Its terminator has a moment: the peer's own DRAIN may be on its way. */

@@ -57,6 +57,9 @@ export interface IssuerState {
   readonly stale?: Staleness;
 }
 
+/** @param signed the document that says so */
+type Effect = (statement: Statement, signed: Uint8Array) => Promise<void>;
+
 /** More than a site revokes in years; a feed that says more is refused, and stale. */
 const MAX_STATEMENTS = 65_536;
 
@@ -70,7 +73,7 @@ export class Revocations implements RevocationReader {
   /** Of issuers that are not configured any more: kept, not in effect. */
   readonly #dormant: SignedDocument<Statement>[] = [];
   readonly #news = new Listeners<void>();
-  readonly #effects = new Set<(statement: Statement) => Promise<void>>();
+  readonly #effects = new Set<Effect>();
   #problem: string | undefined;
 
   constructor(parts: RevocationsParts) {
@@ -152,7 +155,7 @@ export class Revocations implements RevocationReader {
     this.#index.add(statement);
     this.#parts.log.warn('revoked', { ...statement, hasEffect: hasEffect(statement, this.#parts.localSite) });
     this.#news.tell();
-    await Promise.all([this.#save(), ...[...this.#effects].map((effect) => effect(statement))]);
+    await Promise.all([this.#save(), ...[...this.#effects].map((effect) => effect(statement, document.bytes))]);
     return { kind: 'taken', statement };
   }
 
@@ -192,7 +195,7 @@ export class Revocations implements RevocationReader {
   }
 
   /** What a statement takes away; `offer` waits for it. */
-  onTaken(effect: (statement: Statement) => Promise<void>): Disposable {
+  onTaken(effect: Effect): Disposable {
     this.#effects.add(effect);
     return { [Symbol.dispose]: () => void this.#effects.delete(effect) };
   }

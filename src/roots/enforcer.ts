@@ -40,6 +40,7 @@ import { type PostureSources, startPostureSources } from './posture-sources.ts';
 import { postureSteps } from './posture-steps.ts';
 import { relaysOf } from './relays.ts';
 import { followRevocations, openRevocations, startRevocationFeeds } from './revocation.ts';
+import { recordRevocations } from './revocation-evidence.ts';
 import { removeStaleRoutes } from './stale-routes.ts';
 import { adoptOverlay, type Former, findFormer, type Survival, startSurvival } from './survival.ts';
 import { followRevokedOwners, openUnderlay } from './underlay.ts';
@@ -143,7 +144,8 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
   const overseer = parts.use(
     new Overseer({ clock, log: log.child({ part: 'enforcer' }), posture, accord: accord.accord, directory }),
   );
-  parts.use(followRevocations(revocations, overseer, sats));
+  const recordRevocation = evidence === undefined ? undefined : recordRevocations(evidence, world);
+  parts.use(followRevocations(revocations, overseer, sats, recordRevocation));
   parts.use(directory.onEvent(({ kind, standing }) => kind === 'ended' && terminators.forget(standing.admission.id)));
   const holds = openHolds(world);
   const mesh = parts.use(

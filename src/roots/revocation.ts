@@ -11,6 +11,7 @@ import { Revocations } from '../identity/revocations.ts';
 import type { SatVerifier } from '../identity/sat.ts';
 import type { SvidVerifier } from '../identity/svid-verifier.ts';
 import type { EnforcerWorld } from './enforcer-world.ts';
+import type { RecordRevocation } from './revocation-evidence.ts';
 
 /** As a former run left it; in effect for whatever is judged from here on. */
 export function openRevocations(world: Pick<EnforcerWorld, 'config' | 'revocations' | 'clock' | 'log'>): Revocations {
@@ -33,11 +34,17 @@ export function openRevocations(world: Pick<EnforcerWorld, 'config' | 'revocatio
 }
 
 /** A statement takes away what stands on it, and what is remembered of its tokens, before whoever brought it is answered. */
-export function followRevocations(revocations: Revocations, overseer: Overseer, sats: SatVerifier): Disposable {
-  return revocations.onTaken(async ({ what }) => {
+export function followRevocations(
+  revocations: Revocations,
+  overseer: Overseer,
+  sats: SatVerifier,
+  record: RecordRevocation | undefined,
+): Disposable {
+  return revocations.onTaken(async ({ what }, signed) => {
     if (what.kind === 'token') sats.forget({ tokenId: what.token });
     if (what.kind === 'identity') sats.forget({ subject: what.identity });
-    await overseer.revoked(revocations);
+    const ended = await overseer.revoked(revocations);
+    record?.(what, signed, ended);
   });
 }
 

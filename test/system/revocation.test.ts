@@ -44,6 +44,10 @@ labSuite('revocation', { start: false }, (lab) => {
     // It has answered: nothing is waited for.
     expect(await flowsOf(b)).toBe(0);
     expect((await b.run('wg', 'show', b.interfaceName, 'peers')).stdout.trim()).toBe('');
+    expect(await recorded(b)).toMatchObject([
+      { subject: 'spiffe://site-a.test/people/operator', kind: 'identity', endedSessions: 1 },
+      { subject: GATEWAY_A, kind: 'identity', endedSessions: 1 },
+    ]);
     await b.kill();
     expect(await a.greeting(HOST, PORTS.granted)).toBeUndefined();
     await b.start(await serving(lab(), key));
@@ -103,6 +107,16 @@ async function serving(_: Lab, keyFile: string): Promise<object> {
 
 async function revoke(site: Site, key: string, ...what: readonly string[]): Promise<void> {
   await site.json('revoke', ...what, '--key', key, '--reason', 'drill');
+}
+
+/** Revocations in the evidence of a gateway, oldest first. */
+async function recorded(site: Site): Promise<readonly object[]> {
+  const { stdout } = await site.shellstream('evidence', 'list', '--kind', 'revocation', '--json');
+  const lines: { artifact: { revocation: object } }[] = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  return lines.map(({ artifact }) => artifact.revocation);
 }
 
 /** Entries of the policy map in the kernel. */
