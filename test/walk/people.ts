@@ -1,0 +1,54 @@
+/** Who holds sessions in the walk: every type, tier and mode that go together, asking for all or for little. */
+import type { Capability, Mode, SessionType, Tier } from '../../protocol/capability/model.ts';
+import type { PostureLevel } from '../../protocol/posture/level.ts';
+import type { Fate } from './crowd.ts';
+import { CLASSES, GIVEN, LEVELS } from './table.ts';
+
+export interface Kind {
+  readonly name: string;
+  readonly type: SessionType;
+  readonly tier: Tier;
+  readonly mode: Mode;
+  readonly asks: readonly Capability[];
+  /** Sessions of this kind at the beginning. */
+  readonly count: number;
+}
+
+/** 16 kinds of people with two wishes in the overlay, 11 in the underlay: 202 sessions. */
+export const KINDS: readonly Kind[] = CLASSES.flatMap(({ type, tiers, modes }) =>
+  tiers.flatMap((tier) =>
+    modes.flatMap((mode): readonly Kind[] => {
+      const all = GIVEN[mode][tier][5];
+      const kind = { type, tier, mode };
+      const name = `${type} ${tier} ${mode}`;
+      if (mode === 'underlay') return all.length === 0 ? [] : [{ ...kind, name, asks: all, count: 6 }];
+      return [
+        { ...kind, name, asks: all, count: 4 },
+        { ...kind, name: `${name} little`, asks: ['OBSERVE'], count: 4 },
+      ];
+    }),
+  ),
+);
+
+/** What a newcomer of that kind is answered. */
+export function welcome({ type, tier, mode, asks }: Kind, level: PostureLevel): string {
+  if (!LEVELS[level].types.includes(type)) return 'POSTURE_TYPE_NOT_ALLOWED';
+  const granted = asks.filter((one) => GIVEN[mode][tier][level].includes(one));
+  return granted.length === 0 ? 'POSTURE_MODE_NOT_ALLOWED' : granted.join(' ');
+}
+
+/** How a session that lives at the level above sees the fall to this one. `granted`: what it has. */
+export function farewell({ type, tier, mode }: Kind, granted: readonly string[], level: PostureLevel): Farewell {
+  const { types, farewells } = LEVELS[level];
+  if (!types.includes(type)) return farewells.refused;
+  const left = granted.filter((one) => GIVEN[mode][tier][level].some((given) => given === one));
+  if (left.length === 0) return farewells.empty;
+  return left.length < granted.length ? farewells.wider : 'stays';
+}
+
+/** Reason and deadline of the DRAIN, which is the reason of its end, too. */
+export type Farewell = 'stays' | 'POSTURE_DRAIN 4000' | 'POSTURE_END 0' | 'POSTURE_ISOLATED 0';
+
+export function farewellOf({ drains, end }: Fate): string {
+  return end === undefined && drains.length === 0 ? 'stays' : `${drains.join(', ')}; ${end}`;
+}
