@@ -90,6 +90,17 @@ struct staged {
 	struct policy value;
 };
 
+/* translations: array; the first without an interface ends it. The mask has the bits that both prefixes have of an address. */
+#define MAX_TRANSLATIONS 16
+
+struct translation {
+	__u32 ifindex;
+	__u32 reserved;
+	struct address internal; /* in our site */
+	struct address external; /* in the tunnel */
+	struct address mask;
+};
+
 /* forwards: which peer's packets may go on to which other peer; both are peer slots */
 struct forward {
 	__u32 from;

@@ -94,6 +94,13 @@ struct {
 	__type(value, __u32);
 } forwards SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_TRANSLATIONS);
+	__type(key, __u32);
+	__type(value, struct translation);
+} translations SEC(".maps");
+
 /* One run of (un)install_policies takes so many at most: it keeps its processor from other work meanwhile. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

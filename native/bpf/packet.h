@@ -31,6 +31,7 @@ struct packet {
 	__u16 source_port;
 	__u16 destination_port;
 	__u16 transport; /* offset of the transport header */
+	__u16 network;   /* and of the IP header */
 	__u8 protocol;
 	__u8 family; /* 4, 6; 0: not IP */
 	__u8 tcp_flags;
@@ -279,6 +280,7 @@ static __always_inline enum packet_kind parse(struct __sk_buff *skb, int etherne
 
 	if (ethernet && skb->protocol == bpf_htons(ETH_P_ARP))
 		return PACKET_ARP;
+	p->network = start;
 	if (load(skb, start, &h, sizeof(h.v4)))
 		return PACKET_BAD;
 	if (h.version >> 4 == 4) {

@@ -7,7 +7,7 @@
  *   posture.h  the node's level          policy.h   which grant covers a new flow?
  *   flow.h     what grants opened        inner.h    ICMP errors
  *   mss.h      TCP's segment size        report.h   counters, denials
- *   clock.h    BOOTTIME, cheaply
+ *   clock.h    BOOTTIME, cheaply         translate.h  one prefix for another
  *   tunnel.h, outer.h  the two kinds of interface        maps.h, layout.h  maps, their keys and values
  *   install.h  policies in bulk; its programs judge no packets
  */

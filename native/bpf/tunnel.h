@@ -9,6 +9,7 @@
 #include "policy.h"
 #include "posture.h"
 #include "report.h"
+#include "translate.h"
 
 /* The verdict on a packet of a flow that is already known. */
 static __always_inline enum cause judge_known(struct decision *d, struct flow *flow, const struct moment *m)
@@ -82,8 +83,12 @@ static __always_inline int tunnel(struct __sk_buff *skb, __u8 direction, int eth
 	struct packet p = {};
 	struct flow_key key;
 	enum cause cause = NO_FLOW;
+	enum packet_kind kind = parse(skb, ethernet, &p);
+	int translates = site_translates() && (kind == PACKET_FLOW || kind == PACKET_ICMP_ERROR);
 
-	switch (parse(skb, ethernet, &p)) {
+	if (translates && direction == DIRECTION_OUT && !translate(skb, &p, direction, kind == PACKET_ICMP_ERROR))
+		kind = PACKET_BAD;
+	switch (kind) {
 	case PACKET_FLOW:
 		flow_key_of(&p, ifindex, direction, &key);
 		cause = judge_flow(skb, &p, &key, &d, &m, direction);
@@ -104,6 +109,8 @@ static __always_inline int tunnel(struct __sk_buff *skb, __u8 direction, int eth
 		cause = MALFORMED;
 		break;
 	}
+	if (cause == PASS && translates && direction == DIRECTION_IN && !translate(skb, &p, direction, kind == PACKET_ICMP_ERROR))
+		cause = MALFORMED;
 	if (cause == PASS) {
 		count_passed(skb, d.session_slot);
 		if (p.tcp_flags & TCP_SYN) {

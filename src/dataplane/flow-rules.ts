@@ -1,7 +1,7 @@
 /** What both flow tables agree on: how a rule is checked, normalised and told apart from another. */
 import type { Prefix } from '../../protocol/capability/model.ts';
 import { ShellstreamError } from '../../protocol/errors.ts';
-import type { FlowRule } from './ports.ts';
+import type { FlowRule, Translation } from './ports.ts';
 
 export const PROTOCOL_ICMP = 1;
 export const PROTOCOL_TCP = 6;
@@ -72,6 +72,25 @@ export function mappedAddress(address: Uint8Array): Uint8Array {
   mapped.set(address, 12);
   return mapped;
 }
+
+/** As the data plane keeps it, in 128 bits. */
+export interface PrefixPair {
+  readonly internal: Uint8Array;
+  readonly external: Uint8Array;
+  readonly length: number;
+}
+
+/** The translation, checked. */
+export function prefixPair({ internal, external }: Translation): PrefixPair {
+  if (internal.address.length !== external.address.length || internal.length !== external.length) {
+    throw refused('a prefix is translated to one of another size');
+  }
+  const { address, length } = mappedPrefix(internal);
+  return { internal: address, external: mappedPrefix(external).address, length };
+}
+
+/** On all interfaces. */
+export const MAX_TRANSLATIONS = 16;
 
 /** A ping: it has no ports. */
 export function isEcho(protocol: number): boolean {

@@ -7,6 +7,7 @@ import { outerContract } from './flows.contract.outer.ts';
 import { packetContract } from './flows.contract.packets.ts';
 import { type FlowHarness, flowScene } from './flows.contract.scene.ts';
 import { sessionContract } from './flows.contract.sessions.ts';
+import { translationContract } from './flows.contract.translations.ts';
 
 export { CONTRACT_SIZES, denialTo, type FlowHarness } from './flows.contract.scene.ts';
 
@@ -17,4 +18,5 @@ export function flowTableContract(open: () => Promise<FlowHarness>): void {
   sessionContract(scene);
   outerContract(scene);
   forwardContract(scene);
+  translationContract(scene);
 }

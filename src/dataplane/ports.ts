@@ -108,6 +108,17 @@ export interface FlowAttachment {
   readonly kind: 'tunnel' | 'outer';
   /** Only for `outer`. */
   readonly allowAtLockdown?: readonly StaticFlow[];
+  /** Only for `tunnel`; at most 16 on all interfaces, none of whose prefixes overlap. */
+  readonly translations?: readonly Translation[];
+}
+
+/**
+ * One prefix for another, one to one, without state (RFC 6296's terms): what leaves from `internal` has `external` on the wire, and
+ * what comes for `external` goes to `internal`. Host parts stay. Rules, pins and denials are about external addresses.
+ */
+export interface Translation {
+  readonly internal: Prefix;
+  readonly external: Prefix;
 }
 
 export interface StaticFlow {

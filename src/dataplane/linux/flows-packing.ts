@@ -4,7 +4,7 @@
  */
 import { endianness } from 'node:os';
 import type { Prefix } from '../../../protocol/capability/model.ts';
-import { mappedPrefix, refused } from '../flow-rules.ts';
+import { mappedPrefix, type PrefixPair, refused } from '../flow-rules.ts';
 import {
   type ControlFlow,
   DENIAL_CAUSES,
@@ -29,6 +29,7 @@ export const SIZE = {
   controlKey: 40,
   denial: 56,
   stats: 24,
+  translation: 56,
 } as const;
 
 /** Where the words of `struct session` stand. */
@@ -68,6 +69,18 @@ export function packSourceKey(ifindex: number, prefix: Prefix): Uint8Array {
     view.setUint32(0, 32 + length, LITTLE);
     view.setUint32(4, ifindex, LITTLE);
     bytes.set(address, 8);
+  });
+}
+
+/** An entry of `translations`; one of zeros ends them. */
+export function packTranslation(ifindex: number, { internal, external, length }: PrefixPair): Uint8Array {
+  return fields(SIZE.translation, (view, bytes) => {
+    view.setUint32(0, ifindex, LITTLE);
+    bytes.set(internal, 8);
+    bytes.set(external, 24);
+    for (let byte = 0; byte < 16; byte += 1) {
+      bytes[40 + byte] = 0xff << (8 - Math.min(8, Math.max(0, length - 8 * byte)));
+    }
   });
 }
 

@@ -8,7 +8,7 @@
 import type { Prefix } from '../../../protocol/capability/model.ts';
 import { ShellstreamError } from '../../../protocol/errors.ts';
 import { isPostureLevel, type PostureLevel } from '../../../protocol/posture/level.ts';
-import { isIntegerIn, refused } from '../flow-rules.ts';
+import { isIntegerIn, MAX_TRANSLATIONS, prefixPair, refused } from '../flow-rules.ts';
 import { type Listeners, listeners } from '../listeners.ts';
 import type {
   ControlFlow,
@@ -95,6 +95,8 @@ class KernelFlows implements LinuxFlows {
   readonly plane: FlowPlane;
   readonly #sizes: FlowSizes;
   readonly #policies: Policies;
+  /** By interface, packed. */
+  readonly #translations = new Map<number, readonly Uint8Array[]>();
   readonly #noCounters: Uint8Array;
   readonly #postureListeners: Listeners<ExternalPosture>;
   readonly #denialListeners: Listeners<readonly FlowDenial[]>;
@@ -110,11 +112,14 @@ class KernelFlows implements LinuxFlows {
     this.#denialListeners = listeners((tell) => plane.watchEvents((records) => tell(pack.unpackDenials(records))));
   }
 
-  async attach({ ifindex, kind, allowAtLockdown = [] }: FlowAttachment): Promise<void> {
+  async attach({ ifindex, kind, allowAtLockdown = [], translations = [] }: FlowAttachment): Promise<void> {
     const entries = allowAtLockdown.map((flow) => pack.packStaticKey(ifindex, flow));
     if (kind === 'tunnel' && entries.length > 0) throw refused('static entries never pass through tunnels');
+    if (kind === 'outer' && translations.length > 0) throw refused('prefixes are translated on tunnels only');
+    const pairs = translations.map((translation) => pack.packTranslation(ifindex, prefixPair(translation)));
     kernelCall(`attach to interface ${ifindex}`, () => {
       this.#forgetInterface(ifindex);
+      this.#putTranslations(ifindex, pairs);
       const { ethernet, mtu } = this.plane.describeInterface(ifindex);
       // Entries first: a program without its settings drops everything.
       const settings = entries.length > 0 ? 'monitored' : kind;
@@ -265,6 +270,7 @@ class KernelFlows implements LinuxFlows {
       this.plane.clear('session_state');
       for (const ifindex of this.plane.attached()) if (ifindex !== keep) this.plane.detach(ifindex);
       this.#policies.forget();
+      this.#translations.clear();
       for (const map of CLEARED_BY_RESET) this.plane.clear(map);
     });
   }
@@ -302,7 +308,24 @@ class KernelFlows implements LinuxFlows {
     this.plane.storeWord('flow_cursor', sessionSlot, 0, 0);
   }
 
+  /** Entries move towards the first before the last is ended: what another interface has is never missing. */
+  #putTranslations(ifindex: number, pairs: readonly Uint8Array[]): void {
+    const before = [...this.#translations.values()].flat().length;
+    const others = [...this.#translations].filter(([other]) => other !== ifindex);
+    const entries = [...others.flatMap(([, theirs]) => theirs), ...pairs];
+    if (entries.length > MAX_TRANSLATIONS) throw refused(`more than ${MAX_TRANSLATIONS} translated prefixes`);
+    if (before === 0 && entries.length === 0) return;
+    this.#translations.delete(ifindex);
+    if (pairs.length > 0) this.#translations.set(ifindex, pairs);
+    const none = new Uint8Array(pack.SIZE.translation);
+    const ends = Array.from({ length: Math.max(0, before - entries.length) }, () => none);
+    for (const [at, entry] of [...entries, ...ends].entries()) {
+      this.plane.put('translations', pack.packNumber(at), entry);
+    }
+  }
+
   #forgetInterface(ifindex: number): void {
+    this.#putTranslations(ifindex, []);
     this.plane.deleteBatch('iface', pack.packNumber(ifindex));
     const keys = this.plane.keys('static_flows');
     const { staticKey } = pack.SIZE;
@@ -330,6 +353,7 @@ const CLEARED_BY_RESET = [
   'peer_level',
   'source_slots',
   'forwards',
+  'translations',
   'flow_policy',
   'flow_prefixes',
   'flow_state',

@@ -13,11 +13,12 @@ import {
   PROTOCOL_ICMPV6,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
+  type PrefixPair,
 } from '../flow-rules.ts';
 import type { FlowSession, Forward, StaticFlow } from '../ports.ts';
 
 export interface FlowState {
-  readonly interfaces: Map<number, { readonly kind: 'tunnel' | 'outer'; readonly statics: readonly StaticFlow[] }>;
+  readonly interfaces: Map<number, Attached>;
   /** By interface: pinned sources, mapped. */
   readonly sources: Map<number, { readonly address: Uint8Array; readonly length: number; readonly peerSlot: number }[]>;
   /** `forwardKey` of peer slots. */
@@ -34,6 +35,12 @@ export interface FlowState {
   external: number;
   own: PostureLevel;
   lockdownSince: bigint | undefined;
+}
+
+interface Attached {
+  readonly kind: 'tunnel' | 'outer';
+  readonly statics: readonly StaticFlow[];
+  readonly pairs: readonly PrefixPair[];
 }
 
 export interface FlowLimits {
@@ -73,6 +80,24 @@ export function judge(state: FlowState, limits: FlowLimits, now: bigint, packet:
     case 'outer':
       return nobody(level > 1 || passesIsolation(state, now, attached.statics, packet) ? 'PASS' : 'ISOLATED');
   }
+}
+
+/** What leaves is judged by what it is on the wire; what comes has those addresses already. */
+export function translateOutbound(state: FlowState, packet: FlowPacket): FlowPacket {
+  const pairs = state.interfaces.get(packet.ifindex)?.pairs ?? [];
+  if (pairs.length === 0 || packet.direction === 'in' || packet.kind === 'neighbour') return packet;
+  const source = externalOf(pairs, packet.source);
+  if (packet.kind !== 'icmp-error') return { ...packet, source };
+  return { ...packet, source, about: { ...packet.about, destination: externalOf(pairs, packet.about.destination) } };
+}
+
+function externalOf(pairs: readonly PrefixPair[], address: Uint8Array): Uint8Array {
+  const whole = mappedAddress(address);
+  const pair = pairs.find(({ internal, length }) => covers(internal, length, whole));
+  if (pair === undefined) return address;
+  const { external, length } = pair;
+  const bits = (byte: number): number => 0xff >> Math.min(8, Math.max(0, length - 8 * byte));
+  return whole.map((byte, at) => (external[at] ?? 0) | (byte & bits(at))).slice(16 - address.length);
 }
 
 /** Also starts the control window, and arms it again above level 1. */

@@ -5,7 +5,16 @@ import { levelFromTrustedSource, mostRestrictive, type PostureLevel } from '../.
 import { systemClock } from '../../base/clock.ts';
 import { flowClaims, type PolicyChange } from '../flow-claims.ts';
 import type { FlowPacket, Verdict } from '../flow-packet.ts';
-import { hex, isIntegerIn, mappedPrefix, policyKey, policyRule, refused } from '../flow-rules.ts';
+import {
+  hex,
+  isIntegerIn,
+  MAX_TRANSLATIONS,
+  mappedPrefix,
+  policyKey,
+  policyRule,
+  prefixPair,
+  refused,
+} from '../flow-rules.ts';
 import { listeners } from '../listeners.ts';
 import type {
   ControlFlow,
@@ -19,7 +28,7 @@ import type {
   Forward,
   PosturePin,
 } from '../ports.ts';
-import { controlKey, type FlowState, forwardKey, judge, protocolOf } from './flow-judge.ts';
+import { controlKey, type FlowState, forwardKey, judge, protocolOf, translateOutbound } from './flow-judge.ts';
 
 export interface MemoryFlowsOptions {
   /** Nanoseconds of the clock that deadlines are in; the machine's monotonic clock by default. */
@@ -84,13 +93,14 @@ class FlowsInMemory implements MemoryFlows {
 
   judge(packet: FlowPacket): Verdict {
     const now = this.#now();
-    const { verdict, sessionSlot } = judge(this.#state, this.#limits, now, packet);
+    const onWire = translateOutbound(this.#state, packet);
+    const { verdict, sessionSlot } = judge(this.#state, this.#limits, now, onWire);
     if (sessionSlot !== undefined) {
       const counters = this.#countersOf(sessionSlot);
       if (verdict === 'PASS') counters.packets += 1n;
       else counters.denied += 1n;
     }
-    if (verdict !== 'PASS') this.#denials.tell([denialOf(packet, verdict, now)]);
+    if (verdict !== 'PASS') this.#denials.tell([denialOf(onWire, verdict, now)]);
     return verdict;
   }
 
@@ -122,10 +132,15 @@ class FlowsInMemory implements MemoryFlows {
     return this.#state.controls.size;
   }
 
-  async attach({ ifindex, kind, allowAtLockdown = [] }: FlowAttachment): Promise<void> {
+  async attach({ ifindex, kind, allowAtLockdown = [], translations = [] }: FlowAttachment): Promise<void> {
     for (const { remote } of allowAtLockdown) mappedPrefix(remote);
     if (kind === 'tunnel' && allowAtLockdown.length > 0) throw refused('static entries never pass through tunnels');
-    this.#state.interfaces.set(ifindex, { kind, statics: [...allowAtLockdown] });
+    if (kind === 'outer' && translations.length > 0) throw refused('prefixes are translated on tunnels only');
+    const pairs = translations.map(prefixPair);
+    const others = [...this.#state.interfaces].flatMap(([other, there]) => (other === ifindex ? [] : there.pairs));
+    if (others.length + pairs.length > MAX_TRANSLATIONS)
+      throw refused(`more than ${MAX_TRANSLATIONS} translated prefixes`);
+    this.#state.interfaces.set(ifindex, { kind, statics: [...allowAtLockdown], pairs });
   }
 
   async detach(ifindex: number): Promise<void> {
