@@ -1,10 +1,14 @@
 /** An enforcer dies under sessions that stand: what the next one lets go on, and what nobody may make it let. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { SpiffeId } from '../../protocol/identity/spiffe-id.ts';
 import { parseAddress } from '../../protocol/net/address.ts';
+import { id, testIssuer } from '../../protocol/revocation/fixtures.ts';
+import { parseStatement, type Revoked } from '../../protocol/revocation/index.ts';
 import { MemorySites } from '../../test/support/memory-sites.ts';
 import { MemoryStanding, RestartingSite } from '../../test/support/restarting-enforcer.ts';
 import type { MemoryTunnel } from '../dataplane/memory/tunnel.ts';
 import type { LocalEnforcer } from '../enforcer/enforcer.ts';
+import { forgetfulRevocations } from '../identity/revocation-store.ts';
 
 const GRACE_MS = 10_000;
 const SYN = 2;
@@ -164,6 +168,30 @@ describe('a session that stood when its enforcer died ends', () => {
     await untilGone();
   });
 
+  it('when it was revoked meanwhile: nothing of it is taken on', async () => {
+    await a.start(await judging((peer) => ({ kind: 'identity', identity: peer }), 'before'));
+    expect(await peers()).toEqual([]);
+    expect(standing.kept.size).toBe(0);
+    await untilGone();
+  });
+
+  it.each<[string, (peer: SpiffeId) => Revoked]>([
+    ['its session', () => ({ kind: 'session', session: former })],
+    ['its peer', (identity) => ({ kind: 'identity', identity })],
+    [
+      'all that was issued before',
+      (identity) => ({ kind: 'issued-before', timeMs: sites.clock.now() + 1, of: { identity } }),
+    ],
+  ])('when the feed tells after the restart that %s was revoked, before its terminator came', async (_, what) => {
+    const world = await judging(what, 'after');
+    const node = await a.start(world);
+    expect(await peers()).toHaveLength(1);
+    for (const statement of world.late) await node.revocations.offer(statement);
+    expect(await peers()).toEqual([]);
+    expect(standing.kept.size).toBe(0);
+    await untilGone();
+  });
+
   it('when a record names another peer than the kernel has: nobody gets its tunnel', async () => {
     const [kept] = standing.kept.values();
     if (kept === undefined) throw new Error('nothing kept');
@@ -186,6 +214,22 @@ describe('a session that stood when its enforcer died ends', () => {
     await untilGone();
   });
 });
+
+/** What an enforcer is made of that hears of one revocation, kept by the former run or told to this one. */
+async function judging(what: (peer: SpiffeId) => Revoked, told: 'before' | 'after') {
+  const issuer = testIssuer('spiffe://a.test/revocation', 1);
+  const peer = standing.kept.get(former)?.standing.admission.peer.spiffeId;
+  if (peer === undefined) throw new Error('nothing kept');
+  const statement = issuer.statement(1, what(id(peer)));
+  const keys = [{ issuer: issuer.issuer, publicKey: Uint8Array.from(issuer.publicKey) }];
+  const { config } = sites.a.world;
+  const kept = told === 'before' ? [parseStatement(statement)] : [];
+  return {
+    config: { ...config, revocation: { ...config.revocation, keys } },
+    revocations: { ...forgetfulRevocations(), kept: { statements: kept, contradictions: [] } },
+    late: told === 'after' ? [statement] : [],
+  };
+}
 
 describe('a terminator that was taken over', () => {
   /** Claims with the survival of the enforcer that runs, as somebody else than who held the session. */
