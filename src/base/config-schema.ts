@@ -16,6 +16,7 @@ import { isTrustDomain, type SpiffeId } from '../../protocol/identity/spiffe-id.
 import { tryParseAddress } from '../../protocol/net/address.ts';
 import { isAdvertisable } from '../../protocol/net/special.ts';
 import { nodeCrypto } from './crypto-node.ts';
+import { prefixTranslation, translationProblems } from './prefix-translation.ts';
 
 /** An IP address or a DNS name, and a port. */
 export interface Endpoint {
@@ -237,6 +238,8 @@ export const configSchema = z
         peers: z.array(peer).max(1_024).default([]),
         /** Peers' names: whose packets may go on to whom through us. */
         forward: z.array(forward).max(256).default([]),
+        /** Where two sites have the same addresses. */
+        prefixTranslation,
         /** Where signed releases are taken by HTTP. */
         releases: z.strictObject({ address: loopbackEndpoint.optional() }).prefault({}),
       })
@@ -302,6 +305,9 @@ export const configSchema = z
       }
       seen.name.add(name);
       seen.spiffeId.add(spiffeId);
+    }
+    for (const { path, message } of translationProblems(config)) {
+      context.addIssue({ code: 'custom', path: [...path], message });
     }
     for (const [at, { from, to }] of config.mesh.forward.entries()) {
       const issue = (key: 'from' | 'to', message: string) =>

@@ -87,6 +87,46 @@ test.each<readonly [string, string, RegExp]>([
     /mesh\.forward\.0\.to: the peer that it comes from/,
   ],
   [
+    'a prefix translated to one of another size',
+    'mesh: { prefixTranslation: [{ internal: 192.168.77.0/24, external: 10.1.0.0/16 }] }\n',
+    /x\.yaml:3:.*mesh\.prefixTranslation\.0\.external: not as large/,
+  ],
+  [
+    'a prefix translated to one of another family',
+    'mesh: { prefixTranslation: [{ internal: 192.168.77.0/24, external: "fd00::/24" }] }\n',
+    /mesh\.prefixTranslation\.0\.external: not as large/,
+  ],
+  [
+    'a default route translated',
+    'mesh: { prefixTranslation: [{ internal: 0.0.0.0/0, external: 10.1.0.0/16 }] }\n',
+    /mesh\.prefixTranslation\.0\.internal: never behind a site/,
+  ],
+  [
+    'two prefixes translated to the same addresses',
+    `mesh: { prefixTranslation: [${translated('192.168.77', '10.1.77')}, ${translated('192.168.78', '10.1.77')}] }\n`,
+    /mesh\.prefixTranslation\.1\.external: overlaps 10\.1\.77\.0\/24/,
+  ],
+  [
+    'a prefix translated to one that is translated itself',
+    `mesh: { prefixTranslation: [${translated('192.168.77', '10.1.77')}, ${translated('10.1.77', '10.1.78')}] }\n`,
+    /mesh\.prefixTranslation\.1\.internal: overlaps 10\.1\.77\.0\/24/,
+  ],
+  [
+    'a prefix translated that holds our own address',
+    `wireguard: { addresses: [10.9.0.1/24] }\nmesh: { prefixTranslation: [${translated('10.9.0', '10.1.77')}] }\n`,
+    /mesh\.prefixTranslation\.0\.internal: holds an address of ours in the tunnel/,
+  ],
+  [
+    'a translated prefix that is advertised as it is inside',
+    `advertise: [192.168.0.0/16]\nmesh: { prefixTranslation: [${translated('192.168.77', '10.1.77')}] }\n`,
+    /advertise\.0: is translated: peers see the external prefix only/,
+  ],
+  [
+    'a translated prefix that one peer is told as it is inside',
+    `mesh: { peers: [{ name: b, spiffeId: "spiffe://b/g", advertise: [192.168.77.5] }], prefixTranslation: [${translated('192.168.77', '10.1.77')}] }\n`,
+    /mesh\.peers\.0\.advertise\.0: is translated/,
+  ],
+  [
     'ports where there are none',
     'mesh: { peers: [{ name: b, spiffeId: "spiffe://b/g", request: { targets: [{ prefix: 10.0.0.1, protocol: icmp, port: 1 }] } }] }\n',
     /port: no ports there/,
@@ -136,6 +176,11 @@ test('an accord file is read over the default, and its hash covers both', async 
 
 function peer(name: string): string {
   return `{ name: ${name}, spiffeId: "spiffe://b.example/g" }`;
+}
+
+/** Of /24s. */
+function translated(internal: string, external: string): string {
+  return `{ internal: ${internal}.0/24, external: ${external}.0/24 }`;
 }
 
 /** `a.b`, lists without their index. */

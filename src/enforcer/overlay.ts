@@ -5,11 +5,20 @@
 import type { Prefix } from '../../protocol/capability/model.ts';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import { type WireguardOffer, wireguardProof } from '../../protocol/handshake/index.ts';
-import { formatPrefix, hostPrefix, intersectPrefixes } from '../../protocol/net/prefix.ts';
+import { formatPrefix, hostPrefix, intersectPrefixes, prefixesOverlap } from '../../protocol/net/prefix.ts';
 import type { CryptoProvider, X25519KeyPair } from '../../protocol/noise/crypto.ts';
 import { mostRestrictive, type PostureLevel } from '../../protocol/posture/level.ts';
 import { AllowedIps } from '../dataplane/allowed-ips.ts';
-import type { AdoptedTunnel, DataPlane, FlowRule, FlowSession, Route, TunnelDevice } from '../dataplane/ports.ts';
+import type {
+  AdoptedTunnel,
+  DataPlane,
+  FlowAttachment,
+  FlowRule,
+  FlowSession,
+  Route,
+  Translation,
+  TunnelDevice,
+} from '../dataplane/ports.ts';
 import { keyText } from '../dataplane/tunnel-rules.ts';
 import { type AllowedForward, forwardsOf } from './forwards.ts';
 import { isPeerOf, type Member, type MemberSpec, sameReach, tunnelPeer } from './member.ts';
@@ -26,6 +35,8 @@ export interface OverlaySpec {
   readonly addresses: readonly Prefix[];
   /** Session and peer slots of the flow maps. Slot 0 stays unused, so that an all-zero entry names nobody. */
   readonly slots: number;
+  /** Prefixes of ours that are others in the tunnel. */
+  readonly translations?: readonly Translation[];
   /** Whose packets may go on to whom through us; nobody's unless told. */
   readonly forwards?: readonly AllowedForward[];
   /** What of a member's prefixes is routed at the level that holds when it is asked; all unless told. */
@@ -51,6 +62,8 @@ export class Overlay implements AsyncDisposable {
   /** Who has which key, by `keyText`, and which prefixes; ours are OURS. A thousand members cost a join no more than one. */
   readonly #keys = new Map<string, number>();
   readonly #prefixes = new AllowedIps();
+  /** What is no address of ours in the tunnel. */
+  readonly #internals: readonly Prefix[];
   /** What the kernel has of each member's peer, by number. */
   readonly #levels = new Map<number, PostureLevel>();
   /** Numbers of members that leave in the next turn, and its end. */
@@ -73,10 +86,12 @@ export class Overlay implements AsyncDisposable {
     this.#routed = spec.routed ?? (({ prefixes }) => prefixes);
     this.#keepaliveAt = spec.keepaliveAt ?? (() => Number.POSITIVE_INFINITY);
     this.#keys.set(keyText(key.publicKey), OURS);
-    this.#prefixes.claim(
-      String(OURS),
-      spec.addresses.map(({ address }) => hostPrefix(address)),
-    );
+    const translations = spec.translations ?? [];
+    this.#internals = translations.map(({ internal }) => internal);
+    this.#prefixes.claim(String(OURS), [
+      ...spec.addresses.map(({ address }) => hostPrefix(address)),
+      ...translations.flatMap(({ internal, external }) => [internal, external]),
+    ]);
     this.#sessionSlots = new Slots({ first: 1, size: spec.slots });
     this.#peerSlots = new Slots({ first: 1, size: spec.slots });
   }
@@ -92,7 +107,7 @@ export class Overlay implements AsyncDisposable {
       mtu: spec.mtu,
     });
     undo.add(() => device[Symbol.asyncDispose]());
-    await dataplane.flows.attach({ ifindex: device.ifindex, kind: 'tunnel' });
+    await dataplane.flows.attach(attachment(device, spec));
     undo.add(() => dataplane.flows.detach(device.ifindex));
     for (const address of spec.addresses) await dataplane.network.addAddress(device.ifindex, address);
     await dataplane.network.setUp(device.ifindex);
@@ -123,7 +138,7 @@ export class Overlay implements AsyncDisposable {
     await overlay.#followForwards();
     const strangers = peers.filter(({ publicKey }) => !overlay.#keys.has(keyText(publicKey)));
     await device.removePeers(strangers.map(({ publicKey }) => publicKey));
-    await flows.attach({ ifindex: device.ifindex, kind: 'tunnel' });
+    await flows.attach(attachment(device, spec));
     for (const address of spec.addresses) await network.addAddress(device.ifindex, address);
     await network.setUp(device.ifindex);
     await overlay.#followRoutes();
@@ -155,6 +170,7 @@ export class Overlay implements AsyncDisposable {
   check(spec: MemberSpec, former?: Member): void {
     this.#refuseForeignKey(spec, former?.number);
     this.#refuseOverlap(spec, former?.number);
+    this.#refuseInternal(spec);
   }
 
   /** Its flows, with the slots and the generation that it had; not one that would be refused as a new member. */
@@ -420,6 +436,17 @@ export class Overlay implements AsyncDisposable {
     throw new ShellstreamError('PREFIX_OVERLAP', formatPrefix(clash), { fields: { peer: spec.spiffeId } });
   }
 
+  /** Who came for it would be answered from another address, and could tell what we have inside. */
+  #refuseInternal({ direction, targets }: MemberSpec): void {
+    if (direction === 'out') return;
+    const internal = targets.find(({ prefix }) => this.#internals.some((one) => prefixesOverlap(one, prefix)));
+    if (internal === undefined) return;
+    throw new ShellstreamError(
+      'TARGET_NOT_ALLOWED',
+      `${formatPrefix(internal.prefix)} has another prefix in the tunnel`,
+    );
+  }
+
   #rules(spec: MemberSpec): FlowRule[] {
     return spec.targets.map((target) => ({
       ifindex: this.device.ifindex,
@@ -454,6 +481,10 @@ export class Overlay implements AsyncDisposable {
     this.#queue = result.catch(() => undefined);
     return result;
   }
+}
+
+function attachment({ ifindex }: TunnelDevice, { translations = [] }: OverlaySpec): FlowAttachment {
+  return { ifindex, kind: 'tunnel', translations };
 }
 
 function gone(): ShellstreamError {

@@ -43,6 +43,7 @@ import { followRevocations, openRevocations, startRevocationFeeds } from './revo
 import { recordRevocations } from './revocation-evidence.ts';
 import { removeStaleRoutes } from './stale-routes.ts';
 import { adoptOverlay, type Former, findFormer, type Survival, startSurvival } from './survival.ts';
+import { translationsOf } from './translations.ts';
 import { followRevokedOwners, openUnderlay } from './underlay.ts';
 
 /** A shell attestation token that was looked at. */
@@ -289,16 +290,17 @@ async function openOverlay(
   const { config, dataplane, crypto } = world;
   const { interface: interfaceName, port: listenPort, mtu, addresses } = config.wireguard;
   if (addresses.length === 0) return undefined;
-  const keepaliveAt = (at: PostureLevel): number => world.accord.accord.levels[at].overlay.keepaliveSeconds;
-  const spec = {
+  const { accord } = world.accord;
+  const spec: OverlaySpec = {
     interfaceName,
     listenPort,
     mtu,
     addresses,
     slots: MESH_SLOTS,
     routed,
-    keepaliveAt,
+    keepaliveAt: (at) => accord.levels[at].overlay.keepaliveSeconds,
     forwards: meshForwards(config),
+    translations: translationsOf(config, accord),
   };
   const adopted = former === undefined ? undefined : await adoptOverlay(world, former, spec, level, revocations);
   return adopted ?? { overlay: await Overlay.open(dataplane, crypto, spec), kept: [] };
