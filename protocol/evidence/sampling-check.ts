@@ -26,11 +26,17 @@ export class SamplingCheck {
   readonly #batches: LeftOutBatch[] = [];
   /** Undefined while the beginning of the log is pruned and no batch was seen. */
   #nextLeftOut: number | undefined;
+  readonly #isPruned: boolean;
+  /** Of the commitments that are left; before it, days may have been committed to in what was pruned. */
+  #firstDay = Number.POSITIVE_INFINITY;
+  /** Such days, and whether their keys were revealed: to be believed, and nothing more. */
+  readonly #unproven = new Map<number, 'secret' | 'revealed'>();
 
   constructor(sha256: Sha256, isPruned: boolean, onFinding: (finding: Finding) => void) {
     this.#sha256 = sha256;
     this.#onFinding = onFinding;
     this.#nextLeftOut = isPruned ? undefined : 0;
+    this.#isPruned = isPruned;
   }
 
   /** Keys that were revealed and are those committed to, by day. */
@@ -56,10 +62,13 @@ export class SamplingCheck {
       case 'key-committed':
         // A second commitment would let the owner choose between two keys when the day's sessions are known.
         if (this.#days.has(entry.day)) return `a second key is committed to for day ${entry.day}`;
+        if (this.#unproven.has(entry.day)) return `a key is committed to for day ${entry.day}, which was used before`;
+        this.#firstDay = Math.min(this.#firstDay, entry.day);
         this.#days.set(entry.day, { commitment: entry.commitment, key: undefined });
         return undefined;
       case 'key-revealed': {
         const day = this.#days.get(entry.day);
+        if (day === undefined && this.#mayBePruned(entry.day)) return this.#revealUnproven(entry.day);
         if (day === undefined) return `the key of day ${entry.day} was never committed to`;
         if (day.key !== undefined) return `the key of day ${entry.day} is revealed a second time`;
         if (!sameBytes(commitToKey(this.#sha256, entry.day, entry.key), day.commitment)) {
@@ -73,11 +82,27 @@ export class SamplingCheck {
         this.#nextLeftOut = entry.first + entry.count;
         this.#batches.push({ entry: index, ...entry });
         const day = this.#days.get(entry.day);
-        if (day === undefined) return `records of day ${entry.day} are left out and its key was never committed to`;
-        if (day.key !== undefined) return `records of day ${entry.day} are left out after its key was known`;
+        if (day !== undefined || !this.#mayBePruned(entry.day)) {
+          if (day === undefined) return `records of day ${entry.day} are left out and its key was never committed to`;
+          if (day.key !== undefined) return `records of day ${entry.day} are left out after its key was known`;
+        } else if (this.#unproven.get(entry.day) === 'revealed') {
+          return `records of day ${entry.day} are left out after its key was known`;
+        } else {
+          this.#unproven.set(entry.day, 'secret');
+        }
         if (entry.first > expected) return `left-out records ${expected} to ${entry.first - 1} are in no batch`;
         return entry.first < expected ? `left-out record ${entry.first} is in two batches` : undefined;
       }
     }
+  }
+
+  #mayBePruned(day: number): boolean {
+    return this.#isPruned && day < this.#firstDay;
+  }
+
+  #revealUnproven(day: number): string | undefined {
+    if (this.#unproven.get(day) === 'revealed') return `the key of day ${day} is revealed a second time`;
+    this.#unproven.set(day, 'revealed');
+    return undefined;
   }
 }

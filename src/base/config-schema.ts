@@ -54,7 +54,7 @@ const logOrigin = z
 const witnesses = z
   .strictObject({
     quorum: z.int().min(0).max(16).default(1),
-    timeoutSeconds: z.int().min(1).max(60).default(5),
+    timeoutSeconds: z.int().min(1).max(60).default(2),
     ask: z
       .array(
         z.strictObject({
@@ -272,19 +272,26 @@ export const configSchema = z
     evidence: z
       .union([
         z.literal('off'),
-        z.strictObject({
-          origin: logOrigin.optional(),
-          directory: absolutePath.optional(),
-          keys: z.array(absolutePath).min(1).max(4).optional(),
-          budgetMegabytes: z.int().min(8).max(1_048_576).default(2_048),
-          retentionDays: z.int().min(1).max(36_500).default(90),
-          /** Without one the gateway is its own. */
-          quartermaster: z.strictObject({ address: endpoint, spiffeId: spiffeIdField }).optional(),
-          serve: endpoint
-            .refine(({ host }) => tryParseAddress(host) !== undefined, 'an IP address and a port')
-            .optional(),
-          witnesses: witnesses.optional(),
-        }),
+        z
+          .strictObject({
+            origin: logOrigin.optional(),
+            directory: absolutePath.optional(),
+            keys: z.array(absolutePath).min(1).max(4).optional(),
+            budgetMegabytes: z.int().min(8).max(1_048_576).default(2_048),
+            retentionDays: z.int().min(1).max(36_500).default(90),
+            /** Without it entries and tiles stay for ever. */
+            logDays: z.int().min(1).max(36_500).optional(),
+            /** Without one the gateway is its own. */
+            quartermaster: z.strictObject({ address: endpoint, spiffeId: spiffeIdField }).optional(),
+            serve: endpoint
+              .refine(({ host }) => tryParseAddress(host) !== undefined, 'an IP address and a port')
+              .optional(),
+            witnesses: witnesses.optional(),
+          })
+          .refine(({ logDays = Number.POSITIVE_INFINITY, retentionDays }) => logDays >= retentionDays, {
+            path: ['logDays'],
+            error: 'less than retentionDays',
+          }),
       ])
       .prefault({}),
     shutdownSeconds: seconds.default(5),

@@ -226,13 +226,18 @@ test('a witness is asked over TLS or on loopback, by a key of its kind, and a qu
     `${LEAST}evidence: { witnesses: { quorum: ${quorum}, ask: [{ url: '${url}', key: ${key} }] } }\n`;
   expect(parseConfig(asking('https://witness.example/w')).evidence?.witnesses).toMatchObject({
     quorum: 1,
-    timeoutSeconds: 5,
+    timeoutSeconds: 2,
     ask: [{ url: 'https://witness.example/w', key: { type: 'cosigner', name: 'witness.example/w' } }],
   });
   expect(parseConfig(asking('http://[::1]:8080/')).evidence?.witnesses?.ask).toHaveLength(1);
   expect(() => parseConfig(asking('http://witness.example/w'))).toThrow('http: on loopback only');
   expect(() => parseConfig(asking('https://user@witness.example/w'))).toThrow('MALFORMED');
   expect(() => parseConfig(asking('https://witness.example/w', 2))).toThrow('more than there are witnesses');
+});
+
+test('the log outlives its records', () => {
+  expect(parseConfig(`${LEAST}evidence: { retentionDays: 30, logDays: 30 }\n`).evidence).toMatchObject({ logDays: 30 });
+  expect(() => parseConfig(`${LEAST}evidence: { logDays: 89 }\n`)).toThrow('less than retentionDays');
 });
 
 test('evidence is kept unless the configuration says aloud that it is not', () => {

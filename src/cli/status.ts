@@ -79,11 +79,13 @@ function report(status: GatewayStatus, peers: readonly PeerView[], health: Healt
 }
 
 function evidenceText(evidence: EvidenceView): string {
-  const { state, origin, entries, published, usedBytes, budgetBytes, verifierKeys, quorum, witnesses } = evidence;
+  const { state, origin, entries, published, usedBytes, budgetBytes, verifierKeys, quorum, witnesses, firstEntry } =
+    evidence;
   if (state === 'off') return 'off';
   const used = Math.floor((100 * usedBytes) / Math.max(1, budgetBytes));
   const room = `${used} % of its room used`;
-  const facts = `${state}, ${entries} entries in ${origin}, ${published} published, ${room}`;
+  const since = firstEntry === 0 ? '' : ` (from ${firstEntry} on)`;
+  const facts = `${state}, ${entries} entries${since} in ${origin}, ${published} published, ${room}`;
   const cosigning = witnesses.filter(({ problem }) => problem === undefined).length;
   const witnessed = witnesses.length === 0 ? '' : `, ${cosigning} of ${witnesses.length} witnesses, ${quorum} needed`;
   return `${facts}${witnessed}; key ${verifierKeys.join(', ')}`;

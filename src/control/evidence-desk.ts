@@ -94,6 +94,8 @@ export interface EvidenceView {
   /** Cosignatures of witnesses without which nothing is published. */
   readonly quorum: number;
   readonly witnesses: readonly WitnessView[];
+  /** What is before this entry was pruned. */
+  readonly firstEntry: number;
 }
 
 export interface WitnessView {
@@ -126,4 +128,5 @@ export const EVIDENCE_OFF: EvidenceView = {
   isReserveHeld: false,
   quorum: 0,
   witnesses: [],
+  firstEntry: 0,
 };

@@ -65,6 +65,7 @@ export const FACTS: StatusFacts = {
     isReserveHeld: true,
     quorum: 1,
     witnesses: [{ name: 'witness.example/one', size: 12, problem: undefined }],
+    firstEntry: 0,
   },
   identity: {
     workloadApiConnected: true,

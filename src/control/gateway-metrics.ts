@@ -123,6 +123,7 @@ function statusGauges(registry: Registry): (status: GatewayStatus, sessions: rea
     labels: ['state'],
   });
   const entries = gauge('evidence_entries', 'Entries of the evidence log.');
+  const first = gauge('evidence_first_entry', 'What is before was pruned.');
   const published = gauge('evidence_published_entries', 'Those that everybody can read.');
   const used = gauge('evidence_used_bytes', 'Of the spool.');
   const budget = gauge(
@@ -149,6 +150,7 @@ function statusGauges(registry: Registry): (status: GatewayStatus, sessions: rea
     missing.replace(witnesses.map(({ name, problem }) => [problem === undefined ? 0 : 1, { witness: name }]));
     evidence.replace([[1, { state: status.evidence.state }]]);
     entries.set(status.evidence.entries, {});
+    first.set(status.evidence.firstEntry, {});
     published.set(status.evidence.published, {});
     used.set(status.evidence.usedBytes, {});
     budget.set(status.evidence.budgetBytes, {});

@@ -1,29 +1,29 @@
 import { cpSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { describeFinding, parseSecret, parseVerifierKey, verifyLog } from '../../protocol/evidence/index.ts';
+import { MS_A_DAY } from '../../protocol/evidence/index.ts';
+import { Phase } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
 import { MemoryWitness } from '../../test/support/memory-witness.ts';
-import { nodeCrypto } from '../base/crypto-node.ts';
-import type { Logger } from '../base/logger.ts';
-import { SimulatedClock } from '../base/simulated-clock.ts';
-import { type RestoreParts, restore } from './backup.ts';
-import { nodeEd25519, noteSigner } from './ed25519.ts';
-import { type EvidencePlace, EvidenceStore } from './evidence-store.ts';
-import { consoleUse, EvidenceFolder, mutation, notarisation, ORIGIN, sha256 } from './fixtures.ts';
-import { LogDirectory } from './log-directory.ts';
+import { restore } from './backup.ts';
+import { nodeEd25519 } from './ed25519.ts';
+import { consoleUse, mutation, ORIGIN, sha256 } from './fixtures.ts';
+import { StoreWorld } from './store-world.ts';
 import { witnessAt } from './witness-http.ts';
 import { Witnesses } from './witnesses.ts';
 
 test('what is published bears the cosignatures that are needed; while they are not to be had it stays as it was', async () => {
-  await using world = await World.create();
+  using world = new StoreWorld();
   await using witness = await MemoryWitness.start();
   const witnesses = { quorum: 1, timeoutMs: 5_000, ask: [{ url: witness.url, key: witness.key }] };
+  let key = '';
   {
     await using store = await world.open({ witnesses });
     await store.record(consoleUse);
+    [key = ''] = store.state.verifierKeys;
   }
-  const whole = await world.verify(witness);
-  expect(whole.findings).toEqual([]);
+  const outsider = { witnesses: [witness.key], quorum: 1 };
+  const whole = await world.verified(key, outsider);
+  expect(whole.told).toEqual([]);
   expect(witness.latest.size).toBe(whole.size);
 
   witness.isAway = true;
@@ -37,11 +37,11 @@ test('what is published bears the cosignatures that are needed; while they are n
     });
     expect(store.state.witnesses).toMatchObject([{ name: witness.key.name, problem: expect.stringContaining('503') }]);
   }
-  expect(await world.verify(witness)).toMatchObject({ size: whole.size, findings: [] });
+  expect(await world.verified(key, outsider)).toMatchObject({ size: whole.size, told: [] });
 });
 
 test('attack: spool and log put back to an older state: a witness saw more, so nothing is recorded', async () => {
-  await using world = await World.create();
+  using world = new StoreWorld();
   await using witness = await MemoryWitness.start();
   const witnesses = { quorum: 1, timeoutMs: 5_000, ask: [{ url: witness.url, key: witness.key }] };
   {
@@ -65,7 +65,7 @@ test('attack: spool and log put back to an older state: a witness saw more, so n
 });
 
 test('attack: the spool alone put back: the published log holds more', async () => {
-  await using world = await World.create();
+  using world = new StoreWorld();
   {
     await using store = await world.open();
     await store.record(consoleUse);
@@ -82,30 +82,32 @@ test('attack: the spool alone put back: the published log holds more', async () 
 });
 
 test('the key is changed while the gateway runs: both sign, who knows either believes it, then the new one signs alone', async () => {
-  await using world = await World.create();
+  using world = new StoreWorld();
   await using store = await world.open();
   await store.record(consoleUse);
   const [former = ''] = store.state.verifierKeys;
   const [, next = ''] = await store.rotateKey('begin');
   await expect(store.rotateKey('begin')).rejects.toThrow('being changed already');
   expect(statSync(join(world.path, 'log.key.next')).mode & 0o777).toBe(0o600);
+  const secrets = [...world.secretOf('log.key'), ...world.secretOf('log.key.next')];
   const held = await world.checkpoint(store, 2);
-  expect(await world.verifiedBy(former)).toMatchObject({ findings: [] });
-  expect(await world.verifiedBy(next, held)).toMatchObject({ findings: [] });
+  expect(await world.verified(former)).toMatchObject({ told: [] });
+  expect(await world.verified(next, { held: [held] })).toMatchObject({ told: [] });
 
   // What waits while the keys change is recorded with the new one.
   const changed = store.rotateKey('finish');
   const { at } = await store.record(mutation(1));
   expect(await changed).toEqual([next]);
   await world.checkpoint(store, 1, at + 1);
-  expect(await world.verifiedBy(next, held)).toMatchObject({ findings: [], signedBy: [ORIGIN] });
-  expect(await world.verifiedBy(former)).toMatchObject({ findings: ['checkpoint: no known key signed it'] });
+  expect(await world.verified(next, { held: [held] })).toMatchObject({ told: [], signedBy: [ORIGIN] });
+  expect(await world.verified(former)).toMatchObject({ told: ['checkpoint: no known key signed it'] });
   expect(existsSync(join(world.path, 'log.key.next'))).toBe(false);
   await expect(store.rotateKey('finish')).rejects.toThrow('no change of the key was begun');
+  expect(secrets.filter((secret) => world.lines.join('\n').includes(secret))).toEqual([]);
 });
 
 test('a restart in the midst of a change goes on with both keys, and after it with the new one', async () => {
-  await using world = await World.create();
+  using world = new StoreWorld();
   let keys: readonly string[];
   {
     await using store = await world.open();
@@ -121,7 +123,7 @@ test('a restart in the midst of a change goes on with both keys, and after it wi
 });
 
 test('while the next key’s signature cannot be published the former one stays', async () => {
-  await using world = await World.create();
+  using world = new StoreWorld();
   await using witness = await MemoryWitness.start();
   const witnesses = { quorum: 1, timeoutMs: 5_000, ask: [{ url: witness.url, key: witness.key }] };
   await using store = await world.open({ witnesses });
@@ -131,9 +133,35 @@ test('while the next key’s signature cannot be published the former one stays'
   expect(store.state.verifierKeys).toHaveLength(2);
 });
 
+test('entries and tiles go when their time is over; what is left is proved from the minimum index on', async () => {
+  using world = new StoreWorld();
+  const held: Uint8Array[] = [];
+  let key = '';
+  let minimumIndex = 0;
+  for (let day = 0; day < 7; day += 1) {
+    await using store = await world.open({ retentionDays: 1, logDays: 3 });
+    await store.recordAll(Array.from({ length: 300 }, (_, i) => mutation(day * 300 + i, Phase.OUTCOME)));
+    held.push(await world.checkpoint(store, 1));
+    await world.clock.advance(10_000);
+    await world.until(() => day < 5 || store.state.firstEntry > minimumIndex);
+    minimumIndex = store.state.firstEntry;
+    [key = ''] = store.state.verifierKeys;
+    world.clock.setWall(world.clock.now() + MS_A_DAY);
+  }
+  // Two or three days of it are gone, in whole tiles.
+  expect(minimumIndex % 256).toBe(0);
+  expect(minimumIndex).toBeGreaterThan(300);
+  expect(existsSync(join(world.logPath, 'tile', 'entries', '000'))).toBe(false);
+  expect(world.lines.filter((line) => line.includes(`"minimumIndex":${minimumIndex}`))).toHaveLength(1);
+  const report = await world.verified(key, { held, minimumIndex });
+  expect(report).toMatchObject({ told: [], entries: report.size - minimumIndex });
+  expect(report.unprovable.length).toBeGreaterThan(0);
+  expect(report.unprovable.length).toBeLessThan(held.length);
+});
+
 describe('a copy put back', () => {
   test('of all there was goes on where the former left off, with every proof', async () => {
-    await using world = await World.create();
+    using world = new StoreWorld();
     const backup = join(world.folder.path, 'copy');
     let held: Uint8Array;
     {
@@ -152,11 +180,11 @@ describe('a copy put back', () => {
     expect(store.state).toMatchObject({ problem: undefined });
     await store.record(consoleUse);
     await world.checkpoint(store, 1);
-    expect(await world.verifiedBy(store.state.verifierKeys[0] ?? '', held)).toMatchObject({ findings: [] });
+    expect(await world.verified(store.state.verifierKeys[0] ?? '', { held: [held] })).toMatchObject({ told: [] });
   });
 
   test.each(['held', 'log', 'witness'] as const)('attack: an older state is refused: %s shows more', async (who) => {
-    await using world = await World.create();
+    using world = new StoreWorld();
     await using witness = await MemoryWitness.start();
     const ask = [{ url: witness.url, key: witness.key }];
     const backup = join(world.folder.path, 'copy');
@@ -180,7 +208,7 @@ describe('a copy put back', () => {
   });
 
   test('with a flipped byte is refused, and so is one over a spool that is there', async () => {
-    await using world = await World.create();
+    using world = new StoreWorld();
     const backup = join(world.folder.path, 'copy');
     {
       await using store = await world.open();
@@ -195,98 +223,3 @@ describe('a copy put back', () => {
     await expect(restore(backup, world.restoring())).rejects.toThrow('tile/0/000');
   });
 });
-
-/** A node's evidence in a folder that goes with the test. */
-class World implements AsyncDisposable {
-  readonly folder = new EvidenceFolder();
-  readonly path = join(this.folder.path, 'evidence');
-  readonly clock = new SimulatedClock();
-  readonly lines: string[] = [];
-
-  static async create(): Promise<World> {
-    return new World();
-  }
-
-  open(place: Partial<EvidencePlace> = {}): Promise<EvidenceStore> {
-    return EvidenceStore.open({
-      place: {
-        directory: this.path,
-        origin: ORIGIN,
-        keys: [join(this.path, 'log.key')],
-        budgetBytes: 8 << 20,
-        retentionDays: 90,
-        ...place,
-      },
-      clock: this.clock,
-      crypto: nodeCrypto,
-      log: this.#log,
-      // Where each record is committed at once.
-      posture: () => ({ level: 2, epoch: 1n }),
-      notarisation,
-      isLive: () => false,
-    });
-  }
-
-  get verifierKey(): string {
-    const [key = ''] = /[^"\s]+\+[0-9a-f]{8}\+[A-Za-z0-9+/=]+/.exec(this.lines.join('\n')) ?? [];
-    return key;
-  }
-
-  /** The published one, when it bears so many signatures and, if told, so many entries. */
-  async checkpoint(store: EvidenceStore, signatures: number, size = 0): Promise<Uint8Array> {
-    const path = join(this.path, 'log', 'checkpoint');
-    for (let i = 0; i < 100; i += 1) {
-      await this.clock.advance(1_000);
-      const lines = existsSync(path) ? readFileSync(path, 'utf8').split('\n') : [];
-      const signed = lines.filter((line) => line.startsWith('— ')).length;
-      if (store.published === store.state.entries && store.published >= size && signed === signatures) break;
-    }
-    return new Uint8Array(readFileSync(path));
-  }
-
-  verifiedBy(key: string, ...held: Uint8Array[]) {
-    const trust = { origin: ORIGIN, keys: [parseVerifierKey(sha256, key)], witnesses: [] };
-    const source = new LogDirectory(join(this.path, 'log'));
-    return verifyLog({ sha256, ed25519: nodeEd25519, source, trust, held }).then((report) => ({
-      ...report,
-      findings: report.findings.map(describeFinding),
-    }));
-  }
-
-  /** All but the keys. */
-  lose(): void {
-    for (const name of ['spool', 'log', 'backup']) rmSync(join(this.path, name), { recursive: true, force: true });
-  }
-
-  restoring(held: readonly Uint8Array[] = []): RestoreParts {
-    const line = readFileSync(join(this.path, 'log.key'), 'utf8').trim();
-    const signers = [noteSigner(sha256, ORIGIN, parseSecret(line).seed)];
-    return { sha256, randomBytes: nodeCrypto.randomBytes, origin: ORIGIN, signers, directory: this.path, held };
-  }
-
-  async verify(witness: MemoryWitness) {
-    const keys = [parseVerifierKey(sha256, this.verifierKey)];
-    const source = new LogDirectory(join(this.path, 'log'));
-    const trust = { origin: ORIGIN, keys, witnesses: [witness.key] };
-    const report = await verifyLog({ sha256, ed25519: nodeEd25519, source, trust, quorum: 1 });
-    return { ...report, findings: report.findings.map(describeFinding) };
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    // What was told is all that may be told: the keys' secret parts are not.
-    const { seed } = parseSecret(readFileSync(join(this.path, 'log.key'), 'utf8').trim());
-    const told = this.lines.join('\n');
-    for (const form of ['base64', 'hex'] as const) expect(told).not.toContain(Buffer.from(seed).toString(form));
-    this.folder[Symbol.dispose]();
-  }
-
-  get #log(): Logger {
-    const tell = (message: string, fields?: unknown): void => {
-      this.lines.push(
-        `${message} ${JSON.stringify(fields, (_, value) => (value instanceof Error ? value.message : value))}`,
-      );
-    };
-    const log: Logger = { debug: tell, info: tell, warn: tell, error: tell, child: () => log };
-    return log;
-  }
-}

@@ -18,7 +18,7 @@ import { LogDirectory } from './log-directory.ts';
 import { Publisher } from './publisher.ts';
 import { compensate } from './reconcile.ts';
 import { type Recorded, Recorder, type RecorderParts, type Recording, type Seal } from './recorder.ts';
-import { forgetLeftOut, forgetOlderThan } from './retention.ts';
+import { forgetLeftOut, forgetOlderThan, minimumIndexAt, pruneLog } from './retention.ts';
 import { adoptNextKey, makeNextKey, provenNextKey, type RotationStep, signingKeys } from './rotation.ts';
 import { Spool, type SpoolRoom } from './spool.ts';
 import type { OpenIntent, SpoolReader } from './spool-reader.ts';
@@ -35,6 +35,8 @@ export interface EvidencePlace {
   readonly keys: readonly string[];
   readonly budgetBytes: number;
   readonly retentionDays: number;
+  /** After which entries and tiles go too; absent: never. */
+  readonly logDays?: number;
   /** Who cosigns what is published; absent: nobody is asked. */
   readonly witnesses?: WitnessPlaces;
 }
@@ -64,6 +66,8 @@ export interface EvidenceState {
   /** Why others do not see the newest entries yet; undefined: they do, or will in a moment. */
   readonly publishProblem: string | undefined;
   readonly entries: number;
+  /** Index of the oldest that was not pruned. */
+  readonly firstEntry: number;
   readonly published: number;
   readonly leftOut: number;
   readonly openIntents: number;
@@ -90,6 +94,7 @@ export class EvidenceStore implements AsyncDisposable {
   #publishing: Timer | undefined;
   #publishes: Promise<void> = Promise.resolve();
   #upkeep: Timer | undefined;
+  #keeping: Promise<void> = Promise.resolve();
   #lastRetention = Number.NEGATIVE_INFINITY;
   /** While the keys change: what is to be recorded waits. */
   #reopening: Promise<void> | undefined;
@@ -156,6 +161,7 @@ export class EvidenceStore implements AsyncDisposable {
       problem: this.#problem,
       publishProblem: this.#publishProblem,
       entries: spool?.size ?? 0,
+      firstEntry: spool?.reader.firstEntry() ?? 0,
       published: publisher?.published ?? 0,
       leftOut: spool?.counters.leftOut ?? 0,
       openIntents: spool?.reader.openIntents().length ?? 0,
@@ -241,6 +247,7 @@ export class EvidenceStore implements AsyncDisposable {
     this.#isClosed = true;
     await this.#reopening;
     this.#upkeep?.cancel();
+    await this.#keeping;
     this.#publishing?.cancel();
     this.#opened?.recorder.close();
     await this.#publishNow();
@@ -359,7 +366,7 @@ export class EvidenceStore implements AsyncDisposable {
 
   #waitForUpkeep(): void {
     this.#upkeep = this.#parts.clock.after(UPKEEP_MS, () => {
-      void this.#keepUp().finally(() => {
+      this.#keeping = this.#keepUp().finally(() => {
         if (!this.#isClosed) this.#waitForUpkeep();
       });
     });
@@ -375,13 +382,13 @@ export class EvidenceStore implements AsyncDisposable {
     try {
       this.#opened.spool.refillReserve();
       if (this.#publishProblem !== undefined) this.#publishSoon();
-      this.#forgetWhatIsOld(this.#opened.spool);
+      await this.#forgetWhatIsOld(this.#opened);
     } catch (error) {
       this.#fail(error);
     }
   }
 
-  #forgetWhatIsOld(spool: Spool): void {
+  async #forgetWhatIsOld({ spool, publisher }: Opened): Promise<void> {
     const { clock, place, crypto, log } = this.#parts;
     if (clock.monotonic() - this.#lastRetention < RETENTION_MS) return;
     this.#lastRetention = clock.monotonic();
@@ -389,6 +396,12 @@ export class EvidenceStore implements AsyncDisposable {
     const records = forgetOlderThan(spool, day * MS_A_DAY);
     const leftOut = forgetLeftOut(spool, crypto.sha256, day);
     if (records + leftOut > 0) log.info('records were given up: their time is over', { records, leftOut });
+    if (place.logDays === undefined) return;
+    const minimumIndex = minimumIndexAt(spool, publisher.published, dayOf(clock.now()) - place.logDays);
+    if (minimumIndex <= spool.reader.firstEntry()) return;
+    // Told before it is true: who reads the log must know that what is missing may be.
+    log.warn('the log is pruned', { minimumIndex });
+    await pruneLog(spool, publisher, this.logPath, minimumIndex);
   }
 }
 

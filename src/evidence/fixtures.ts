@@ -31,7 +31,7 @@ export function notarisation(level: PostureLevel): Notarisation {
   return { transitPercent, anchoring: level > 2 ? 'batched' : level === 2 ? 'at-once' : 'per-record' };
 }
 
-interface VerifyOptions extends Pick<VerifyLog, 'held' | 'minimumIndex' | 'quorum'> {
+export interface VerifyOptions extends Pick<VerifyLog, 'held' | 'minimumIndex' | 'quorum'> {
   readonly witnesses?: readonly NoteKey[];
 }
 

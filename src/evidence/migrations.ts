@@ -55,6 +55,10 @@ const MIGRATIONS: readonly string[] = [
   -- Of the kinds that are few; session transits are found by their level.
   CREATE INDEX entry_by_kind ON entry (kind, seq) WHERE kind > 1;
   `,
+  `
+  -- Sampling keys and batch roots: by them the log tells its days when it is pruned.
+  CREATE INDEX entry_public ON entry (seq) WHERE kind = 0;
+  `,
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;

@@ -10,6 +10,7 @@ import {
   bundlePath,
   commitmentOf,
   parseArtifact,
+  parseEntry,
   type Sha256,
   TILE_WIDTH,
   tilePath,
@@ -100,6 +101,30 @@ export async function pruneLog(spool: Spool, publisher: Publisher, path: string,
   spool.forget((database) =>
     database.prepare('DELETE FROM entry WHERE seq < ?').run(minimumIndex - (minimumIndex % TILE_WIDTH)),
   );
+}
+
+/**
+ * From where on the log must be kept if entries of `day` and before may go: a whole tile's first entry. The log tells its own
+ * days: whatever precedes the commitment to a day's sampling key was recorded on that day at the latest. What is still open,
+ * still kept or not yet published is not given up, whatever its age.
+ */
+export function minimumIndexAt(spool: Spool, published: number, day: number): number {
+  const { reader } = spool;
+  let minimum = 0;
+  for (let after = reader.firstEntry() - 1; ; ) {
+    const page = reader.publicEntries(after, PAGE);
+    const last = page.at(-1);
+    for (const { index, entry } of page) {
+      const read = parseEntry(entry);
+      if (read.kind === 'key-committed' && read.day <= day) minimum = index;
+    }
+    if (last === undefined || page.length < PAGE) break;
+    after = last.index;
+  }
+  const open = reader.openIntents().flatMap((intent) => (intent.in === 'log' ? [intent.at] : []));
+  const oldestRecord = reader.firstRecord() || spool.size;
+  minimum = Math.min(minimum, published, oldestRecord, ...open);
+  return minimum - (minimum % TILE_WIDTH);
 }
 
 const PAGE = 4_096;

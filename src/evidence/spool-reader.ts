@@ -41,6 +41,7 @@ export class SpoolReader {
   readonly #byIndex: StatementSync;
   readonly #byLevel: StatementSync;
   readonly #byKind: StatementSync;
+  readonly #public: StatementSync;
   readonly #leftOut: StatementSync;
   readonly #intents: StatementSync;
   readonly #keys: StatementSync;
@@ -55,6 +56,7 @@ export class SpoolReader {
     this.#byIndex = database.prepare('SELECT * FROM entry WHERE seq >= ? AND seq < ? ORDER BY seq');
     this.#byLevel = database.prepare('SELECT * FROM entry WHERE level = ? AND seq > ? ORDER BY seq LIMIT ?');
     this.#byKind = database.prepare('SELECT * FROM entry WHERE kind = ? AND kind > 1 AND seq > ? ORDER BY seq LIMIT ?');
+    this.#public = database.prepare('SELECT * FROM entry WHERE kind = 0 AND seq > ? ORDER BY seq LIMIT ?');
     this.#leftOut = database.prepare('SELECT * FROM left_out WHERE number >= ? AND number < ? ORDER BY number');
     this.#intents = database.prepare('SELECT * FROM open_intent ORDER BY place, at');
     this.#keys = database.prepare('SELECT * FROM sampling_key ORDER BY day');
@@ -83,6 +85,11 @@ export class SpoolReader {
   /** Of one kind but session transits, in the order of the log, after the entry `after`. */
   ofKind(kind: number, after = -1, limit = 100): SpoolEntry[] {
     return this.#all(this.#byKind, toEntry, kind, after, limit);
+  }
+
+  /** Sampling keys and batch roots, after the entry `after`. */
+  publicEntries(after: number, limit: number): SpoolEntry[] {
+    return this.#all(this.#public, toEntry, after, limit);
   }
 
   /** "All transits while at level N", in the order of the log, after the entry `after`. */

@@ -63,6 +63,7 @@ export function evidenceView(evidence: NodeEvidence | undefined): EvidenceView {
     room,
     quorum,
     witnesses,
+    firstEntry,
   } = evidence.store.state;
   const { usedBytes, budgetBytes, isFull, isReserveHeld } = room;
   return {
@@ -79,6 +80,7 @@ export function evidenceView(evidence: NodeEvidence | undefined): EvidenceView {
     isReserveHeld,
     quorum,
     witnesses,
+    firstEntry,
   };
 }
 

@@ -20,8 +20,9 @@ export interface NodeEvidence extends AsyncDisposable {
 /** As the configuration has it; nothing where it says that none is kept. */
 export function evidencePlace({ evidence }: Config): { readonly evidence?: EvidencePlace } {
   if (evidence === undefined) return {};
-  const { directory, origin, keys, budgetMegabytes, retentionDays, witnesses } = evidence;
-  const place = { directory, origin, keys, budgetBytes: budgetMegabytes * 2 ** 20, retentionDays };
+  const { directory, origin, keys, budgetMegabytes, retentionDays, logDays, witnesses } = evidence;
+  const kept = logDays === undefined ? {} : { logDays };
+  const place = { directory, origin, keys, budgetBytes: budgetMegabytes * 2 ** 20, retentionDays, ...kept };
   if (witnesses === undefined) return { evidence: place };
   const { quorum, timeoutSeconds, ask } = witnesses;
   return { evidence: { ...place, witnesses: { quorum, timeoutMs: timeoutSeconds * 1_000, ask } } };

@@ -5,7 +5,8 @@ import type { Evidence, EvidenceSchema } from '../../../protocol/gen/shellstream
 import { EVIDENCE_STATES, type EvidenceView } from '../evidence-desk.ts';
 
 export function encodeEvidence(evidence: EvidenceView): MessageInitShape<typeof EvidenceSchema> {
-  const { entries, published, leftOut, usedBytes, budgetBytes, verifierKeys, witnesses, ...rest } = evidence;
+  const { entries, published, leftOut, usedBytes, budgetBytes, verifierKeys, witnesses, firstEntry, ...rest } =
+    evidence;
   return {
     ...rest,
     verifierKeys: [...verifierKeys],
@@ -14,6 +15,7 @@ export function encodeEvidence(evidence: EvidenceView): MessageInitShape<typeof 
     leftOut: BigInt(leftOut),
     usedBytes: BigInt(usedBytes),
     budgetBytes: BigInt(budgetBytes),
+    firstEntry: BigInt(firstEntry),
     witnesses: witnesses.map(({ name, size, problem }) => ({
       name,
       size: size === undefined ? undefined : BigInt(size),
@@ -39,6 +41,7 @@ export function decodeEvidence(evidence: Evidence): EvidenceView {
     budgetBytes: Number(evidence.budgetBytes),
     isReserveHeld,
     quorum,
+    firstEntry: Number(evidence.firstEntry),
     witnesses: evidence.witnesses.map(({ name, size, problem }) => ({
       name,
       size: size === undefined ? undefined : Number(size),
