@@ -38,17 +38,27 @@ export function welcome({ type, tier, mode, asks }: Kind, level: PostureLevel): 
 }
 
 /** How a session that lives at the level above sees the fall to this one. `granted`: what it has. */
-export function farewell({ type, tier, mode }: Kind, granted: readonly string[], level: PostureLevel): Farewell {
+export function farewell(kind: Kind, granted: readonly string[], level: PostureLevel): Farewell {
   const { types, farewells } = LEVELS[level];
-  if (!types.includes(type)) return farewells.refused;
-  const left = granted.filter((one) => GIVEN[mode][tier][level].some((given) => given === one));
-  if (left.length === 0) return farewells.empty;
-  return left.length < granted.length ? farewells.wider : 'stays';
+  if (!types.includes(kind.type)) return farewells.refused;
+  const kept = left(kind, granted, level).length;
+  if (kept === 0) return farewells.empty;
+  return kept < granted.length ? farewells.wider : 'stays';
 }
 
-/** Reason and deadline of the DRAIN, which is the reason of its end, too. */
-export type Farewell = 'stays' | 'POSTURE_DRAIN 4000' | 'POSTURE_END 0' | 'POSTURE_ISOLATED 0';
+/** What of it the level still gives. */
+export function left({ tier, mode }: Kind, granted: readonly string[], level: PostureLevel): readonly string[] {
+  return granted.filter((one) => GIVEN[mode][tier][level].some((given) => given === one));
+}
+
+/** Reason and deadline of the DRAIN, and the end that follows. */
+export type Farewell =
+  | 'stays'
+  | 'DRAIN POSTURE_DRAIN 4000, POSTURE_DRAIN by the gateway'
+  | 'DRAIN POSTURE_END 0, POSTURE_END by the gateway'
+  | 'DRAIN POSTURE_ISOLATED 0, POSTURE_ISOLATED by the gateway';
 
 export function farewellOf({ drains, end }: Fate): string {
-  return end === undefined && drains.length === 0 ? 'stays' : `${drains.join(', ')}; ${end}`;
+  const said = drains.map((drain) => `DRAIN ${drain}`);
+  return [...said, ...(end === undefined ? [] : [end])].join(', ') || 'stays';
 }

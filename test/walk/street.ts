@@ -3,23 +3,30 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Lab } from '../lab/lab.ts';
-import { GATEWAY_B, PORTS } from '../lab/lab.ts';
+import { GATEWAY_B, HOST, PORTS } from '../lab/lab.ts';
 import type { Site } from '../lab/site.ts';
 import type { Running } from '../support/processes.ts';
 import type { Place } from './crowd.ts';
-import type { TargetName } from './table.ts';
+import type { RouteName, TargetName } from './table.ts';
 
 export const PORT = PORTS.granted;
 /** What site-b answers to its monitor, at all levels. */
 export const MONITORING_PORT = 9_161;
-export const MONITOR = '10.2.0.10';
 
 /** The addresses of each class at the host behind site-b. */
 export const TARGETS: Readonly<Record<TargetName, readonly [v4: string, v6: string]>> = {
-  ordinary: ['10.2.0.10', 'fd02::10'],
+  ordinary: [HOST, 'fd02::10'],
   management: ['10.2.0.11', 'fd02::11'],
   incident: ['10.2.0.12', 'fd02::12'],
   health: ['10.2.0.13', 'fd02::13'],
+};
+
+/** Governed routes of site-b's underlay. */
+export const UNDERLAY: Readonly<Record<RouteName, string>> = {
+  'of-master': '10.31.0.0/24',
+  'of-journeyman': '10.32.0.0/24',
+  management: '10.33.0.0/24',
+  monitoring: '10.34.0.0/24',
 };
 
 /** A route that is approved beforehand. */
@@ -31,21 +38,22 @@ export function placesOf(name: TargetName): readonly Place[] {
 
 /** Both sites run, and their session stands. */
 export async function openStreet({ a, b, host }: Lab): Promise<Running> {
-  for (const addresses of Object.values(TARGETS)) {
-    for (const address of addresses) await addAddress(host.run, address);
+  for (const address of Object.values(TARGETS).flat()) {
+    const isIpv6 = address.includes(':');
+    const added = isIpv6 ? [`${address}/64`, 'dev', 'lan', 'nodad'] : [`${address}/24`, 'dev', 'lan'];
+    if (address !== HOST) await host.run('ip', ['address', 'add', ...added]);
   }
-  await addAddress(b.namespace.run, 'fd02::1');
+  await b.namespace.run('ip', ['address', 'add', 'fd02::1/64', 'dev', 'lan', 'nodad']);
   await host.run('ip', ['-6', 'route', 'add', 'default', 'via', 'fd02::1']);
   await b.namespace.run('sysctl', ['-qw', 'net.ipv6.conf.all.forwarding=1']);
   const monitored = b.inside(process.execPath, [SERVICES, String(MONITORING_PORT)]);
   await monitored.line(/^serving/);
-  const addressed = TARGETS_IN_ACCORDS;
   await b.start({
-    accord: await accordOf(b, `${addressed}${B_ACCORD}`),
+    accord: await accordOf(b, `${TARGETS_IN_ACCORDS}${DEVICES_IN_ACCORD}${B_ACCORD}`),
     wireguard: { addresses: [b.options.tunnelAddress, 'fd99::2/64'] },
     posture: {
       leaseSeconds: 10,
-      allowAtLockdown: [{ interface: 'lan', direction: 'in', remote: MONITOR, protocol: 'tcp', port: MONITORING_PORT }],
+      allowAtLockdown: [{ interface: 'lan', direction: 'in', remote: HOST, protocol: 'tcp', port: MONITORING_PORT }],
     },
     underlay: { preApproved: [{ action: 'add', prefix: APPROVED, interface: 'lan' }] },
     // They all come from one address, at once.
@@ -55,7 +63,7 @@ export async function openStreet({ a, b, host }: Lab): Promise<Running> {
     },
   });
   await a.start({
-    accord: await accordOf(a, `${addressed}${A_ACCORD}`),
+    accord: await accordOf(a, `${TARGETS_IN_ACCORDS}${A_ACCORD}`),
     wireguard: { addresses: [a.options.tunnelAddress, 'fd99::1/64'] },
     mesh: { peers: [PEER] },
   });
@@ -64,13 +72,6 @@ export async function openStreet({ a, b, host }: Lab): Promise<Running> {
 }
 
 const SERVICES = fileURLToPath(new URL('../lab/children/services.ts', import.meta.url));
-
-async function addAddress(run: Lab['host']['run'], address: string): Promise<void> {
-  const isThere = ['10.2.0.10'].includes(address);
-  const options = address.includes(':') ? [`${address}/64`, 'nodad'] : [`${address}/24`];
-  const [prefix = '', ...more] = options;
-  if (!isThere) await run('ip', ['address', 'add', prefix, 'dev', 'lan', ...more]);
-}
 
 async function accordOf(site: Site, sections: string): Promise<{ readonly file: string }> {
   const file = join(site.options.directory, 'walk-accord.yaml');
@@ -98,6 +99,21 @@ ${Object.entries(TARGETS)
 `,
   )
   .join('')}`;
+
+/** What routes of the underlay lead to. */
+const DEVICES_IN_ACCORD = `  - name: devices
+    class: management
+    prefixes: [${UNDERLAY.management}, ${APPROVED}]
+    protocol: tcp
+    ports: [443]
+    allow: [{ identities: any, minimumTier: master }]
+  - name: snmp
+    class: monitoring
+    prefixes: [${UNDERLAY.monitoring}]
+    protocol: udp
+    ports: [161]
+    allow: [{ identities: any, minimumTier: master }]
+`;
 
 const A_ACCORD = `advertise:
   - identities: ['${GATEWAY_B}']

@@ -1,6 +1,6 @@
 /**
  * What each posture level is to outsiders: REQUIREMENTS P1 to P6, row by row, written down by hand and not computed by what
- * it is to check. `walk.ts` says how each of it is seen.
+ * it is to check. `outside.ts` says how each of it is seen.
  */
 import type { Capability, Mode, SessionType, Tier } from '../../protocol/capability/model.ts';
 import type { PostureLevel } from '../../protocol/posture/level.ts';
@@ -17,7 +17,7 @@ export interface LevelRow {
   readonly changes: readonly [Outcome, Outcome];
   /** P2: whose proposals are queued. */
   readonly proposals: readonly Tier[];
-  /** P3: whether the token is minted for each handshake. */
+  /** P3: whether the token is minted for each handshake, and bound to it. */
   readonly sat: 'cached' | 'fresh' | 'none';
   /** P3: which types may open. */
   readonly types: readonly SessionType[];
@@ -39,11 +39,13 @@ export type RouteName = 'of-master' | 'of-journeyman' | 'management' | 'monitori
 
 const CRITICAL: readonly SessionType[] = ['management', 'incident-response', 'health-monitoring'];
 const TYPES: readonly SessionType[] = [...CRITICAL, 'operator', 'workload'];
-const TARGETS: readonly TargetName[] = ['ordinary', 'management', 'incident', 'health'];
-const ROUTES: readonly RouteName[] = ['of-master', 'of-journeyman', 'management', 'monitoring'];
+export const TARGET_NAMES: readonly TargetName[] = ['ordinary', 'management', 'incident', 'health'];
+export const ROUTES: readonly RouteName[] = ['of-master', 'of-journeyman', 'management', 'monitoring'];
 const EVERY_TIER: readonly Tier[] = ['apprentice', 'journeyman', 'master', 'site_owner'];
 
-const DRAINED = 'POSTURE_DRAIN 4000';
+const DRAINED = 'DRAIN POSTURE_DRAIN 4000, POSTURE_DRAIN by the gateway';
+const ENDED = 'DRAIN POSTURE_END 0, POSTURE_END by the gateway';
+const ISOLATED = 'DRAIN POSTURE_ISOLATED 0, POSTURE_ISOLATED by the gateway';
 
 /** Who may ask for what, as the default accord has it. */
 export const CLASSES: readonly {
@@ -60,14 +62,14 @@ export const CLASSES: readonly {
 
 const FIVE: LevelRow = {
   mesh: 'connected',
-  passes: TARGETS,
+  passes: TARGET_NAMES,
   isolated: false,
   changes: ['done', 'done'],
   proposals: EVERY_TIER,
   sat: 'cached',
   types: TYPES,
   farewells: { refused: 'stays', empty: 'stays', wider: 'stays' },
-  overlayRoutes: TARGETS,
+  overlayRoutes: TARGET_NAMES,
   underlayRoutes: ROUTES,
   notarised: 'some',
   dataPlane: 'rules 1 actions 1 1 1 1',
@@ -92,7 +94,7 @@ export const LEVELS: Readonly<Record<PostureLevel, LevelRow>> = {
     proposals: ['site_owner'],
     sat: 'fresh',
     types: CRITICAL,
-    farewells: { refused: 'POSTURE_END 0', empty: DRAINED, wider: 'stays' },
+    farewells: { refused: ENDED, empty: DRAINED, wider: 'stays' },
     overlayRoutes: ['management', 'incident', 'health'],
     underlayRoutes: ['management', 'monitoring'],
     notarised: 'all',
@@ -106,7 +108,7 @@ export const LEVELS: Readonly<Record<PostureLevel, LevelRow>> = {
     proposals: [],
     sat: 'none',
     types: [],
-    farewells: { refused: 'POSTURE_ISOLATED 0', empty: 'POSTURE_ISOLATED 0', wider: 'POSTURE_ISOLATED 0' },
+    farewells: { refused: ISOLATED, empty: ISOLATED, wider: ISOLATED },
     overlayRoutes: [],
     underlayRoutes: ['monitoring'],
     notarised: 'all',
