@@ -14,7 +14,7 @@ async function scene() {
     interfaceName: 'shsa-0',
     listenPort: 1,
     mtu: 1_420,
-    addresses: [parsePrefix('10.99.0.1/32')],
+    addresses: [parsePrefix('10.99.0.1/32'), parsePrefix('fd99::1/128')],
     slots: 8,
     routed: ({ prefixes }) => (narrows ? [NARROW] : prefixes),
   });
@@ -24,7 +24,8 @@ async function scene() {
     narrows = is;
     await overlay.followRoutes();
   };
-  return { overlay, routes, narrow };
+  const addresses = () => dataplane.network.addresses(overlay.device.ifindex).map(formatPrefix);
+  return { overlay, routes, narrow, addresses };
 }
 
 const MEMBER: MemberSpec = {
@@ -69,4 +70,12 @@ test('a member that outlasts the device’s lockdown has its routes again, thoug
   await narrow(false);
   await overlay.reopen(5);
   expect(await routes()).toEqual(WHOLE);
+});
+
+test('after a lockdown the device has its addresses of both families, though Linux takes those of IPv6 from one that is down', async () => {
+  const { overlay, addresses } = await scene();
+  await overlay.close();
+  expect(addresses()).toEqual(['10.99.0.1/32']);
+  await overlay.reopen(2);
+  expect(addresses()).toEqual(['10.99.0.1/32', 'fd99::1/128']);
 });

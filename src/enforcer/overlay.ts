@@ -360,8 +360,11 @@ export class Overlay implements AsyncDisposable {
 
   /** Any level but lockdown: the device carries what the flows let through, and is kept alive as the level asks. */
   async reopen(level: PostureLevel): Promise<void> {
+    const { network } = this.#dataplane;
     this.#ownLevel = level;
-    await this.#dataplane.network.setUp(this.device.ifindex);
+    // A device that goes down loses its IPv6 addresses.
+    for (const address of this.#isClosed ? this.addresses : []) await network.addAddress(this.device.ifindex, address);
+    await network.setUp(this.device.ifindex);
     if (!this.#isClosed) return await this.#exclusively(() => this.#followLevels(this.#members.keys()));
     this.#isClosed = false;
     // Whoever was joining while it closed and opened lost its peer, and nobody would end a session that the level allows.

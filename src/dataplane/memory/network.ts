@@ -4,6 +4,8 @@ import { formatPrefix } from '../../../protocol/net/prefix.ts';
 import type { Link, NetworkLinks, Route } from '../ports.ts';
 import { checkInterfaceAddress, checkRoute, metricOf, networkFailed, routePlace, routeText } from '../route-rules.ts';
 
+const IPV4_BYTES = 4;
+
 export class MemoryNetwork implements NetworkLinks {
   readonly #links = new Map<number, MemoryLink>();
   readonly #routes = new Map<string, { readonly route: Route; readonly isOurs: boolean }>();
@@ -20,14 +22,17 @@ export class MemoryNetwork implements NetworkLinks {
   }
 
   async setDown(ifindex: number): Promise<void> {
-    this.#link(ifindex).up = false;
+    const link = this.#link(ifindex);
+    link.up = false;
+    link.addresses = link.addresses.filter(({ address }) => address.length === IPV4_BYTES);
     this.#flush(ifindex);
   }
 
   async addAddress(ifindex: number, address: Prefix): Promise<void> {
     checkInterfaceAddress(address);
-    const { addresses } = this.#link(ifindex);
-    if (!addresses.some((known) => formatPrefix(known) === formatPrefix(address))) addresses.push(address);
+    const link = this.#link(ifindex);
+    if (link.addresses.some((known) => formatPrefix(known) === formatPrefix(address))) return;
+    link.addresses = [...link.addresses, address];
   }
 
   async addRoutes(routes: readonly Route[]): Promise<void> {
@@ -110,7 +115,7 @@ interface MemoryLink {
   readonly name: string;
   up: boolean;
   readonly loopback: boolean;
-  readonly addresses: Prefix[];
+  addresses: readonly Prefix[];
 }
 
 /** Without a metric that only says the default, and apart from what the caller may change later. */
