@@ -9,10 +9,12 @@ import { fileURLToPath } from 'node:url';
 import { ARTIFACT_KINDS, type Wanted } from '../../protocol/quartermaster/index.ts';
 import { spiffeId, submission, transitEntry } from '../../src/quartermaster/fixtures.ts';
 import { Store } from '../../src/quartermaster/store.ts';
+import type { RecordSource } from '../../src/quartermaster/store-reader.ts';
 import type { Bench, Contender, Figure } from '../harness.ts';
 
 const ARTIFACTS = Number(process.env.SHELLSTREAM_BENCH_ARTIFACTS ?? 1_000_000);
 const SUBMITTED = 20_480;
+const INDEXED = 102_400;
 const BATCH = 512;
 const BEGAN_MS = 1_800_000_000_000;
 const LEVELS = [3, 5, 4, 3, 2, 5, 5, 4];
@@ -30,6 +32,7 @@ export async function openQuartermaster(): Promise<Bench> {
     figures: [
       figure('quartermaster-submit', 'artifacts/s', 'batches of 512, durable', () => submitted(join(path, 'new.db'))),
       figure('quartermaster-growth', 'bytes/artifact', 'disk', () => statSync(filled).size / ARTIFACTS),
+      figure('quartermaster-index', 'bytes/artifact', 'disk', () => indexBytes(join(path, 'index.db'))),
       figure('quartermaster-session', 'ms', 'one session', () =>
         firstPage(filled, { session: `${'0'.repeat(29)}100` }),
       ),
@@ -66,6 +69,16 @@ function submitted(path: string): number {
   return SUBMITTED / ((performance.now() - began) / 1_000);
 }
 
+/** Within a gateway: the records are the spool's. What its evidence takes in all is this and `evidence-growth`. */
+function indexBytes(path: string): number {
+  rmSync(path, { force: true });
+  {
+    using store = open(path, { opening: () => undefined });
+    submit(store, INDEXED);
+  }
+  return statSync(path).size / INDEXED;
+}
+
 function submit(store: Store, count: number): void {
   for (let first = 0; first < count; first += BATCH) {
     const entries = Array.from({ length: BATCH }, (_, i) =>
@@ -90,8 +103,9 @@ function firstPage(path: string, some: Partial<Wanted>, newestFirst = false): nu
   return took;
 }
 
-function open(path: string): Store {
-  return Store.open({ path, budgetBytes: 2 ** 40, durability: 'own' });
+function open(path: string, records?: RecordSource): Store {
+  const elsewhere = records === undefined ? {} : { records };
+  return Store.open({ path, budgetBytes: 2 ** 40, durability: 'own', ...elsewhere });
 }
 
 function of(name: string, sample: () => number): Contender {

@@ -1,9 +1,11 @@
 /** What a node has to forward, read from its spool in pages. What it has forgotten is said to be gone, never left out. */
 import type { MessageInitShape } from '@bufbuild/protobuf';
+import { ShellstreamError } from '../../protocol/errors.ts';
 import { encodeEntry, type Opening } from '../../protocol/evidence/index.ts';
 import type { EntrySchema } from '../../protocol/gen/shellstream/quartermaster/v1/quartermaster_pb.ts';
 import { Lane, type LogName, SUBMIT_LIMITS } from '../../protocol/quartermaster/index.ts';
 import type { Spool } from '../evidence/spool.ts';
+import type { RecordSource } from './store-reader.ts';
 
 export type ForwardedEntry = MessageInitShape<typeof EntrySchema>;
 
@@ -35,6 +37,18 @@ export function spoolSource(open: () => SpoolView | undefined): ForwardSource {
         at += page.length;
       }
       return entries;
+    },
+  };
+}
+
+/** The same, for a store within this process that keeps no bytes of its own. */
+export function spoolRecords(open: () => SpoolView | undefined): RecordSource {
+  return {
+    opening(lane, sequence) {
+      const reader = open()?.reader;
+      if (reader === undefined) throw new ShellstreamError('EVIDENCE_FAILED', 'the spool is not open');
+      const rows = lane === Lane.LOG ? reader.entries(sequence, sequence + 1) : reader.leftOut(sequence, sequence + 1);
+      return rows[0]?.opening;
     },
   };
 }

@@ -32,6 +32,12 @@ export interface StoredProposal {
   readonly content: Uint8Array;
 }
 
+/** Where records are that a store has no bytes of. */
+export interface RecordSource {
+  /** Undefined: its time is over there. @throws ShellstreamError EVIDENCE_FAILED while nothing can be read */
+  opening(lane: LogName['lane'], sequence: number): Opening | undefined;
+}
+
 type Row = Record<string, SQLOutputValue>;
 
 interface Arm {
@@ -42,11 +48,13 @@ interface Arm {
 export class StoreReader {
   readonly #path: string;
   readonly #database: DatabaseSync;
+  readonly #records: RecordSource | undefined;
   readonly #statements = new Map<string, StatementSync>();
 
-  constructor(path: string, database: DatabaseSync) {
+  constructor(path: string, database: DatabaseSync, records?: RecordSource) {
     this.#path = path;
     this.#database = database;
+    this.#records = records;
   }
 
   log({ origin, lane }: LogName): { readonly id: number; readonly next: number } | undefined {
@@ -55,7 +63,7 @@ export class StoreReader {
   }
 
   stored(log: number, sequence: number): Row | undefined {
-    return this.#get('SELECT salt, content FROM artifact WHERE log = ? AND seq = ?', log, sequence);
+    return this.#get('SELECT kind, salt, content FROM artifact WHERE log = ? AND seq = ?', log, sequence);
   }
 
   lastNumber(): number {
@@ -123,6 +131,7 @@ export class StoreReader {
         last = { atMs: Number(row.at_ms ?? 0), number: Number(row.number) };
         if (!isWanted(row)) continue;
         const record = this.#record(last.number);
+        if (record === undefined) continue;
         size += record.opening.record.length;
         found.push(record);
       }
@@ -187,18 +196,20 @@ export class StoreReader {
     return new Set(this.#all('SELECT id FROM log WHERE origin = ?', origin).map(({ id }) => Number(id)));
   }
 
-  #record(number: number): StoredRecord {
+  /** Undefined: the bytes of it were given up where they are kept. */
+  #record(number: number): StoredRecord | undefined {
     const row = this.#get(
       'SELECT origin, lane, seq, salt, content FROM artifact JOIN log ON log.id = artifact.log WHERE number = ?',
       number,
     );
     if (row === undefined) throw new ShellstreamError('EVIDENCE_FAILED', `the store lost the record ${number}`);
-    return {
-      number,
-      log: { origin: String(row.origin), lane: row.lane === Lane.LOG ? Lane.LOG : Lane.LEFT_OUT },
-      sequence: Number(row.seq),
-      opening: { salt: bytes(row.salt), record: bytes(row.content) },
-    };
+    const log: LogName = { origin: String(row.origin), lane: row.lane === Lane.LOG ? Lane.LOG : Lane.LEFT_OUT };
+    const sequence = Number(row.seq);
+    const opening =
+      row.salt === null
+        ? this.#records?.opening(log.lane, sequence)
+        : { salt: bytes(row.salt), record: bytes(row.content) };
+    return opening === undefined ? undefined : { number, log, sequence, opening };
   }
 
   #prepared(sql: string): StatementSync {

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { reasonOf } from '../../protocol/errors.ts';
-import type { ArtifactKind } from '../../protocol/evidence/index.ts';
+import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
+import type { ArtifactKind, Opening } from '../../protocol/evidence/index.ts';
 import { ARTIFACT_KINDS, Lane, type Question, type Wanted } from '../../protocol/quartermaster/index.ts';
 import { ORIGIN } from '../evidence/fixtures.ts';
 import { Depot, mutationEntry, spiffeId, submission, transitEntry } from './fixtures.ts';
@@ -16,6 +16,47 @@ beforeEach(() => {
   store = depot.store();
 });
 afterEach(() => depot[Symbol.asyncDispose]());
+
+describe('a store whose records are kept elsewhere', () => {
+  const kept = new Map<number, Opening>();
+  let isAway = false;
+  const records = {
+    opening: (_: Lane, sequence: number) => {
+      if (isAway) throw new ShellstreamError('EVIDENCE_FAILED', 'the spool is not open');
+      return kept.get(sequence);
+    },
+  };
+
+  beforeEach(() => {
+    isAway = false;
+    kept.clear();
+    store[Symbol.dispose]();
+    store = depot.store({ records });
+    for (const [sequence, number] of [1, 2, 3].entries()) {
+      const { artifact, salt } = transitEntry(number).what.value;
+      kept.set(sequence, { record: artifact, salt });
+    }
+    put(submission(0, [transitEntry(1), transitEntry(2), transitEntry(3)]));
+  });
+
+  test('finds them there, and passes over what was given up there', () => {
+    expect(store.reader.stored(store.reader.log(LOG)?.id ?? 0, 0)).toMatchObject({ salt: null });
+    const { found } = store.reader.query({ wanted: wanted({}), newestFirst: false, limit: 100, after: undefined });
+    expect(found.map(({ opening }) => opening)).toEqual([...kept.values()]);
+    kept.delete(1);
+    expect(sequences({})).toEqual([0, 2]);
+  });
+
+  test('still holds enough of each to know a history that was written anew', () => {
+    expect(put(submission(1, [transitEntry(2), transitEntry(3)]))).toBe(3);
+    expect(refusal(() => put(submission(2, [transitEntry(9)])))).toMatchObject({ reason: 'EVIDENCE_FORK' });
+  });
+
+  test('says so while they cannot be had', () => {
+    isAway = true;
+    expect(refusal(() => sequences({}))).toMatchObject({ reason: 'EVIDENCE_FAILED' });
+  });
+});
 
 describe('entries stand by {origin, lane, sequence}', () => {
   test('what is put is there after the store was opened again', () => {

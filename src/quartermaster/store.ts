@@ -2,11 +2,12 @@
  * What Quartermaster holds, in one SQLite file that one process owns: entries by {origin, lane, sequence} without a gap,
  * proposals, and the tokens they used up. Whatever `transact` returns from is durable.
  */
+import { createHash } from 'node:crypto';
 import { chmodSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync, type SQLOutputValue } from 'node:sqlite';
 import { ShellstreamError } from '../../protocol/errors.ts';
-import { sameBytes } from '../../protocol/evidence/index.ts';
+import { type Opening, sameBytes } from '../../protocol/evidence/index.ts';
 import {
   ARTIFACT_KINDS,
   type LogName,
@@ -15,15 +16,17 @@ import {
 } from '../../protocol/quartermaster/index.ts';
 import { failureOf, isFull } from '../evidence/sqlite-errors.ts';
 import { migrate } from './migrations.ts';
-import { StoreReader } from './store-reader.ts';
+import { type RecordSource, StoreReader } from './store-reader.ts';
 
 export interface StoreParts {
   /** Of the database; its folder is made if need be and is for this user alone. */
   readonly path: string;
   /** Bytes that it may have on disk; when they are used up nothing more is taken until retention made room. */
   readonly budgetBytes: number;
-  /** `behind-spool`: what a power cut takes back is in the spool of this host still, and is sent again. */
+  /** `behind-spool`: what a power cut takes back is in the spool of this host still, or in a stream, and is sent again. */
   readonly durability: 'own' | 'behind-spool';
+  /** Where the bytes of records are had again: then they are not kept here, only what finds them. */
+  readonly records?: RecordSource;
 }
 
 export interface NewProposal {
@@ -64,7 +67,7 @@ export class Store implements Disposable {
     this.#parts = parts;
     this.#database = database;
     this.#statements = prepare(database);
-    this.reader = new StoreReader(parts.path, database);
+    this.reader = new StoreReader(parts.path, database, parts.records);
     this.#lastDay = this.reader.lastDay();
   }
 
@@ -205,6 +208,7 @@ export class Store implements Disposable {
       return;
     }
     const { facts, opening } = entry;
+    const isElsewhere = this.#parts.records !== undefined;
     insert.run(
       number,
       log,
@@ -215,8 +219,8 @@ export class Store implements Disposable {
       facts.session === undefined ? null : Buffer.from(facts.session, 'hex'),
       this.#name(facts.actor),
       this.#name(facts.peer),
-      opening.salt,
-      opening.record,
+      isElsewhere ? null : opening.salt,
+      isElsewhere ? digestOf(opening) : opening.record,
     );
   }
 
@@ -270,16 +274,24 @@ function prepare(database: DatabaseSync) {
   };
 }
 
+/** Of a record whose bytes are elsewhere: enough to notice that they are others by now. */
+function digestOf({ salt, record }: Opening): Uint8Array {
+  return createHash('sha256').update(salt).update(record).digest().subarray(0, DIGEST_BYTES);
+}
+
+const DIGEST_BYTES = 8;
+
 function isSame(row: Readonly<Record<string, SQLOutputValue>>, entry: SubmittedEntry): boolean {
-  const { salt, content } = row;
+  const { salt, content, kind } = row;
   switch (entry.what) {
     case 'gone':
       // It forgot what we hold: no contradiction.
       return true;
     case 'leaf':
       // Of a record whose time is over the leaf is left, and we hold the record.
-      return salt !== null || content === null || isBytes(content, entry.leaf);
+      return kind !== null || content === null || isBytes(content, entry.leaf);
     case 'record':
+      if (kind !== null && salt === null) return isBytes(content, digestOf(entry.opening));
       return salt === null || (isBytes(salt, entry.opening.salt) && isBytes(content, entry.opening.record));
   }
 }

@@ -1,6 +1,6 @@
 /**
- * A gateway's way to Quartermaster: the one that the configuration names, or one within this process, over a store of its
- * own beside the spool, that the console asks.
+ * A gateway's way to Quartermaster: the one that the configuration names, or one within this process, over an
+ * index of the spool, that the console asks.
  */
 import { join } from 'node:path';
 import type { Config } from '../base/config.ts';
@@ -21,6 +21,7 @@ import {
   type RemoteQuartermaster,
   Store,
   serveLocally,
+  spoolRecords,
   spoolSource,
 } from '../quartermaster/index.ts';
 import type { EnforcerWorld } from './enforcer-world.ts';
@@ -42,7 +43,7 @@ export async function attachQuartermaster(
   const { origin, quartermaster: remote } = config.evidence;
   await using parts = new AsyncDisposableStack();
   const way = { ...world, log };
-  const found = remote === undefined ? await tryWithin(way, config.evidence, parts) : await away(way, remote);
+  const found = remote === undefined ? await tryWithin(way, evidence, config.evidence, parts) : await away(way, remote);
   if (found === undefined) return undefined;
   const { connect, marks } = found;
   const source = spoolSource(() => evidence.spool);
@@ -66,9 +67,14 @@ async function away({ config, identity, clock, log }: World, remote: RemoteQuart
 }
 
 /** Its store can be made anew from the spool; it is no reason not to start. */
-async function tryWithin(world: World, evidence: NonNullable<Config['evidence']>, parts: AsyncDisposableStack) {
+async function tryWithin(
+  world: World,
+  evidence: Pick<EvidenceStore, 'spool'>,
+  place: NonNullable<Config['evidence']>,
+  parts: AsyncDisposableStack,
+) {
   try {
-    return await within(world, evidence, parts);
+    return await within(world, evidence, place, parts);
   } catch (error) {
     world.log.error('no Quartermaster within this process: evidence stays in the spool and cannot be asked for', {
       error,
@@ -79,13 +85,15 @@ async function tryWithin(world: World, evidence: NonNullable<Config['evidence']>
 
 async function within(
   { config, clock, log }: World,
-  evidence: NonNullable<Config['evidence']>,
+  evidence: Pick<EvidenceStore, 'spool'>,
+  place: NonNullable<Config['evidence']>,
   parts: AsyncDisposableStack,
 ) {
   const path = join(config.stateDirectory, 'quartermaster', 'store.db');
-  const budgetBytes = evidence.budgetMegabytes * 2 ** 20;
-  const store = parts.use(Store.open({ path, budgetBytes, durability: 'behind-spool' }));
-  parts.use(keepWithin(store, evidence.retentionDays, clock, log));
+  const budgetBytes = place.budgetMegabytes * 2 ** 20;
+  const records = spoolRecords(() => evidence.spool);
+  const store = parts.use(Store.open({ path, budgetBytes, durability: 'behind-spool', records }));
+  parts.use(keepWithin(store, place.retentionDays, clock, log));
   const ledger = parts.use(new LocalLedger(store, clock));
   const quartermaster = parts.use(createQuartermaster({ ledger, clock, log }));
   parts.use(
@@ -97,6 +105,6 @@ async function within(
       log,
     }),
   );
-  const caller = ownCaller(evidence.origin);
+  const caller = ownCaller(place.origin);
   return { marks: memoryMarks(), connect: async () => linkWithin(quartermaster, caller) };
 }
