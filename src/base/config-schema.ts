@@ -86,27 +86,32 @@ const target = z
   })
   .refine(({ protocol, port }) => hasPorts(protocol) || port === 0, { path: ['port'], error: 'no ports there' });
 
-const peer = z.strictObject({
-  name: word,
-  spiffeId: spiffeIdField,
-  /** Without one the peer dials us. */
-  address: endpoint.optional(),
-  request: z
-    .strictObject({
-      capabilities: z.array(z.enum(CAPABILITIES)).min(1).max(CAPABILITIES.length).default(['OBSERVE', 'CONNECT']),
-      targets: z.array(target).max(256).default([]),
-    })
-    .prefault({}),
-  /** Whose signature releases the site from a hold: verifier keys of its site_owner. */
-  releaseKeys: z.array(verifierKey).max(8).default([]),
-  /** Identities of its site, each a site_owner, whose management session with ADMIN releases it. */
-  ceremony: z.array(spiffeIdField).max(16).default([]),
-  /** Instead of what the site advertises to all. */
-  advertise: advertised.optional(),
-  /** The tunnel's packets go in the session: where UDP is blocked. At both ends, or at neither. */
-  carry: z.boolean().default(false),
-  keepaliveSeconds: z.int().min(0).max(120).default(25),
-});
+const peer = z
+  .strictObject({
+    name: word,
+    spiffeId: spiffeIdField,
+    /** Without one the peer dials us. */
+    address: endpoint.optional(),
+    request: z
+      .strictObject({
+        capabilities: z.array(z.enum(CAPABILITIES)).min(1).max(CAPABILITIES.length).default(['OBSERVE', 'CONNECT']),
+        targets: z.array(target).max(256).default([]),
+      })
+      .prefault({}),
+    /** Whose signature releases the site from a hold: verifier keys of its site_owner. */
+    releaseKeys: z.array(verifierKey).max(8).default([]),
+    /** Identities of its site, each a site_owner, whose management session with ADMIN releases it. */
+    ceremony: z.array(spiffeIdField).max(16).default([]),
+    /** Instead of what the site advertises to all. */
+    advertise: advertised.optional(),
+    /** The tunnel's packets go in the session: where UDP is blocked. To be allowed at both ends, or at neither. */
+    carry: z.union([z.boolean(), z.literal('auto')]).default(false),
+    keepaliveSeconds: z.int().min(0).max(120).default(25),
+  })
+  .refine(({ address, carry, keepaliveSeconds }) => address === undefined || carry !== 'auto' || keepaliveSeconds > 0, {
+    path: ['carry'],
+    error: 'without keepalives nobody notices that UDP is blocked',
+  });
 
 /** What `to` lets us reach, `from` may reach through us, as far as the accord lets it. */
 const forward = z.strictObject({ from: word, to: word });
@@ -236,6 +241,8 @@ export const configSchema = z
     mesh: z
       .strictObject({
         peers: z.array(peer).max(1_024).default([]),
+        /** How long WireGuard's handshake may be missing before a tunnel with `carry: auto` goes in its session. */
+        carryAfterSeconds: z.int().min(1).max(300).default(10),
         /** Peers' names: whose packets may go on to whom through us. */
         forward: z.array(forward).max(256).default([]),
         /** Where two sites have the same addresses. */

@@ -36,6 +36,9 @@ import type { Approach } from './terminator-port.ts';
 import type { TransitEvidence } from './transit-evidence.ts';
 import { Undo } from './undo.ts';
 
+/** Whether packets of a tunnel go in its session. `when-needed`: once either end finds that UDP does not get through. */
+export type Carrying = 'always' | 'when-needed' | 'never';
+
 export interface EnforcerParts extends AdmitParts {
   readonly clock: Clock;
   readonly accordHash: Uint8Array;
@@ -51,8 +54,8 @@ export interface EnforcerParts extends AdmitParts {
   readonly keepaliveOf: (spiffeId: string) => number;
   /** Whether this node itself wants such a session: a terminator opens none of its own. */
   readonly intends: (approach: Approach) => boolean;
-  /** Peers whose tunnel's packets go in the session, as the configuration has it. */
-  readonly carries?: (spiffeId: string) => boolean;
+  /** Whether a peer's tunnel goes in the session. Absent: none does. */
+  readonly carries?: (spiffeId: string) => Carrying;
   /** Of this terminator's sessions; absent where nothing is carried. */
   readonly relays?: Relays;
   readonly onPeerLevel?: (standing: Standing) => void;
@@ -345,19 +348,24 @@ export class LocalEnforcer implements Enforcer, Holder {
     await directory.revoke(former.admission.id, 'SUPERSEDED');
   }
 
-  /** WireGuard has our end of the session for its peer where UDP does not get through. */
+  /**
+   * WireGuard has our end of the session for its peer where UDP does not get through. Where it is for the peer to find that out,
+   * its first packet in the session is what moves WireGuard: it answers where its keys were last used.
+   */
   async #carried(session: SessionId, spec: MemberSpec | undefined): Promise<MemberSpec | undefined> {
     const { carries, relays, overlay } = this.#parts;
-    if (spec === undefined || overlay === undefined || carries?.(spec.spiffeId) !== true) return spec;
+    if (spec === undefined || overlay === undefined) return spec;
+    const carrying = carries?.(spec.spiffeId) ?? 'never';
+    if (carrying === 'never') return spec;
     if (relays === undefined) throw new ShellstreamError('TUNNEL_FAILED', 'nothing here carries packets');
     const { endpoint } = await relays.of(session, overlay.device.listenPort);
-    return { ...spec, endpoint, isCarried: true };
+    return carrying === 'always' ? { ...spec, endpoint, isCarried: true } : spec;
   }
 
   async #kept(standing: Standing): Promise<Admission> {
     const { admission, member } = standing;
-    // The relay of a carried tunnel dies with this process.
-    const isKept = member !== undefined && member.spec.isCarried !== true;
+    // The relay of a tunnel that may be carried dies with this process.
+    const isKept = member !== undefined && admission.carriesPackets !== true;
     const resumeToken = isKept ? await this.#parts.keeper?.keep(standing) : undefined;
     return resumeToken === undefined ? admission : { ...admission, resumeToken };
   }
@@ -401,7 +409,7 @@ export class LocalEnforcer implements Enforcer, Holder {
     // What was decided about it while it was being renewed holds.
     const endsAtMs = renewed === undefined ? undefined : directory.get(id)?.endsAtMs;
     return {
-      admission: { ...admission, ...ofTunnel(member) },
+      admission: { ...admission, ...ofTunnel(member, this.#parts.relays?.has(id) === true) },
       credentials,
       role,
       peerLevel,
@@ -476,9 +484,12 @@ function controlFlow(connection: Connection): ControlFlow | undefined {
   return { protocol: 6, localAddress, localPort, remoteAddress, remotePort };
 }
 
-function ofTunnel(member: Member | undefined): Pick<Admission, 'tunnelGeneration' | 'carriesPackets'> {
+function ofTunnel(
+  member: Member | undefined,
+  carriesPackets: boolean,
+): Pick<Admission, 'tunnelGeneration' | 'carriesPackets'> {
   if (member === undefined) return {};
-  return { tunnelGeneration: member.generation, ...(member.spec.isCarried ? { carriesPackets: true } : {}) };
+  return { tunnelGeneration: member.generation, ...(carriesPackets ? { carriesPackets } : {}) };
 }
 
 function distinct(prefixes: readonly Prefix[]): readonly Prefix[] {

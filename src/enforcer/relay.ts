@@ -36,6 +36,11 @@ export class Relays {
     return relay;
   }
 
+  /** Whether the session may carry packets. */
+  has(session: SessionId): boolean {
+    return this.#relays.has(session);
+  }
+
   send(session: SessionId, packet: Uint8Array): void {
     this.#relays.get(session)?.send(packet);
   }

@@ -38,7 +38,7 @@ import { Lease } from './lease.ts';
 import { PostureEvidence } from './posture-evidence.ts';
 import { type PostureSources, startPostureSources } from './posture-sources.ts';
 import { postureSteps } from './posture-steps.ts';
-import { relaysOf } from './relays.ts';
+import { relaysOf, watchUdp } from './relays.ts';
 import { followRevocations, openRevocations, startRevocationFeeds } from './revocation.ts';
 import { recordRevocations } from './revocation-evidence.ts';
 import { removeStaleRoutes } from './stale-routes.ts';
@@ -149,6 +149,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
   parts.use(followRevocations(revocations, overseer, sats, recordRevocation));
   parts.use(directory.onEvent(({ kind, standing }) => kind === 'ended' && terminators.forget(standing.admission.id)));
   const holds = openHolds(world);
+  const udp = parts.use(watchUdp(world, directory, overlay));
   const mesh = parts.use(
     new Mesh({
       clock,
@@ -214,7 +215,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
     const enforcer = new LocalEnforcer({
       ...enforcerParts,
       ...(outlives && survival !== undefined ? { keeper: survival.keeper } : {}),
-      ...relaysOf(world, (session, packet) => terminator?.packet?.(session, packet)),
+      ...relaysOf(world, udp, (session, packet) => terminator?.packet?.(session, packet)),
       nonces: new Nonces(clock, { lifetimeMs: NONCE_LIFETIME_MS, limit: MAX_NONCES }),
       onRevoked: (session, reason) =>
         void terminator?.end(session, reason).catch((error: unknown) => {

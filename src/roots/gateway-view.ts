@@ -82,7 +82,10 @@ export function gatewayView(node: EnforcerNode, options: ViewOptions): GatewayVi
     evidence: evidenceDesk(world, node.evidence),
     underlay: routeDesk(node.underlay, world),
     revocations: revocationDesk(node.revocations, log),
-    peers: async () => mesh.peers.map((peer) => peerView(node, peer)),
+    peers: async () => {
+      const tunnel = (await node.overlay?.device.peers()) ?? [];
+      return mesh.peers.map((peer) => peerView(node, tunnel, peer));
+    },
     diagnose: async () => [
       ...diagnose(await status(node, options)),
       ...holdFindings(node),
@@ -256,17 +259,19 @@ async function sessionDetail(node: EnforcerNode, standing: Standing): Promise<Se
       ? { packets: 0n, bytes: 0n, denied: 0n }
       : await world.dataplane.flows.counters(member.session.sessionSlot);
   const peers = member === undefined ? [] : ((await overlay?.device.peers()) ?? []);
-  const peer = peers.find(
-    ({ publicKey }) => member !== undefined && Buffer.compare(publicKey, member.spec.publicKey) === 0,
-  );
+  const peer = peers.find((one) => isOf(standing, one));
   const streams = await terminators.streams(admission.id);
   return {
     ...sessionView(node, standing),
     targets: admission.grant.targets,
     counters,
     streams: streams.map(({ address, port, ...stream }) => ({ ...stream, target: hostPort(address, port) })),
-    ...(peer === undefined ? {} : { tunnel: { ...tunnelView(peer), carried: member?.spec.isCarried } }),
+    ...(peer === undefined ? {} : { tunnel: { ...tunnelView(peer), carried: isCarried(standing, peer) } }),
   };
+}
+
+function isOf({ member }: Standing, { publicKey }: TunnelPeerState): boolean {
+  return member !== undefined && Buffer.compare(publicKey, member.spec.publicKey) === 0;
 }
 
 function tunnelView({ handshakeAgeMs, endpoint, receivedBytes, sentBytes }: TunnelPeerState): TunnelPeerView {
@@ -274,8 +279,19 @@ function tunnelView({ handshakeAgeMs, endpoint, receivedBytes, sentBytes }: Tunn
   return { handshakeAgeMs, endpoint: text, receivedBytes, sentBytes };
 }
 
-function peerView(node: EnforcerNode, { name, spiffeId, address, dialled }: MeshPeer): PeerView {
-  const carried = node.directory.tunnelOf(spiffeId)?.member?.spec.isCarried;
+/** Where WireGuard has the peer on this host, it is our relay that is there. */
+function isCarried({ admission }: Standing, { endpoint }: TunnelPeerState): true | undefined {
+  return admission.carriesPackets === true && endpoint?.address === '127.0.0.1' ? true : undefined;
+}
+
+function peerView(
+  node: EnforcerNode,
+  tunnel: readonly TunnelPeerState[],
+  { name, spiffeId, address, dialled }: MeshPeer,
+): PeerView {
+  const standing = node.directory.tunnelOf(spiffeId);
+  const peer = tunnel.find((one) => standing !== undefined && isOf(standing, one));
+  const carried = standing === undefined || peer === undefined ? undefined : isCarried(standing, peer);
   const at = address === undefined ? undefined : hostPort(address.host, address.port);
   const base = { name, spiffeId, address: at, carried };
   const hold = holdView(node, spiffeId);

@@ -4,6 +4,7 @@ import { beforeAll, expect, test } from 'vitest';
 import type { PeerView, SessionDetail } from '../../src/control/ports.ts';
 import { HOST, PORTS } from '../lab/lab.ts';
 import { labSuite } from '../lab/lab-suite.ts';
+import type { Site } from '../lab/site.ts';
 import { Capture } from '../support/capture.ts';
 import { eventually } from '../support/eventually.ts';
 import { UDP } from '../support/pcap.ts';
@@ -56,4 +57,31 @@ labSuite('UDP blocked', { start: false }, (lab) => {
     await eventually('nothing', async () => (await a.sessions('mesh')).length === 0);
     expect(await a.greeting(HOST, PORTS.granted)).toBeUndefined();
   });
+
+  test('may be found out by who dials: the tunnel goes in the session, and where UDP is let through again the next one uses it', async () => {
+    const { a, b } = lab();
+    await Promise.all([a, b].map((site) => site.stop()));
+    const back = { name: 'site-a', spiffeId: 'spiffe://site-a.test/gateway', carry: 'auto' };
+    const peers = a.options.peers.map((peer) => ({ ...peer, carry: 'auto' }));
+    await Promise.all([b.start({ mesh: { peers: [back] } }), a.start({ mesh: { peers, carryAfterSeconds: 1 } })]);
+    await a.setPosture(5);
+    await b.setPosture(5);
+    await a.shellstream('anchor', 'release', 'site-b', '--reason', 'drill');
+    await isBack();
+    expect(a.log).toContain('the tunnel goes in the session');
+    for (const site of [a, b]) expect(await isCarried(site)).toBe(true);
+
+    for (const { namespace } of [a, b]) await namespace.run('nft', ['delete', 'table', 'inet', 'wall']);
+    const [carrying] = await a.sessions('mesh');
+    await a.shellstream('sessions', 'end', carrying?.id ?? '');
+    await isBack();
+    for (const site of [a, b]) expect(await isCarried(site)).toBe(false);
+  });
 });
+
+/** As `anchor list` has the one peer. */
+async function isCarried(site: Site): Promise<boolean> {
+  const { peers } = await site.json<{ readonly peers: readonly PeerView[] }>('anchor', 'list');
+  expect(peers).toMatchObject([{ state: 'connected' }]);
+  return peers[0]?.carried === true;
+}
