@@ -31,6 +31,11 @@ const BENCHES: Readonly<Record<string, { readonly about: string; readonly open: 
     about: 'from the write of the posture to the last forbidden packet',
     open: async () => (await import('./posture/index.ts')).openPosture(),
   },
+  drain: {
+    about:
+      'to level 3 with 1,000 sessions that drain, each with a stream in flight: what finished, what was lost, the last end',
+    open: async () => (await import('./drain/index.ts')).openDrain(),
+  },
   evidence: {
     about: 'artifacts made durable a second, anchored one by one, their CPU and bytes; verify-log',
     open: async () => (await import('./evidence/index.ts')).openEvidence(),

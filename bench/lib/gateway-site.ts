@@ -10,6 +10,8 @@ import type { Running } from '../../test/support/processes.ts';
 export interface GatewaySite extends AsyncDisposable {
   /** The process that all others of the gateway are children of. */
   readonly pid: number;
+  /** Its console, its maps, its namespace. */
+  readonly site: Site;
   /** A script of ours beside it, with what `Operator.fromArguments` wants and `more` behind that. */
   startClient(script: string, ...more: readonly string[]): Running;
 }
@@ -68,6 +70,7 @@ export async function startGatewaySite(options: GatewaySiteOptions): Promise<Gat
   const owned = stack.move();
   return {
     pid: site.gateway.pid,
+    site,
     startClient(script, ...more) {
       const child = site.inside(process.execPath, [
         script,

@@ -1,6 +1,6 @@
 import { Authority } from '../../certs-dev/authority.ts';
 import { EntryIdentity } from '../../certs-dev/entry.ts';
-import type { SessionRequest } from '../../protocol/capability/model.ts';
+import type { SessionRequest, Tier } from '../../protocol/capability/model.ts';
 import { VERSION } from '../../protocol/handshake/index.ts';
 import { parseSpiffeId, trustDomainOf } from '../../protocol/identity/spiffe-id.ts';
 import { systemClock as clock } from '../../src/base/clock.ts';
@@ -37,14 +37,17 @@ export class Operator {
   readonly #url: string;
 
   /** The arguments that `GatewaySite.startClient` gives. */
-  static fromArguments(argv: readonly string[]): { readonly operator: Operator; readonly rest: readonly string[] } {
+  static fromArguments(
+    argv: readonly string[],
+    tier: Tier = 'master',
+  ): { readonly operator: Operator; readonly rest: readonly string[] } {
     const [domain = '', directory = '', gatewayId = '', url = '', ...rest] = argv.slice(2);
-    return { operator: new Operator(domain, directory, gatewayId, url), rest };
+    return { operator: new Operator(domain, directory, gatewayId, url, tier), rest };
   }
 
-  private constructor(domain: string, directory: string, gatewayId: string, url: string) {
+  private constructor(domain: string, directory: string, gatewayId: string, url: string, tier: Tier) {
     const authority = new Authority({ trustDomain: domain, directory, clock });
-    this.#entry = new EntryIdentity({ path: '/operator', tier: 'master' }, authority, clock, () => false);
+    this.#entry = new EntryIdentity({ path: '/operator', tier }, authority, clock, () => false);
     this.#source = new MemoryIdentitySource({
       identity: identityOf(this.#entry),
       bundles: {

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Target } from '../../protocol/capability/index.ts';
 import { parsePrefix } from '../../protocol/net/prefix.ts';
 import type { PostureLevel } from '../../protocol/posture/index.ts';
+import { eventually } from '../../test/support/eventually.ts';
 import { MemorySites } from '../../test/support/memory-sites.ts';
 
 let sites: MemorySites;
@@ -101,6 +102,46 @@ describe('going to 3', () => {
     expect(sites.a.tokens.minted.at(-1)).toMatch(/^spiffe:\/\/b\.test\/gateway#[A-Za-z0-9_-]{43}$/);
     expect(sites.a.session.effectiveLevel).toBe(3);
     expect(visitor.session.effectiveLevel).toBe(3);
+  });
+
+  it('lets what is under way finish, then ends; nobody attests again for a session that is ending', async () => {
+    const wider = ['OBSERVE', 'CONNECT', 'PROPOSE'] as const;
+    const busy = await sites.visitor('operator', [target], '/busy', wider, 'journeyman');
+    const endless = await sites.visitor('operator', [target], '/endless', wider, 'journeyman');
+    const [finishing, going] = [await busy.session.streams.open(target), await endless.session.streams.open(target)];
+    const echoed: Buffer[] = [];
+    finishing.on('data', (bytes: Buffer) => echoed.push(bytes));
+    going.on('error', () => undefined);
+    const minted = [busy.tokens.minted.length, endless.tokens.minted.length];
+    await say('b', 3);
+    await sites.until('told', () => busy.session.state === 'draining' && endless.session.state === 'draining');
+    await sites.clock.advance(3_000);
+    finishing.end(Buffer.alloc(100_000, 1));
+    // The target's socket is real, and the simulated clock does not wait for it.
+    await once(finishing, 'end');
+    await sites.until('the end of the first', () => busy.session.state === 'ended', 1);
+    expect([Buffer.concat(echoed).length, finishing.errored]).toEqual([100_000, null]);
+    expect(endless.session.state).toBe('draining');
+    await sites.until('the end of the other', () => endless.session.state === 'ended');
+    const heard = ['drain POSTURE_DRAIN 3', 'level 3', 'end POSTURE_DRAIN'];
+    expect([busy.heard, endless.heard]).toEqual([heard, heard]);
+    expect([busy.tokens.minted.length, endless.tokens.minted.length]).toEqual(minted);
+  });
+
+  it('waits for a reader who is behind: what came in time is not lost', async () => {
+    const wider = ['OBSERVE', 'CONNECT', 'PROPOSE'] as const;
+    const visitor = await sites.visitor('operator', [target], '/slow', wider, 'journeyman');
+    const stream = await visitor.session.streams.open(target);
+    stream.end(Buffer.alloc(20_000, 1));
+    // All of it is here, unread, with the target's end behind it.
+    await eventually('the echo', () => stream.readableLength === 20_000);
+    await say('b', 3);
+    await sites.until('told', () => visitor.heard.includes('drain POSTURE_DRAIN 3'));
+    await sites.clock.advance(3_000);
+    expect(visitor.session.state).toBe('draining');
+    const read = stream.toArray();
+    expect(Buffer.concat(await read).length).toBe(20_000);
+    await sites.until('the end', () => visitor.session.state === 'ended', 1);
   });
 
   it('at the peer governs its session here, and no other', async () => {

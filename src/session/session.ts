@@ -163,14 +163,15 @@ export class Session {
   }
 
   /**
-   * Our own level changed. A session that ends with it says so in its DRAIN, which carries the level; a POSTURE before
-   * it would have the peer end the session first, without ever seeing why.
+   * Our own level changed. A session that ends or drains with it says so in its DRAIN, which carries the level; a POSTURE
+   * before it would have the peer end the session first, without ever seeing why, or attest again for one that is ending.
    */
   ownPostureChanged(): void {
     if (this.#end !== undefined) return;
     const verdict = this.#judge();
     const { level, epoch } = this.#parts.posture;
-    if (verdict?.kind !== 'end') this.#wire.send({ type: 'POSTURE', level, epoch });
+    const isTold = verdict?.kind === 'end' || verdict?.kind === 'drain';
+    if (!isTold) this.#wire.send({ type: 'POSTURE', level, epoch });
     if (verdict !== undefined) this.#obey(verdict);
     this.streams.judge(this.#streamJudgement);
   }
@@ -207,12 +208,12 @@ export class Session {
   #obey(verdict: SessionVerdict): void {
     switch (verdict.kind) {
       case 'keep':
-        if (verdict.reattest) this.#reattestation.start();
+        if (verdict.reattest) this.#attestAgain();
         return;
       case 'narrow': {
         const grant = { ...this.#admission.grant, capabilities: verdict.capabilities };
         this.#admission = { ...this.#admission, grant };
-        if (verdict.reattest) this.#reattestation.start();
+        if (verdict.reattest) this.#attestAgain();
         return;
       }
       case 'drain':
@@ -221,6 +222,11 @@ export class Session {
         return this.drain(verdict.reason, 0);
     }
     assertNever(verdict);
+  }
+
+  /** A drain is not taken back: a thousand sessions that attest again while they end would starve the work they finish. */
+  #attestAgain(): void {
+    if (this.state === 'active') this.#reattestation.start();
   }
 
   /** The round trip is told as an event. */
@@ -280,8 +286,10 @@ export class Session {
       case 'drain':
         this.#drainedByPeer = true;
         this.#listener.draining?.(this);
-        if (event.level !== undefined) this.#noteLevel(event.level, event.epoch);
-        return this.#listener.drainReceived?.(this, event);
+        this.#listener.drainReceived?.(this, event);
+        // With no time left CLOSE is behind it, and nothing is left to judge.
+        if (event.level === undefined || !this.#noteLevel(event.level, event.epoch)) return;
+        return event.deadlineMs === 0 ? undefined : this.#peerPostureChanged();
       case 'drained':
         return;
       case 'packet':

@@ -10,7 +10,8 @@ const BUFFER_BYTES = 65_536;
 
 /**
  * One stream of a session as a Duplex: ends half by half, errors with a ShellstreamError of the peer's reason, and
- * gives credit only for what was read from it.
+ * gives credit only for what was read from it. One byte of what waits here for its reader counts as unread in the channel:
+ * a drain that is over while the reader is behind would cut it off from what had come in time.
  */
 export class SessionStream extends Duplex {
   readonly stream: number;
@@ -22,6 +23,7 @@ export class SessionStream extends Duplex {
   readonly #wire: SessionWire;
   #waiting: { readonly rest: Uint8Array; readonly done: (error?: Error) => void } | undefined;
   #peerFinished = false;
+  #holdsByte = false;
   #gone = false;
 
   constructor(
@@ -56,6 +58,8 @@ export class SessionStream extends Duplex {
 
   closedByPeer(reason: Reason): void {
     this.#gone = true;
+    // Both halves are through: its end is only not told yet.
+    if (this.#peerFinished && this.readableLength === 0 && this.writableFinished) return;
     this.destroy(new ShellstreamError(reason));
   }
 
@@ -74,6 +78,15 @@ export class SessionStream extends Duplex {
 
   override _read(): void {
     this.#fill();
+  }
+
+  override read(size?: number): Buffer | null {
+    const bytes: Buffer | null = super.read(size);
+    if (this.#holdsByte && this.readableLength === 0) {
+      this.#holdsByte = false;
+      if (!this.#gone) this.#wire.act((channel) => channel.consumed(this.stream, 1));
+    }
+    return bytes;
   }
 
   override _write(chunk: Buffer, _encoding: string, done: (error?: Error) => void): void {
@@ -129,7 +142,9 @@ export class SessionStream extends Duplex {
     if (bytes === undefined) return false;
     this.receivedBytes += BigInt(bytes.length);
     const isWanted = this.push(bytes);
-    channel.consumed(this.stream, bytes.length);
+    const held = this.#holdsByte ? 1 : 0;
+    this.#holdsByte = this.readableLength > 0;
+    channel.consumed(this.stream, bytes.length + held - (this.#holdsByte ? 1 : 0));
     return isWanted;
   }
 }

@@ -4,7 +4,7 @@
  */
 
 import type { EntryOptions } from '../../certs-dev/index.ts';
-import type { Capability, SessionType, Target } from '../../protocol/capability/index.ts';
+import type { Capability, SessionType, Target, Tier } from '../../protocol/capability/index.ts';
 import type { PostureLevel } from '../../protocol/posture/index.ts';
 import { parseConfig } from '../../src/base/config.ts';
 import { nodeCrypto as crypto } from '../../src/base/crypto-node.ts';
@@ -114,6 +114,7 @@ export interface Visitor {
   readonly heard: readonly string[];
   readonly posture: { level: PostureLevel; epoch: bigint };
   readonly source: MemorySite['source'];
+  readonly tokens: MemorySite['tokens'];
 }
 
 export class MemorySites implements AsyncDisposable {
@@ -211,9 +212,10 @@ export class MemorySites implements AsyncDisposable {
     targets: readonly Target[],
     path = '/person',
     capabilities: readonly Capability[] = ['OBSERVE', 'CONNECT'],
+    tier: Tier = 'master',
   ): Promise<Visitor> {
     const { clock } = this;
-    const { source } = await this.#domains.identity('a', path, this.#ttl);
+    const { source, tokens } = await this.#domains.identity('a', path, { ...this.#ttl, tier });
     const attestor = new SpiffeAttestor({
       source,
       svids: new SvidVerifier({ bundles: () => source.bundles, clock }),
@@ -255,7 +257,7 @@ export class MemorySites implements AsyncDisposable {
       },
       approach,
     );
-    return { session, heard, posture, source };
+    return { session, heard, posture, source, tokens };
   }
 
   /** Until each has a session with the other. Time passes, as backoff needs it. */

@@ -136,13 +136,17 @@ const TAIL_LENGTH = 1 << 20;
 
 /** The end of a stream, and whoever waits for a line of it. */
 class Tail {
-  text = '';
+  #text = '';
   #partial = '';
   readonly #waiting = new Set<{ pattern: RegExp; resolve: (line: string) => void }>();
 
   constructor(stream: NodeJS.ReadableStream) {
     stream.setEncoding('utf8');
     stream.on('data', (chunk: string) => this.#take(chunk));
+  }
+
+  get text(): string {
+    return this.#text.slice(-TAIL_LENGTH);
   }
 
   line(pattern: RegExp): Promise<string> {
@@ -155,7 +159,9 @@ class Tail {
   }
 
   #take(chunk: string): void {
-    this.text = (this.text + chunk).slice(-TAIL_LENGTH);
+    this.#text += chunk;
+    // Not at each chunk: a gateway that logs a thousand sessions would have us copy a mebibyte a line.
+    if (this.#text.length > 2 * TAIL_LENGTH) this.#text = this.text;
     const lines = (this.#partial + chunk).split('\n');
     this.#partial = (lines.pop() ?? '').slice(-TAIL_LENGTH);
     for (const line of lines) {
