@@ -288,6 +288,36 @@ async function diagnose(changes: Partial<Host>, nowMs = NOW): Promise<{ code: nu
   return { code, findings: JSON.parse(out).findings };
 }
 
+describe('where packets of others are to pass through', () => {
+  const between = (changes: Readonly<Record<string, string>>): Partial<Host> => ({
+    ...files(changes),
+    loadConfig: async () =>
+      parseConfig(`apiVersion: shellstream/v1
+site: { trustDomain: alpha.test }
+advertise: ['fd00:1::/48']
+mesh:
+  peers:
+    - { name: a, spiffeId: 'spiffe://a.test/g' }
+    - { name: b, spiffeId: 'spiffe://b.test/g', request: { targets: [{ prefix: 10.2.0.0/24 }] } }
+  forward: [{ from: a, to: b }]
+`),
+  });
+  const forwarding = async (changes: Readonly<Record<string, string>>) =>
+    (await diagnose(between(changes))).findings.filter(({ name }) => name === 'forwarding');
+
+  it('a kernel that passes none on is told, with what mends it', async () => {
+    expect((await forwarding({})).map(({ state, mend }) => [state, mend])).toEqual([
+      ['warning', 'sysctl -w net.ipv4.ip_forward=1'],
+      ['warning', 'sysctl -w net.ipv6.conf.all.forwarding=1'],
+    ]);
+  });
+
+  it('each family by itself', async () => {
+    const found = await forwarding({ '/proc/sys/net/ipv4/ip_forward': '1\n' });
+    expect(found.map(({ state }) => state)).toEqual(['ok', 'warning']);
+  });
+});
+
 const FILES: Readonly<Record<string, string | undefined>> = {
   '/proc/self/status': CAPABLE,
   '/proc/mounts': 'none / ext4 rw 0 0\nnone /sys/fs/bpf bpf rw 0 0\n',

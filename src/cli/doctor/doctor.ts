@@ -9,7 +9,7 @@ import { DEFAULT_CONFIG } from '../gateway.ts';
 import { json, printable, problem, table } from '../output.ts';
 import type { CliWorld } from '../world.ts';
 import { KERNEL_CHECKS, ok, warning } from './kernel-checks.ts';
-import { identity, ports, readSite } from './site-checks.ts';
+import { forwarding, identity, ports, readSite } from './site-checks.ts';
 
 /** `fail` is called when something is missing: that was said, and is no error. */
 export function addDoctor(program: Command, world: CliWorld, fail: () => void): void {
@@ -34,6 +34,7 @@ async function diagnose(
   for (const check of KERNEL_CHECKS) findings.push(await check(host));
   const site = await readSite(host, options.config);
   findings.push(...site.findings);
+  if (site.config !== undefined) findings.push(...(await forwarding(host, site.config)));
   const workloadApi =
     site.config?.workloadApi.socket ?? environment.SPIFFE_ENDPOINT_SOCKET?.replace(/^unix:(\/\/)?/, '');
   if (workloadApi !== undefined) findings.push(...(await identity(host, workloadApi, clock.now())));

@@ -94,6 +94,24 @@ export async function ports(host: Host, config: Config): Promise<readonly Findin
   );
 }
 
+/** Whether the kernel passes packets on, where something lies behind this host or it stands between two peers. */
+export async function forwarding(host: Host, { advertise, mesh }: Config): Promise<readonly Finding[]> {
+  const behind = [...advertise, ...mesh.peers.flatMap((peer) => peer.advertise ?? [])];
+  const between = mesh.forward.length === 0 ? [] : mesh.peers.flatMap(({ request }) => request.targets);
+  const lengths = new Set([...behind, ...between.map(({ prefix }) => prefix)].map(({ address }) => address.length));
+  const wanted = [
+    { family: 'IPv4', bytes: 4, setting: 'net.ipv4.ip_forward' },
+    { family: 'IPv6', bytes: 16, setting: 'net.ipv6.conf.all.forwarding' },
+  ].filter(({ bytes }) => lengths.has(bytes));
+  return await Promise.all(
+    wanted.map(async ({ family, setting }) => {
+      const set = await host.readText(`/proc/sys/${setting.replaceAll('.', '/')}`);
+      if (set?.trim() === '1') return ok('forwarding', `the kernel passes ${family} on`);
+      return warning('forwarding', `the kernel passes no ${family} on`, `sysctl -w ${setting}=1`);
+    }),
+  );
+}
+
 const SYNCHRONISE = 'timedatectl set-ntp true';
 const START_AGENT = 'start the SPIRE agent (systemctl start spire-agent), or set workloadApi.socket';
 /** The user that the unit runs as; in a container or by hand it is another. */
