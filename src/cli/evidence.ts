@@ -12,7 +12,16 @@ import { collected, hostPort, instanceName, oneOf, postureLevel, socketPath, spi
 import { isoTime, json, table } from './output.ts';
 import type { CliWorld, QuartermasterPlace } from './world.ts';
 
-interface QueryOptions {
+/** Which Quartermaster is asked. */
+export interface QuartermasterOptions {
+  readonly instance: string;
+  readonly socket?: string;
+  readonly remote?: { readonly host: string; readonly port: number };
+  readonly id?: string;
+  readonly workloadApi: string;
+}
+
+interface QueryOptions extends QuartermasterOptions {
   readonly level?: number;
   readonly session?: Uint8Array;
   readonly identity?: string;
@@ -24,11 +33,6 @@ interface QueryOptions {
   readonly limit: number;
   readonly follow?: boolean;
   readonly json?: boolean;
-  readonly instance: string;
-  readonly socket?: string;
-  readonly remote?: { readonly host: string; readonly port: number };
-  readonly id?: string;
-  readonly workloadApi: string;
 }
 
 export function addEvidence(program: Command, world: CliWorld): void {
@@ -135,7 +139,7 @@ function filterOf(options: QueryOptions): MessageInitShape<typeof FilterSchema> 
   };
 }
 
-function placeOf({ remote, id, socket, instance, workloadApi }: QueryOptions): QuartermasterPlace {
+export function placeOf({ remote, id, socket, instance, workloadApi }: QuartermasterOptions): QuartermasterPlace {
   if (remote === undefined) return { socket: socket ?? `/run/shellstream/${instance}/quartermaster.sock` };
   if (id === undefined) throw new ShellstreamError('WRONG_IDENTITY', '--remote needs --id: nobody else is asked');
   return { address: remote, spiffeId: id, workloadApi };

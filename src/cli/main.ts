@@ -15,6 +15,7 @@ import { addInit } from './init.ts';
 import { json, printable, problem } from './output.ts';
 import { addPosture } from './posture.ts';
 import { addQuartermaster } from './quartermaster.ts';
+import { addReceipts } from './receipts.ts';
 import { addRecords } from './records.ts';
 import { addRevocations, addRevoke } from './revoke.ts';
 import { addRoutes } from './routes.ts';
@@ -76,6 +77,7 @@ const VERBS = [
   addVerifyLog,
   addEvidence,
   addRecords,
+  addReceipts,
   addCustody,
   addQuartermaster,
 ];

@@ -1,4 +1,4 @@
-/** `shellstream evidence list` and `show`, `shellstream posture receipts`: what this gateway itself recorded. */
+/** `shellstream evidence list` and `show`: what this gateway itself recorded. */
 import { toJson } from '@bufbuild/protobuf';
 import { type Command, InvalidArgumentError } from 'commander';
 import { ShellstreamError } from '../../protocol/errors.ts';
@@ -8,7 +8,6 @@ import type { PostureLevel } from '../../protocol/posture/level.ts';
 import { nodeCrypto } from '../base/crypto-node.ts';
 import type { ControlClient } from '../control/client.ts';
 import { RECORD_KINDS, type RecordQuery, type RecordView } from '../control/evidence-desk.ts';
-import { readReceipt } from '../evidence/receipts.ts';
 import { oneOf, postureLevel } from './arguments.ts';
 import { asksGateway, type ConsoleOptions, withGateway } from './console.ts';
 import { isoTime, json, pairs, table } from './output.ts';
@@ -20,7 +19,7 @@ interface ListOptions extends ConsoleOptions {
   readonly after?: number;
 }
 
-/** Below the verbs `evidence` and `posture`, which are there. */
+/** Below the verb `evidence`, which is there. */
 export function addRecords(program: Command, world: CliWorld): void {
   const evidence = verb(program, 'evidence');
 
@@ -33,7 +32,7 @@ export function addRecords(program: Command, world: CliWorld): void {
       withGateway(world, options, async (gateway) => {
         const { kind, level, after } = options;
         const rows: (readonly string[])[] = [];
-        for await (const view of all(gateway, { kind, level, after })) {
+        for await (const view of allRecords(gateway, { kind, level, after })) {
           if (options.json) world.out.write(json({ index: view.index, kind: view.kind, ...plain(view) }));
           else rows.push(row(view));
         }
@@ -62,35 +61,14 @@ export function addRecords(program: Command, world: CliWorld): void {
         world.out.write(`${pairs(facts)}\n${JSON.stringify(plain(found).artifact, undefined, 2)}\n`);
       }),
     );
-
-  asksGateway(verb(program, 'posture').command('receipts'))
-    .description('which levels this node realised, when, and what it could not, as it signed them; the newest last')
-    .action((options: ConsoleOptions) =>
-      withGateway(world, options, async (gateway) => {
-        const rows: (readonly string[])[] = [];
-        for await (const view of all(gateway, { kind: 'enforcementReceipt' })) {
-          const { body } = parseArtifact(view.record);
-          if (body.case !== 'enforcementReceipt') continue;
-          const { statement, isSigned } = readReceipt(body.value);
-          const { nodeId, level, epoch, atMs, tookMs, notRealised } = statement;
-          const at = isoTime(Number(atMs));
-          const missing = notRealised.join(', ');
-          if (options.json) {
-            world.out.write(json({ index: view.index, nodeId, level, epoch, at, tookMs, notRealised, isSigned }));
-          } else {
-            rows.push([at, nodeId, String(level), String(epoch), missing || 'all of it', isSigned ? 'yes' : 'FORGED']);
-          }
-        }
-        if (!options.json) world.out.write(table(['TIME', 'NODE', 'LEVEL', 'EPOCH', 'NOT REALISED', 'SIGNED'], rows));
-      }),
-    );
 }
 
 function verb(program: Command, name: string): Command {
   return program.commands.find((command) => command.name() === name) ?? program.command(name);
 }
 
-async function* all(gateway: ControlClient, query: RecordQuery): AsyncGenerator<RecordView> {
+/** Of a running gateway, in the order of its log. */
+export async function* allRecords(gateway: ControlClient, query: RecordQuery): AsyncGenerator<RecordView> {
   let { after } = query;
   for (;;) {
     const page = await gateway.evidence.list({ ...query, after });
