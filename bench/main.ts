@@ -36,6 +36,11 @@ const BENCHES: Readonly<Record<string, { readonly about: string; readonly open: 
       'to level 3 with 1,000 sessions that drain, each with a stream in flight: what finished, what was lost, the last end',
     open: async () => (await import('./drain/index.ts')).openDrain(),
   },
+  transitions: {
+    about:
+      '100 transitions to 2 and to 1 while handshakes arrive and 1,000 streams flow: whether the contract was held',
+    open: async () => (await import('./transitions/index.ts')).openTransitions(),
+  },
   evidence: {
     about: 'artifacts made durable a second, anchored one by one, their CPU and bytes; verify-log',
     open: async () => (await import('./evidence/index.ts')).openEvidence(),

@@ -1,0 +1,118 @@
+/**
+ * To 2 and to 1 in turn, and back to 5, on a real gateway, while handshakes arrive, 1,000 streams flow and 200 governed
+ * routes stand in the kernel. Tunnel peers and 10,000 sessions are in `posture/settled`.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { MAIN_TABLE } from '../../protocol/routes/index.ts';
+import type { Site } from '../../test/lab/site.ts';
+import type { Bench } from '../harness.ts';
+import { Commanded } from '../lib/commanded.ts';
+import { startGatewaySite } from '../lib/gateway-site.ts';
+import { figuresOf, type Series } from '../lib/series.ts';
+
+const TRANSITIONS = Number(process.env.SHELLSTREAM_BENCH_TRANSITIONS ?? 100);
+const ROUTES = 200;
+/** P9. */
+const OVERLAY_MS = 5_000;
+const UNDERLAY_MS = 10_000;
+const PATIENCE_MS = 30_000;
+const LIMIT = 16_000;
+const CLIENT = fileURLToPath(new URL('load.client.ts', import.meta.url));
+const ACCORD = `targets:
+  - name: loopback
+    class: ordinary
+    prefixes: [127.0.0.1/32]
+    protocol: tcp
+    ports: [1-65535]
+    allow: [{ identities: any, minimumTier: apprentice }]
+`;
+
+/** `missed`: 1 where the contract was not held. */
+const NAMES = ['overlay', 'underlay', 'missed'] as const;
+type Name = (typeof NAMES)[number];
+
+export async function openTransitions(): Promise<Bench> {
+  const directory = await mkdtemp(join(tmpdir(), 'shs-bench-transitions-'));
+  const figures = figuresOf(NAMES, () => changing(directory));
+  const bounded = { runs: TRANSITIONS };
+  return {
+    figures: [
+      { bench: 'transitions/overlay', unit: 'ms', ours: figures.overlay, peers: [], bounded },
+      { bench: 'transitions/underlay', unit: 'ms', ours: figures.underlay, peers: [], bounded },
+      { bench: 'transitions', unit: 'missed', ours: figures.missed, peers: [], bounded },
+    ],
+    [Symbol.asyncDispose]: () => rm(directory, { recursive: true, force: true }),
+  };
+}
+
+async function changing(directory: string): Promise<Series<Name>> {
+  await using stack = new AsyncDisposableStack();
+  const { site, startClient } = stack.use(
+    await startGatewaySite({
+      label: 'moves',
+      directory,
+      accord: ACCORD,
+      config: { terminators: { count: 1 }, log: { level: 'info' } },
+      limits: { sessions: LIMIT, sessionsPerIdentity: LIMIT },
+    }),
+  );
+  await addRoutes(site);
+  const client = await Commanded.ready(startClient(CLIENT));
+  const owned = stack.move();
+  let turns = 0;
+  return {
+    async run() {
+      turns += 1;
+      const level = turns % 2 === 0 ? 1 : 2;
+      await client.command('fill');
+      const begun = process.hrtime.bigint();
+      const since = (at: bigint): number => Number(at - begun) / 1e6;
+      await site.setPosture(level);
+      const underlay = since(process.hrtime.bigint());
+      const stands = await whatStands(site);
+      const overlay = Math.max(underlay, since(BigInt(await client.command('gone'))));
+      const isHeld = stands === `posture ${level}, sessions 0, routes 0`;
+      if (!isHeld) process.stderr.write(`transition ${turns} to ${level}: ${stands}\n`);
+      await site.setPosture(5);
+      await until(async () => (await routesOf(site)) === ROUTES);
+      return { overlay, underlay, missed: isHeld && overlay <= OVERLAY_MS && underlay <= UNDERLAY_MS ? 0 : 1 };
+    },
+    async [Symbol.asyncDispose]() {
+      process.stderr.write(`${await client.command('arrived')} handshakes were granted meanwhile\n`);
+      await owned.disposeAsync();
+    },
+  };
+}
+
+/** Ordinary ones: all of them go at 2 and at 1. */
+async function addRoutes(site: Site): Promise<void> {
+  for (const end of ['up0', 'up1']) {
+    if (end === 'up0') await site.run('ip', 'link', 'add', 'up0', 'type', 'veth', 'peer', 'name', 'up1');
+    await site.run('ip', 'link', 'set', end, 'up');
+  }
+  using console = await site.console();
+  for (let n = 0; n < ROUTES; n += 1) {
+    const destination = { address: Uint8Array.of(10, 200 + (n >> 8), n & 0xff, 0), length: 24 };
+    const route = { destination, link: 'up0', table: MAIN_TABLE, gateway: undefined, metric: undefined };
+    await console.underlay.change({ action: 'add', route, class: 'ordinary', reason: 'bench' });
+  }
+}
+
+/** In the kernel and at the console, after the console said that the level is reached. */
+async function whatStands(site: Site): Promise<string> {
+  const [, own] = await site.postureInKernel();
+  return `posture ${own}, sessions ${(await site.sessions()).length}, routes ${await routesOf(site)}`;
+}
+
+async function routesOf(site: Site): Promise<number> {
+  const { stdout } = await site.run('ip', '-4', 'route', 'show', 'table', 'all', 'proto', '83');
+  return stdout.split('\n').filter((line) => line !== '').length;
+}
+
+async function until(check: () => Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + PATIENCE_MS;
+  while (!(await check())) if (performance.now() > deadline) throw new Error('level 5 did not come back');
+}
