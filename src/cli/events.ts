@@ -9,7 +9,7 @@ import type { CliWorld } from './world.ts';
 
 export function addEvents(program: Command, world: CliWorld): void {
   asksGateway(program.command('events'))
-    .description('sessions, denials, posture changes and drains as they happen; with --json one object a line')
+    .description('sessions, denials, posture changes, drains and holds as they happen; with --json one object a line')
     .action((options: ConsoleOptions) =>
       withGateway(world, options, async (gateway) => {
         const leave = (): void => gateway[Symbol.dispose]();
@@ -43,6 +43,10 @@ function sentence(event: WatchedEvent): string {
       const end = event.deadlineMs === 0 ? 'now' : `within ${duration(event.deadlineMs)}`;
       return `session ${event.id} drained by ${event.peer}: ${event.reason}${level}; it ends ${end}`;
     }
+    case 'held':
+      return `${event.peer} is held by ${event.cause}: ${event.reason} (hold ${event.id})`;
+    case 'released':
+      return `${event.peer} is released by ${event.by} (hold ${event.id})`;
     case 'lost':
       return `${event.events} events were left out: this console reads too slowly`;
     default:

@@ -65,6 +65,16 @@ function eventCounters(registry: Registry): (event: GatewayEvent) => void {
     help: 'DRAIN frames from peers.',
     labels: ['reason'],
   });
+  const holds = registry.counter({
+    name: 'shellstream_holds_total',
+    help: 'Peers that were held, for none is dialled or admitted then.',
+    labels: ['cause'],
+  });
+  const releases = registry.counter({
+    name: 'shellstream_releases_total',
+    help: 'Holds that were lifted.',
+    labels: ['by'],
+  });
   return (event) => {
     switch (event.kind) {
       case 'session-opened':
@@ -77,6 +87,10 @@ function eventCounters(registry: Registry): (event: GatewayEvent) => void {
         return postures.add(1, { to: String(event.to), source: event.source });
       case 'drain-received':
         return drains.add(1, { reason: event.reason });
+      case 'held':
+        return holds.add(1, { cause: event.cause });
+      case 'released':
+        return releases.add(1, { by: event.by });
     }
   };
 }

@@ -313,6 +313,22 @@ export type GatewayEvent =
       /** The peer's level where posture is the reason. */
       readonly level?: PostureLevel | undefined;
       readonly deadlineMs: number;
+    }
+  | {
+      readonly kind: 'held';
+      readonly atMs: number;
+      /** Of the hold. */
+      readonly id: string;
+      readonly peer: string;
+      readonly cause: HoldCause;
+      readonly reason: string;
+    }
+  | {
+      readonly kind: 'released';
+      readonly atMs: number;
+      readonly id: string;
+      readonly peer: string;
+      readonly by: (typeof RELEASED_BY)[number];
     };
 
 /** What a watcher on the socket sees: the gateway's events, and how many it was too slow for. */
@@ -340,6 +356,8 @@ export const TUNNEL_DRIVERS = ['kernel', 'embedded', 'memory', 'none'] as const;
 /** `expected`: it dials us and has not. `waiting`: until `nextDialAtMs`. */
 export const PEER_STATES = ['connected', 'connecting', 'waiting', 'expected', 'held'] as const;
 export type PeerState = (typeof PEER_STATES)[number];
+
+export const RELEASED_BY = ['console', 'document', 'attestation'] as const;
 
 export const FINDING_STATES = ['ok', 'warning', 'missing'] as const;
 export type FindingState = (typeof FINDING_STATES)[number];

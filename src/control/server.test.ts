@@ -154,12 +154,17 @@ describe('watch', () => {
       level: 1,
       deadlineMs: 0,
     });
+    const held = { kind: 'held', atMs: 3, id: 'aa', peer: 'p', cause: 'drain', reason: 'lockdown' } as const;
+    const released = { kind: 'released', atMs: 4, id: 'aa', peer: 'p', by: 'document' } as const;
+    world.view.emit(held);
+    world.view.emit(released);
     await world.view.end('s-1', '', OWNER);
 
     expect((await first).value).toMatchObject({ kind: 'session-opened', session: { id: 's-1' } });
     expect((await events.next()).value).toMatchObject({ kind: 'posture-changed', from: 5, to: 2, reason: 'incident' });
     expect((await events.next()).value).toEqual({ kind: 'denied', atMs: 1, denial });
     expect((await events.next()).value).toMatchObject({ kind: 'drain-received', reason: 'POSTURE_END', level: 1 });
+    expect([(await events.next()).value, (await events.next()).value]).toEqual([held, released]);
     expect((await events.next()).value).toMatchObject({ kind: 'session-ended', id: 's-1', reason: 'CLOSED' });
   });
 

@@ -21,7 +21,7 @@ import type { Overlay } from '../enforcer/overlay.ts';
 import type { MeshPeer } from '../mesh/mesh.ts';
 import type { EnforcerNode } from './enforcer.ts';
 import { evidenceDesk, evidenceFindings, evidenceView } from './evidence-desk.ts';
-import { holdFindings, holdVerbs, holdView } from './hold-view.ts';
+import { holdEvent, holdFindings, holdVerbs, holdView } from './hold-view.ts';
 import { previewPosture } from './posture-preview.ts';
 import { revocationDesk, revocationFindings } from './revocation-view.ts';
 import { routeDesk, routeFindings } from './underlay.ts';
@@ -36,7 +36,7 @@ export interface ViewOptions {
 const STALE_BUNDLE_MS = 3_600_000;
 
 export function gatewayView(node: EnforcerNode, options: ViewOptions): GatewayView {
-  const { world, directory, terminators, posture, mesh } = node;
+  const { world, directory, terminators, posture, mesh, holds } = node;
   const { clock, log, dataplane } = world;
   const view = (standing: Standing): SessionView => sessionView(node, standing);
 
@@ -120,6 +120,7 @@ export function gatewayView(node: EnforcerNode, options: ViewOptions): GatewayVi
         listener({ kind: 'posture-changed', atMs: clock.now(), from, to, epoch, source: heldBy.join(','), reason }),
       ),
     );
+    stack.use(holds.onChange((event) => listener(holdEvent(event, clock.now()))));
     stack.use(
       dataplane.flows.onDenials((denials) => {
         const atMs = clock.now();

@@ -1,5 +1,6 @@
 /** Holds as the console sees and changes them. */
-import type { Finding, GatewayView, HoldView } from '../control/ports.ts';
+import type { Finding, GatewayEvent, GatewayView, HoldView } from '../control/ports.ts';
+import type { HoldEvent } from '../mesh/holds.ts';
 import type { EnforcerNode } from './enforcer.ts';
 
 export function holdVerbs({
@@ -31,6 +32,13 @@ export function holdView(
   if (hold === undefined) return undefined;
   const { id, sinceMs, epoch, cause, reason } = hold;
   return { id, sinceMs, epoch, cause, reason };
+}
+
+export function holdEvent(event: HoldEvent, atMs: number): GatewayEvent {
+  const { id, peer, cause, reason } = event.hold;
+  return event.kind === 'held'
+    ? { kind: 'held', atMs, id, peer, cause, reason }
+    : { kind: 'released', atMs, id, peer, by: event.by };
 }
 
 /** Nothing where all is well. */

@@ -2,7 +2,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
-import type { PeerView } from '../../src/control/ports.ts';
+import type { PeerView, WatchedEvent } from '../../src/control/ports.ts';
 import { GATEWAY_B, HOST, PORTS, TO_SITE_B } from '../lab/lab.ts';
 import { labSuite } from '../lab/lab-suite.ts';
 import type { Site } from '../lab/site.ts';
@@ -59,8 +59,10 @@ labSuite('holds', { start: false }, (lab) => {
 
   test('a lockdown is held by the site that dials, over SIGKILL and the way back to 5, until the console says otherwise', async () => {
     const { a, b, directory } = lab();
+    const held = await watched(a, 'held');
     await b.setPosture(1);
     expect(await heldAt(a)).toMatchObject({ name: 'site-b', hold: { cause: 'drain' } });
+    expect(await held.event).toMatchObject({ peer: GATEWAY_B, cause: 'drain' });
     await b.setPosture(5);
     await using wire = await Capture.start(b.namespace, 'wan', join(directory, 'held.pcap'));
     await a.kill();
@@ -68,7 +70,9 @@ labSuite('holds', { start: false }, (lab) => {
     expect(await heldAt(a)).toMatchObject({ name: 'site-b', hold: { cause: 'drain' } });
     const dialled = (await wire.packets()).filter(({ ip }) => ip?.protocol === 6 && ip.destinationPort === 7843);
     expect(dialled).toEqual([]);
+    const released = await watched(a, 'released');
     expect(await a.shellstream('anchor', 'release', 'site-b', '--reason', 'telephone')).toMatchObject({ code: 0 });
+    expect(await released.event).toMatchObject({ peer: GATEWAY_B, by: 'console' });
     await isBack();
   });
 
@@ -130,3 +134,21 @@ labSuite('holds', { start: false }, (lab) => {
     expect([(await peerOf(a))?.hold, (await peerOf(b))?.hold]).toEqual([undefined, undefined]);
   });
 });
+
+interface Watched {
+  readonly event: Promise<WatchedEvent | undefined>;
+}
+
+/** The next event of a kind, as whoever watches the gateway sees it; resolves when it is watched. */
+async function watched(site: Site, kind: WatchedEvent['kind']): Promise<Watched> {
+  const watcher = await site.console();
+  const first = async (): Promise<WatchedEvent | undefined> => {
+    using _ = watcher;
+    for await (const event of watcher.watch()) if (event.kind === kind) return event;
+    return undefined;
+  };
+  const event = first();
+  // Asked later, answered: so the first question was heard as well.
+  await site.sessions();
+  return { event };
+}

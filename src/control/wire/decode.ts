@@ -28,6 +28,7 @@ import {
   PEER_STATES,
   type PeerView,
   type PostureView,
+  RELEASED_BY,
   ROLES,
   SESSION_STATES,
   type SessionDetail,
@@ -225,6 +226,14 @@ export function decodeEvent(event: Event): WatchedEvent {
         level: level === undefined ? undefined : decodeLevel(level),
         deadlineMs,
       };
+    }
+    case 'held': {
+      const { id, peer, cause, reason } = what.value;
+      return { kind: 'held', atMs, id, peer, cause: word(HOLD_CAUSES, cause), reason };
+    }
+    case 'released': {
+      const { id, peer, by } = what.value;
+      return { kind: 'released', atMs, id, peer, by: word(RELEASED_BY, by) };
     }
     case 'lost':
       return { kind: 'lost', atMs, events: Number(what.value.events) };

@@ -178,6 +178,12 @@ function what(event: WatchedEvent): NonNullable<MessageInitShape<typeof EventSch
       const { id, peer, level, deadlineMs } = event;
       return { case: 'drainReceived', value: { id, peer, level, deadlineMs, reason: REASONS[event.reason].code } };
     }
+    case 'held': {
+      const { id, peer, cause, reason } = event;
+      return { case: 'held', value: { id, peer, cause, reason } };
+    }
+    case 'released':
+      return { case: 'released', value: { id: event.id, peer: event.peer, by: event.by } };
     case 'lost':
       return { case: 'lost', value: { events: whole(event.events) } };
     default:
