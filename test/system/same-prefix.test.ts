@@ -55,6 +55,14 @@ labSuite('the same prefix at two sites', { start: false }, (lab) => {
   const pings = async (from: 'a' | 'b', to: 'a' | 'b'): Promise<boolean> =>
     (await hosts[from].attempt('ping', ['-c1', '-W2', '-s', '1392', `${EXTERNAL[to]}.10`])).code === 0;
 
+  /** Bytes that came of a file: segments as large as both kernels make them. */
+  const download = async (from: 'a' | 'b', to: 'a' | 'b'): Promise<number> => {
+    const server = hosts[to].start('sh', ['-c', `head -c ${FILE_BYTES} /dev/zero | nc -n -v -N -l ${FILE_PORT}`]);
+    await server.line(/Listening/i);
+    const command = `nc -n -w5 -d ${EXTERNAL[to]}.10 ${FILE_PORT} | wc -c`;
+    return Number((await hosts[from].run('sh', ['-c', command])).stdout);
+  };
+
   test.each([
     ['a', 'b'],
     ['b', 'a'],
@@ -70,6 +78,7 @@ labSuite('the same prefix at two sites', { start: false }, (lab) => {
       expect(await eventually('the other site', reach, { withinMs: 30_000 })).toBe(`hello ${PORTS.granted}`);
       expect(await pings(from, to)).toBe(true);
       expect(await greeting(from, to, PORTS.ungranted)).toBeUndefined();
+      expect(await download(from, to)).toBe(FILE_BYTES);
       const seen = (await tunnel.packets()).flatMap(({ ip }) => (ip === undefined ? [] : [ip.source, ip.destination]));
       expect([...new Set(seen)].sort()).toEqual([`${EXTERNAL.a}.10`, `${EXTERNAL.b}.10`]);
     },
@@ -86,6 +95,9 @@ labSuite('the same prefix at two sites', { start: false }, (lab) => {
   });
 });
 
+const FILE_PORT = 5001;
+const FILE_BYTES = 5_000_000;
+
 /** @param to whom it dials; without, it is dialled */
 function configOf(own: 'a' | 'b', to?: 'a' | 'b'): object {
   const peers =
@@ -100,6 +112,7 @@ function configOf(own: 'a' | 'b', to?: 'a' | 'b'): object {
               capabilities: ['OBSERVE', 'CONNECT'],
               targets: [
                 { prefix: `${EXTERNAL[to]}.10/32`, protocol: 'tcp', port: PORTS.granted },
+                { prefix: `${EXTERNAL[to]}.10/32`, protocol: 'tcp', port: FILE_PORT },
                 { prefix: `${EXTERNAL[to]}.10/32`, protocol: 'icmp' },
               ],
             },
@@ -124,7 +137,7 @@ targets:
     class: ordinary
     prefixes: [${EXTERNAL[own]}.10/32]
     protocol: tcp
-    ports: [${PORTS.granted}]
+    ports: [${PORTS.granted}, ${FILE_PORT}]
     allow: [{ identities: any, minimumTier: apprentice }]
   - name: ping
     class: ordinary
