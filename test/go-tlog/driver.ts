@@ -44,8 +44,10 @@ export class GoTlog implements AsyncDisposable {
   readonly #child: ChildProcessByStdio<Writable, Readable, null>;
   readonly #lines: AsyncIterator<string>;
 
-  constructor(program: string) {
-    this.#child = spawn(program, { stdio: ['pipe', 'pipe', 'inherit'] });
+  /** @param within a command that runs the program: in another network, as another user. */
+  constructor(program: string, within: readonly string[] = []) {
+    const [command = program, ...args] = [...within, program];
+    this.#child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] });
     this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
   }
 
