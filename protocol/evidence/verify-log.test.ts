@@ -155,6 +155,26 @@ describe('the log’s owner is caught by what an outsider holds', () => {
     ]);
   });
 
+  it('forking under the next key while the key is changed', async () => {
+    const next = signer('log', ORIGIN, 6);
+    const forked = memoryLog(ENTRIES.slice(0, 600).with(3, numberedEntry(70_000)), { signers: [next] });
+    const trust = { origin: ORIGIN, keys: [LOG_KEY, next], witnesses: [] };
+    expect((await verify(forked, { held, trust })).findings).toMatchObject([{ kind: 'held', what: 'rewritten' }]);
+    // Who was told the next key alone hears that what he kept proves nothing to him.
+    expect((await verify(forked, { held, trust: { ...trust, keys: [next] } })).findings).toMatchObject([
+      { kind: 'held', what: 'unreadable' },
+    ]);
+  });
+
+  it('showing a fork to whoever the witnesses do not see', async () => {
+    const witnessed = memoryLog(ENTRIES.slice(0, 500), { witnesses: [WITNESS] });
+    expect((await verify(witnessed, { quorum: 1 })).findings).toEqual([]);
+    const hidden = memoryLog(ENTRIES.slice(0, 500).with(3, numberedEntry(70_000)));
+    expect((await verify(hidden, { quorum: 1 })).findings).toEqual([
+      { kind: 'witnesses', have: 0, need: 1, wrong: [] },
+    ]);
+  });
+
   it('signing a root that its own files do not have', async () => {
     const log = memoryLog(ENTRIES.slice(0, 500));
     log.files.set('checkpoint', checkpointOver(ENTRIES.slice(0, 500).with(0, numberedEntry(70_000))));

@@ -99,6 +99,16 @@ describeWith(['go'], 'with golang.org/x/mod/sumdb', () => {
       expect(await go.ask('check-log', { dir: rewritten.logPath, keys: [KEY] })).toMatchObject({ size: 300 });
       expect(await go.ask('check-log', { dir: rewritten.logPath, keys: [KEY], ...old })).toHaveProperty('refused');
     });
+
+    test('truncated and signed again is caught by a checkpoint kept from before, in Go as by us', async () => {
+      using folder = new EvidenceFolder();
+      using cut = new EvidenceFolder();
+      const old = await publish(folder, 300, 200);
+      const held = [new Uint8Array(readFileSync(join(folder.logPath, 'checkpoint')))];
+      await publish(cut, 150, 0);
+      expect(await go.ask('check-log', { dir: cut.logPath, keys: [KEY], ...old })).toHaveProperty('refused');
+      expect((await cut.verify({ held })).findings).toMatchObject([{ kind: 'held', what: 'truncated' }]);
+    });
   });
 
   describe('its log', () => {
