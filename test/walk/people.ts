@@ -2,7 +2,7 @@
 import type { Capability, Mode, SessionType, Tier } from '../../protocol/capability/model.ts';
 import type { PostureLevel } from '../../protocol/posture/level.ts';
 import type { Fate } from './crowd.ts';
-import { CLASSES, GIVEN, LEVELS } from './table.ts';
+import { CLASSES, type Farewell, GIVEN, LEVELS } from './table.ts';
 
 export interface Kind {
   readonly name: string;
@@ -50,13 +50,6 @@ export function farewell(kind: Kind, granted: readonly string[], level: PostureL
 export function left({ tier, mode }: Kind, granted: readonly string[], level: PostureLevel): readonly string[] {
   return granted.filter((one) => GIVEN[mode][tier][level].some((given) => given === one));
 }
-
-/** Reason and deadline of the DRAIN, and the end that follows. */
-export type Farewell =
-  | 'stays'
-  | 'DRAIN POSTURE_DRAIN 4000, POSTURE_DRAIN by the gateway'
-  | 'DRAIN POSTURE_END 0, POSTURE_END by the gateway'
-  | 'DRAIN POSTURE_ISOLATED 0, POSTURE_ISOLATED by the gateway';
 
 export function farewellOf({ drains, end }: Fate): string {
   const said = drains.map((drain) => `DRAIN ${drain}`);

@@ -4,7 +4,6 @@
  */
 import type { Capability, Mode, SessionType, Tier } from '../../protocol/capability/model.ts';
 import type { PostureLevel } from '../../protocol/posture/level.ts';
-import type { Farewell } from './people.ts';
 
 export interface LevelRow {
   /** P1: whether the tunnel between the sites has its peer, and the anchor its session. */
@@ -32,6 +31,13 @@ export interface LevelRow {
   /** P6: the number of the rules on the governance page, and what its reader does to flows between zones, ordinary, critical and allowlisted ones. */
   readonly dataPlane: string;
 }
+
+/** Reason and deadline of the DRAIN, and the end that follows. */
+export type Farewell =
+  | 'stays'
+  | 'DRAIN POSTURE_DRAIN 4000, POSTURE_DRAIN by the gateway'
+  | 'DRAIN POSTURE_END 0, POSTURE_END by the gateway'
+  | 'DRAIN POSTURE_ISOLATED 0, POSTURE_ISOLATED by the gateway';
 
 type Outcome = 'done' | 'POSTURE_MODE_NOT_ALLOWED';
 export type TargetName = 'ordinary' | 'management' | 'incident' | 'health';
