@@ -16,6 +16,7 @@ import type { Clock } from '../base/clock.ts';
 import type { ControlFlow, DataPlane } from '../dataplane/ports.ts';
 import { type AdmitParts, challenge, type Judged, judge } from './admit.ts';
 import { type Approached, Approaches } from './approach.ts';
+import { type CarryingParts, carried } from './carrying.ts';
 import type { Holder, SessionDirectory, Standing } from './directory.ts';
 import type { Keeper } from './keeper.ts';
 import type { Member, MemberSpec, Overlay } from './overlay.ts';
@@ -30,16 +31,12 @@ import type {
   SessionId,
 } from './ports.ts';
 import { refuseWider } from './refuse-wider.ts';
-import type { Relays } from './relay.ts';
 import { isRevoked, refuseStale } from './revocation.ts';
 import type { Approach } from './terminator-port.ts';
 import type { TransitEvidence } from './transit-evidence.ts';
 import { Undo } from './undo.ts';
 
-/** Whether packets of a tunnel go in its session. `when-needed`: once either end finds that UDP does not get through. */
-export type Carrying = 'always' | 'when-needed' | 'never';
-
-export interface EnforcerParts extends AdmitParts {
+export interface EnforcerParts extends AdmitParts, CarryingParts {
   readonly clock: Clock;
   readonly accordHash: Uint8Array;
   readonly dataplane: DataPlane;
@@ -54,10 +51,6 @@ export interface EnforcerParts extends AdmitParts {
   readonly keepaliveOf: (spiffeId: string) => number;
   /** Whether this node itself wants such a session: a terminator opens none of its own. */
   readonly intends: (approach: Approach) => boolean;
-  /** Whether a peer's tunnel goes in the session. Absent: none does. */
-  readonly carries?: (spiffeId: string) => Carrying;
-  /** Of this terminator's sessions; absent where nothing is carried. */
-  readonly relays?: Relays;
   readonly onPeerLevel?: (standing: Standing) => void;
   /** A session was ended here without the terminator's asking: it must end its connection. */
   readonly onRevoked?: (session: SessionId, reason: Reason) => void;
@@ -310,7 +303,7 @@ export class LocalEnforcer implements Enforcer, Holder {
     if (asked !== undefined && this.#parts.overlay === undefined)
       throw new ShellstreamError('TUNNEL_FAILED', 'no overlay on this node');
     await using undo = new Undo();
-    const spec = await this.#carried(admission.id, asked);
+    const spec = await carried(this.#parts, admission.id, asked);
     if (renewed === undefined) undo.add(() => this.#parts.relays?.close(admission.id));
     if (renewed !== undefined) {
       // Between the old pre-shared key and the new one there is nothing that could be taken on.
@@ -346,20 +339,6 @@ export class LocalEnforcer implements Enforcer, Holder {
     if (spec === undefined || former === undefined) return;
     overlay?.check(spec, former.member);
     await directory.revoke(former.admission.id, 'SUPERSEDED');
-  }
-
-  /**
-   * WireGuard has our end of the session for its peer where UDP does not get through. Where it is for the peer to find that out,
-   * its first packet in the session is what moves WireGuard: it answers where its keys were last used.
-   */
-  async #carried(session: SessionId, spec: MemberSpec | undefined): Promise<MemberSpec | undefined> {
-    const { carries, relays, overlay } = this.#parts;
-    if (spec === undefined || overlay === undefined) return spec;
-    const carrying = carries?.(spec.spiffeId) ?? 'never';
-    if (carrying === 'never') return spec;
-    if (relays === undefined) throw new ShellstreamError('TUNNEL_FAILED', 'nothing here carries packets');
-    const { endpoint } = await relays.of(session, overlay.device.listenPort);
-    return carrying === 'always' ? { ...spec, endpoint, isCarried: true } : spec;
   }
 
   async #kept(standing: Standing): Promise<Admission> {

@@ -14,6 +14,7 @@ import { eventually } from '../support/eventually.ts';
 import type { Running } from '../support/processes.ts';
 
 const CHILD = fileURLToPath(new URL('children/bascule.ts', import.meta.url));
+const SOMEBODY = fileURLToPath(new URL('children/not-bascule.ts', import.meta.url));
 const STREAM = 7_850;
 const PUSH = 7_851;
 const BASCULE = {
@@ -91,6 +92,24 @@ labSuite('sources of posture', { start: false }, (lab) => {
     expect((await posture()).problems).toEqual([]);
   });
 
+  test.for(['silence', 'garbage'])(
+    'attack: %s where Bascule was, and where it pushes: no level moves, and nothing waits for it',
+    async (what) => {
+      const { b } = lab();
+      await using somebody = b.inside(process.execPath, [SOMEBODY, what, String(STREAM), String(PUSH)]);
+      await somebody.line(/^dialled by the gateway/);
+      await b.setPosture(4);
+      await level(4);
+      await b.setPosture(5);
+      await level(5);
+      expect((await posture()).sources).toMatchObject([{ source: 'bascule', level: 5, epoch }, { source: 'console' }]);
+      if (what === 'garbage') {
+        await somebody.line(/^cut off by the gateway/);
+        await eventually('the loss', async () => (await posture()).problems.some((text) => text.includes('Bascule')));
+      }
+    },
+  );
+
   test('attack: another identity of the site, at the address of Bascule and as who pushes, is not heard', async () => {
     const { b } = lab();
     await using other = await startBascule(b, impostor);
@@ -101,7 +120,7 @@ labSuite('sources of posture', { start: false }, (lab) => {
     });
     expect(refusal).toContain('Bascule');
     expect(await other.word({ do: 'announce', port: PUSH, level: 1, epoch: 1_000_000 })).toContain('failed');
-    expect((await posture()).sources).toMatchObject([{ source: 'bascule', level: 5, epoch }]);
+    expect((await posture()).sources).toMatchObject([{ source: 'bascule', level: 5, epoch }, { source: 'console' }]);
   });
 
   test('what Bascule holds may be set aside by the console; its next word counts again', async () => {
