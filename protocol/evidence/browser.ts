@@ -15,6 +15,7 @@ import { bundlePath, tilePath } from './tile.ts';
 import { type LogReport, verifyLog } from './verify-log.ts';
 
 export { auditRecords } from './audit.ts';
+export { checkRecords } from './record-check.ts';
 export { MemoryLog };
 
 /** For `auditRecords`, by whoever was given records. */

@@ -20,6 +20,7 @@ export * from './note.ts';
 export * from './note-key.ts';
 export * from './proof.ts';
 export * from './receipt.ts';
+export * from './record-check.ts';
 export * from './sampling.ts';
 export * from './sampling-check.ts';
 export * from './tile.ts';

@@ -1,17 +1,16 @@
 /** `shellstream posture receipts`: which nodes realised which level, as they signed it, and which did not. */
-import { readFileSync } from 'node:fs';
 import { type Command, InvalidArgumentError } from 'commander';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import { parseArtifact } from '../../protocol/evidence/index.ts';
-import { isTrustDomain, parseSpiffeId, type SpiffeId, trustDomainOf } from '../../protocol/identity/spiffe-id.ts';
+import { parseSpiffeId, type SpiffeId, trustDomainOf } from '../../protocol/identity/spiffe-id.ts';
 import type { PostureLevel } from '../../protocol/posture/level.ts';
 import { LONGEST_PAGE } from '../../protocol/quartermaster/index.ts';
 import { type Belief, Realisation, type Shortfall } from '../evidence/realisation.ts';
-import { parseX509Bundle, type TrustBundles } from '../identity/index.ts';
 import { fromConnectError } from '../quartermaster/refusal.ts';
 import { collected, hostPort, postureLevel, socketPath, spiffeId } from './arguments.ts';
 import { asksGateway, type ConsoleOptions, withGateway } from './console.ts';
 import { placeOf, type QuartermasterOptions } from './evidence.ts';
+import { bundle, bundlesOf, type GivenBundle } from './given-bundles.ts';
 import { isoTime, json, table } from './output.ts';
 import { allRecords } from './records.ts';
 import type { CliWorld } from './world.ts';
@@ -21,11 +20,6 @@ interface ReceiptOptions extends ConsoleOptions, Omit<QuartermasterOptions, 'soc
   readonly bundle?: readonly GivenBundle[];
   readonly expect?: readonly SpiffeId[];
   readonly level?: PostureLevel;
-}
-
-interface GivenBundle {
-  readonly trustDomain: string;
-  readonly file: string;
 }
 
 /** Below the verb `posture`, which is there. `fail` is called when a node is missing or a receipt is forged. */
@@ -146,21 +140,6 @@ function told(shortfall: Shortfall): string {
     case 'forged':
       return `FORGED   ${shortfall.node}: ${shortfall.why}\n`;
   }
-}
-
-function bundlesOf(given: readonly GivenBundle[], nowMs: number): TrustBundles {
-  const x509 = given.map(({ trustDomain, file }) => {
-    const blocks = readFileSync(file, 'utf8').matchAll(/-----BEGIN CERTIFICATE-----([^-]+)-----END CERTIFICATE-----/g);
-    const der = Buffer.concat([...blocks].map(([, base64 = '']) => Buffer.from(base64, 'base64')));
-    return [trustDomain, parseX509Bundle(trustDomain, new Uint8Array(der), nowMs)] as const;
-  });
-  return { x509: new Map(x509), jwt: new Map() };
-}
-
-function bundle(text: string): GivenBundle {
-  const [, trustDomain = '', file = ''] = /^([^=]+)=(.+)$/.exec(text) ?? [];
-  if (!isTrustDomain(trustDomain)) throw new InvalidArgumentError('TRUST_DOMAIN=FILE is expected.');
-  return { trustDomain, file };
 }
 
 function node(text: string): SpiffeId {

@@ -1,10 +1,12 @@
 /** `shellstream verify-log`: an auditor with a copy of a log and the keys it is known by. No gateway is asked. */
 import { type Command, InvalidArgumentError } from 'commander';
-import { describeFinding, type LogReport } from '../../protocol/evidence/index.ts';
+import { describeFinding, type LogEntry, type LogReport, type Opening } from '../../protocol/evidence/index.ts';
 import { nodeCrypto } from '../base/crypto-node.ts';
 import { verifyLogDirectory } from '../evidence/verify.ts';
 import { collected } from './arguments.ts';
+import { bundle, bundlesOf, type GivenBundle } from './given-bundles.ts';
 import { json, pairs, printable } from './output.ts';
+import { judgeRecords, readRecords } from './shown-records.ts';
 import type { CliWorld } from './world.ts';
 
 interface VerifyLogOptions {
@@ -14,6 +16,8 @@ interface VerifyLogOptions {
   readonly quorum: number;
   readonly held?: readonly string[];
   readonly from: number;
+  readonly records?: string;
+  readonly bundle?: readonly GivenBundle[];
   readonly json?: boolean;
 }
 
@@ -33,6 +37,12 @@ export function addVerifyLog(program: Command, world: CliWorld, fail: () => void
       collected(text),
     )
     .option('--from <entry>', 'the first entry that must be there: what is before may be pruned', whole, 0)
+    .option('--records <file>', 'records of it that you were shown, as `evidence query --json` prints them')
+    .option(
+      '--bundle <domain=file>',
+      'PEM certificates that vouch for receipts of a trust domain; repeatable',
+      collected(bundle),
+    )
     .option('--json', 'one JSON object')
     .action((folder: string, options: VerifyLogOptions) => verify(world, fail, folder, options));
 }
@@ -47,8 +57,15 @@ async function verify(world: CliWorld, fail: () => void, path: string, options: 
     from: minimumIndex,
   } = options;
   const { sha256 } = nodeCrypto;
-  const report = await verifyLogDirectory({ sha256, path, origin, keys, witnesses, quorum, held, minimumIndex });
-  const findings = report.findings.map(describeFinding);
+  const records = options.records === undefined ? new Map<number, Opening>() : readRecords(options.records, origin);
+  const entries = new Map<number, LogEntry>();
+  const onEntry = (index: number, entry: LogEntry): void => {
+    if (records.has(index)) entries.set(index, entry);
+  };
+  const trusted = { origin, keys, witnesses, quorum, held, minimumIndex };
+  const report = await verifyLogDirectory({ sha256, path, ...trusted, onEntry });
+  const bundles = bundlesOf(options.bundle ?? [], world.clock.now());
+  const findings = [...report.findings.map(describeFinding), ...judgeRecords(records, entries, bundles)];
   world.out.write(options.json ? json({ ...facts(report), findings }) : told(report, findings));
   if (findings.length > 0) fail();
 }

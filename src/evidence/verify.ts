@@ -6,6 +6,7 @@ import {
   type NoteKey,
   parseVerifierKey,
   type Sha256,
+  type VerifyLog,
   verifyLog,
 } from '../../protocol/evidence/index.ts';
 import { nodeEd25519 } from './ed25519.ts';
@@ -25,6 +26,7 @@ export interface VerifyDirectory {
   /** Files with checkpoints kept from earlier. */
   readonly held?: readonly string[];
   readonly minimumIndex?: number;
+  readonly onEntry?: VerifyLog['onEntry'];
 }
 
 /** @throws ShellstreamError MALFORMED for a key that is none, EVIDENCE_FAILED for a file that cannot be read. */
@@ -41,6 +43,7 @@ export async function verifyLogDirectory(parts: VerifyDirectory): Promise<LogRep
     quorum,
     held: kept,
     minimumIndex,
+    ...(parts.onEntry === undefined ? {} : { onEntry: parts.onEntry }),
   });
 }
 
