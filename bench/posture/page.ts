@@ -24,7 +24,8 @@ export function pageToReader(pollUs: number): Contender {
       const [path, program] = [join(folder, 'page'), join(folder, 'reader')];
       await run('gcc', ['-O2', '-I', `${KERNEL}include`, '-o', program, `${KERNEL}reader/reader.c`]);
       const page = openGovernancePage(path);
-      const reader = stack.use(start(program, [path, String(pollUs)]));
+      // A worker of a data plane has a core to itself; so has this one, whatever else runs on the machine.
+      const reader = stack.use(start('chrt', ['--fifo', '1', program, path, String(pollUs)]));
       await reader.line(/^level 1 epoch 0 /);
       const owned = stack.move();
       let epoch = 0n;
