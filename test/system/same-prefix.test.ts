@@ -70,8 +70,7 @@ labSuite('the same prefix at two sites', { start: false }, (lab) => {
     'from site-%s to site-%s: TCP and ping, and none of the shared addresses in the tunnel',
     async (from, to) => {
       await Promise.all([sites.a.stop(), sites.b.stop()]);
-      await sites[to].start(configOf(to));
-      await sites[from].start(configOf(from, to));
+      await Promise.all([sites[to].start(configOf(to)), sites[from].start(configOf(from, to))]);
       const file = join(lab().directory, `same-prefix-${from}.pcap`);
       await using tunnel = await Capture.start(sites[to].namespace, sites[to].interfaceName, file);
       const reach = () => greeting(from, to, PORTS.granted);
