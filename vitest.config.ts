@@ -1,8 +1,11 @@
 import { defineConfig } from 'vitest/config';
 
+const ONE_AFTER_ANOTHER = { fileParallelism: false, testTimeout: 60_000, hookTimeout: 60_000 };
+
 /**
- * Two projects. `unit` lies beside the code it tests and needs nothing of the host. `system` makes namespaces, devices and
- * eBPF programs, which are the whole host's, so its files run one after another.
+ * Three projects. `unit` lies beside the code it tests and needs nothing of the host. `system` makes namespaces, devices and
+ * eBPF programs, which are the whole host's, so its files run one after another. `long` is the same, for what takes a minute
+ * or more a file.
  */
 export default defineConfig({
   test: {
@@ -20,11 +23,17 @@ export default defineConfig({
         test: {
           name: 'system',
           include: ['{test,native}/**/*.test.ts'],
-          exclude: ['**/target/**', '**/node_modules/**'],
-          fileParallelism: false,
-          testTimeout: 60_000,
-          hookTimeout: 60_000,
+          exclude: ['**/target/**', '**/node_modules/**', 'test/long/**'],
+          ...ONE_AFTER_ANOTHER,
           sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          name: 'long',
+          include: ['test/long/**/*.test.ts'],
+          ...ONE_AFTER_ANOTHER,
+          sequence: { groupOrder: 2 },
         },
       },
     ],

@@ -17,6 +17,7 @@ const SUITES: readonly Suite[] = [
   cargoTests,
   fuzzReplay,
   vitestProject('system', 'system tests: architecture, namespaces, real packets, other implementations'),
+  { ...vitestProject('long', 'crashes at every record, the walk through all levels'), apart: true },
   kernelTier,
 ];
 

@@ -12,7 +12,7 @@ export interface Ended {
 }
 
 /** Longer than any suite takes; a suite that hangs must not hang the run. */
-const LIMIT_MS = 12 * 60_000;
+const LIMIT_MS = 25 * 60_000;
 
 /** Runs one tool in the repository, its output kept and, when `shown`, passed on as it comes. Never rejects. */
 export function tool(

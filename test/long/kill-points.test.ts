@@ -18,7 +18,7 @@ import { attempt, type Running, start } from '../support/processes.ts';
 import { describeWith } from '../support/requirements.ts';
 
 vi.setConfig({ testTimeout: 240_000 });
-const GATEWAY = fileURLToPath(new URL('children/killed-gateway.ts', import.meta.url));
+const GATEWAY = fileURLToPath(new URL('../system/children/killed-gateway.ts', import.meta.url));
 const CHANGES: readonly (readonly [PostureLevel, PostureLevel])[] = [
   [5, 1],
   [1, 5],
