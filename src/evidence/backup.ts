@@ -19,7 +19,7 @@ import type { Witnesses } from './witnesses.ts';
 export interface BackedUp {
   /** `spool/` and `log/` are in it; for this user alone. */
   readonly path: string;
-  /** Entries of the log. */
+  /** Entries of the log; those that came meanwhile may be in it too. */
   readonly size: number;
 }
 

@@ -91,8 +91,13 @@ export function evidenceFindings(evidence: NodeEvidence | undefined): readonly F
   switch (state) {
     case 'off':
       return [{ name, state: 'warning', detail: 'off', mend: 'take `evidence: off` out of the configuration' }];
-    case 'failed':
-      return [{ name, state: 'missing', detail, mend: 'mend the disk or what is named; it is opened again by itself' }];
+    case 'failed': {
+      // The disk is well then, and waiting mends nothing.
+      const mend = detail.includes('EVIDENCE_ROLLED_BACK')
+        ? 'put back all that others saw of this log, or put it aside and begin another one under another evidence.origin'
+        : 'mend the disk or what is named; it is opened again by itself';
+      return [{ name, state: 'missing', detail, mend }];
+    }
     case 'full':
       return [
         {
