@@ -25,6 +25,7 @@ describeWith(['go'], 'a witness in Go', () => {
   let url = '';
   let key: NoteKey;
   const clock = new SimulatedClock();
+  let patienceMs: number;
 
   beforeAll(async () => {
     go = new GoTlog(await buildGoTlog());
@@ -35,6 +36,7 @@ describeWith(['go'], 'a witness in Go', () => {
   });
 
   beforeEach(async () => {
+    patienceMs = 30_000;
     const asked = { name: NAME, origin: ORIGIN, keys: [formatVerifierKey(LOG_KEY)], listen: '127.0.0.1:0' };
     const started = await go.ask('witness', asked);
     url = started.url ?? '';
@@ -126,6 +128,7 @@ describeWith(['go'], 'a witness in Go', () => {
       await publisher.publish();
       append(spool, 300);
       await go.ask('behave', { behaviour });
+      if (behaviour === 'silent') patienceMs = 100;
       expect(reasonOf(await failure(publisher))).toBe('EVIDENCE_UNWITNESSED');
       expect(asked.states).toEqual([{ name: NAME, size: 10, problem: expect.stringContaining(why) }]);
       expect(await folder.verify({ witnesses: [key], quorum: 1 })).toMatchObject({ size: 10, findings: [] });
@@ -134,6 +137,7 @@ describeWith(['go'], 'a witness in Go', () => {
       await failure(publisher);
       expect(await go.ask('saw', {})).toEqual(before);
       await go.ask('behave', { behaviour: 'honest' });
+      patienceMs = 30_000;
       await clock.advance(2_000);
       await publisher.publish();
       expect(await folder.verify({ witnesses: [key], quorum: 1 })).toMatchObject({ size: 310, findings: [] });
@@ -168,7 +172,7 @@ describeWith(['go'], 'a witness in Go', () => {
   });
 
   function witnesses(quorum = 1): Witnesses {
-    const all = [{ key, ask: witnessAt(url, 300, systemClock) }];
+    const all = [{ key, ask: (body: Uint8Array) => witnessAt(url, patienceMs, systemClock)(body) }];
     return new Witnesses({ sha256, ed25519: nodeEd25519, clock, quorum, all });
   }
 
