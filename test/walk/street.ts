@@ -48,25 +48,27 @@ export async function openStreet({ a, b, host }: Lab): Promise<Running> {
   await b.namespace.run('sysctl', ['-qw', 'net.ipv6.conf.all.forwarding=1']);
   const monitored = b.inside(process.execPath, [SERVICES, String(MONITORING_PORT)]);
   await monitored.line(/^serving/);
-  await b.start({
-    accord: await accordOf(b, `${TARGETS_IN_ACCORDS}${DEVICES_IN_ACCORD}${B_ACCORD}`),
-    wireguard: { addresses: [b.options.tunnelAddress, 'fd99::2/64'] },
-    posture: {
-      leaseSeconds: 10,
-      allowAtLockdown: [{ interface: 'lan', direction: 'in', remote: HOST, protocol: 'tcp', port: MONITORING_PORT }],
-    },
-    underlay: { preApproved: [{ action: 'add', prefix: APPROVED, interface: 'lan' }] },
-    // They all come from one address, at once.
-    limits: {
-      perPrefixRate: { perSecond: 10_000, burst: 10_000 },
-      handshakeBudget: { millisecondsPerSecond: 10_000, meshPercent: 0 },
-    },
-  });
-  await a.start({
-    accord: await accordOf(a, `${TARGETS_IN_ACCORDS}${A_ACCORD}`),
-    wireguard: { addresses: [a.options.tunnelAddress, 'fd99::1/64'] },
-    mesh: { peers: [PEER] },
-  });
+  await Promise.all([
+    b.start({
+      accord: await accordOf(b, `${TARGETS_IN_ACCORDS}${DEVICES_IN_ACCORD}${B_ACCORD}`),
+      wireguard: { addresses: [b.options.tunnelAddress, 'fd99::2/64'] },
+      posture: {
+        leaseSeconds: 10,
+        allowAtLockdown: [{ interface: 'lan', direction: 'in', remote: HOST, protocol: 'tcp', port: MONITORING_PORT }],
+      },
+      underlay: { preApproved: [{ action: 'add', prefix: APPROVED, interface: 'lan' }] },
+      // They all come from one address, at once.
+      limits: {
+        perPrefixRate: { perSecond: 10_000, burst: 10_000 },
+        handshakeBudget: { millisecondsPerSecond: 10_000, meshPercent: 0 },
+      },
+    }),
+    a.start({
+      accord: await accordOf(a, `${TARGETS_IN_ACCORDS}${A_ACCORD}`),
+      wireguard: { addresses: [a.options.tunnelAddress, 'fd99::1/64'] },
+      mesh: { peers: [PEER] },
+    }),
+  ]);
   await Promise.all([a, b].map((site) => site.gateway.line(/"msg":"session opened"/)));
   return monitored;
 }
