@@ -183,4 +183,27 @@ struct denial {
 	__u32 session_slot;
 };
 
+/* In shell_events between denials, as long as one and told by its cause, which is none of theirs: a program saw another level
+ * of the node than the one seen last. */
+#define LEVEL_SEEN 255
+
+struct level_seen {
+	__u64 at_ns; /* BOOTTIME */
+	__u32 ifindex;
+	__u8 cause; /* LEVEL_SEEN */
+	__u8 from;  /* 0: the first since the programs were loaded */
+	__u8 external; /* of slot 0, and of slot 1: the lower one holds */
+	__u8 own;
+	__u64 number; /* of such events, from 1: a gap is what was lost on the way */
+	__u8 reserved[sizeof(struct denial) - 24];
+};
+
+/* seen_level: the last one */
+struct seen {
+	__u32 level;
+	__u32 reserved;
+	__u64 number;
+	__u64 at_ns;
+};
+
 #endif

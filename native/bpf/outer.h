@@ -69,7 +69,7 @@ static __always_inline int outer(struct __sk_buff *skb, __u8 direction)
 	struct packet p = {};
 	struct flow_key key;
 
-	if (node_level(now) > 1)
+	if (node_level(skb, now) > 1)
 		return TC_ACT_UNSPEC;
 	settings = bpf_map_lookup_elem(&iface, &ifindex);
 	if (settings && (settings->kind == IFACE_OUTER || settings->kind == IFACE_MONITORED)) {

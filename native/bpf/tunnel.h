@@ -77,7 +77,7 @@ static __always_inline enum cause judge_flow(struct __sk_buff *skb, struct packe
 static __always_inline int tunnel(struct __sk_buff *skb, __u8 direction, int ethernet)
 {
 	__u64 now = boot_now();
-	struct moment m = { .now = now, .level = node_level(now), .lease_stands = lease_stands(now) };
+	struct moment m = { .now = now, .level = node_level(skb, now), .lease_stands = lease_stands(now) };
 	struct decision d = { .cause = NO_FLOW, .session_slot = NO_SESSION };
 	__u32 ifindex = skb->ifindex;
 	struct packet p = {};

@@ -3,6 +3,7 @@
  * and in memory.
  */
 import { forwardContract } from './flows.contract.forwards.ts';
+import { levelContract } from './flows.contract.levels.ts';
 import { outerContract } from './flows.contract.outer.ts';
 import { packetContract } from './flows.contract.packets.ts';
 import { type FlowHarness, flowScene } from './flows.contract.scene.ts';
@@ -19,4 +20,5 @@ export function flowTableContract(open: () => Promise<FlowHarness>): void {
   outerContract(scene);
   forwardContract(scene);
   translationContract(scene);
+  levelContract(scene);
 }

@@ -93,6 +93,8 @@ export interface FlowTable {
 
   /** Denials from the ring buffer, in batches; lossy under flood, the counters are not. */
   onDenials(listener: (denials: readonly FlowDenial[]) => void): Disposable;
+  /** Levels of the node as packets met them: one event a change, at most 1,000 a second, from the ring buffer. */
+  onLevelSeen(listener: (seen: readonly LevelSeen[]) => void): Disposable;
   counters(sessionSlot: number): Promise<FlowCounters>;
 
   /**
@@ -192,6 +194,19 @@ export interface FlowDenial {
   readonly sourcePort: number;
   readonly destinationPort: number;
   readonly atBootNs: bigint;
+}
+
+/** The programs saw another level of the node than the one seen last, whoever wrote it. */
+export interface LevelSeen {
+  /** CLOCK_BOOTTIME of the packet that met it. */
+  readonly atBootNs: bigint;
+  /** Undefined: the first since the programs were loaded. */
+  readonly from: PostureLevel | undefined;
+  readonly level: PostureLevel;
+  /** Which of the two slots says so: the shell's governance, or this node; both when they are equal. */
+  readonly heldBy: 'external' | 'own' | 'both';
+  /** Of all such events, from 1: a gap is what was lost on the way. */
+  readonly number: bigint;
 }
 
 export interface FlowCounters {

@@ -35,6 +35,7 @@ import { type NodeEvidence, openEvidence, recordHolds } from './evidence.ts';
 import { followHolds, openHolds } from './holds.ts';
 import { Isolation } from './isolation.ts';
 import { Lease } from './lease.ts';
+import { recordLevelsSeen } from './level-telemetry.ts';
 import { PostureEvidence } from './posture-evidence.ts';
 import { type PostureSources, startPostureSources } from './posture-sources.ts';
 import { postureSteps } from './posture-steps.ts';
@@ -179,7 +180,10 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
   const recorded =
     evidence === undefined ? undefined : new PostureEvidence(world, evidence, { directory, overlay, mesh, holds });
   const steps = recorded?.around(followers) ?? followers;
-  if (evidence !== undefined) parts.use(recordHolds(evidence, holds, log));
+  if (evidence !== undefined) {
+    parts.use(recordHolds(evidence, holds, log));
+    parts.use(recordLevelsSeen(world, evidence));
+  }
   const sources = await startPostureSources(parts, world, posture, svids);
   await posture.start(steps);
   const console = parts.use(new ConsoleStatements({ clock, log, store: world.unconfirmed ?? FORGETFUL, posture }));

@@ -9,9 +9,10 @@ import { BUILD_MS, buildGoTlog, GoTlog } from '../go-tlog/driver.ts';
 import { HOST, PORTS } from '../lab/lab.ts';
 import { labSuite, startBoth } from '../lab/lab-suite.ts';
 import type { Site } from '../lab/site.ts';
+import { writeNumber } from '../support/bpf-maps.ts';
 import { eventually } from '../support/eventually.ts';
 
-labSuite('evidence of a running gateway', { start: false }, (lab) => {
+labSuite('evidence of a running gateway', { start: false, needs: ['go'] }, (lab) => {
   let go: GoTlog;
 
   beforeAll(async () => {
@@ -79,6 +80,14 @@ labSuite('evidence of a running gateway', { start: false }, (lab) => {
     await b.start({ evidence: { serve: `127.0.0.1:${SERVED}` } });
     await a.start();
     await Promise.all([a, b].map((site) => site.gateway.line(/"msg":"session opened"/)));
+    // By another program, in the kernel: the first packet that meets it says so.
+    await writeNumber(`${b.pins}/posture_level`, 0, 4);
+    const met = await eventually('the level that packets met', async () => {
+      await a.greeting(HOST, PORTS.granted);
+      const changes = lines(await b.shellstream('evidence', 'list', '--kind', 'postureChange', '--json'));
+      return changes.find(({ artifact }) => /"toLevel":4,.*"seen":/.test(JSON.stringify(artifact)));
+    });
+    expect(met.artifact).toMatchObject({ postureChange: { fromLevel: 5, toLevel: 4 } });
     await b.shellstream('posture', 'set', '1', '--reason', 'intrusion');
     const receipt = await eventually('the receipt', async () => {
       const last = lines(await b.shellstream('posture', 'receipts', '--json')).at(-1);
@@ -88,7 +97,7 @@ labSuite('evidence of a running gateway', { start: false }, (lab) => {
     const [snapshot] = lines(await b.shellstream('evidence', 'list', '--kind', 'forensicSnapshot', '--json'));
     expect(snapshot?.artifact).toMatchObject({ forensicSnapshot: { sessions: 1, tunnels: 1, routes: 1 } });
     const orders = lines(await b.shellstream('evidence', 'list', '--kind', 'consoleUse', '--json'));
-    expect(orders[0]?.artifact).toMatchObject({ consoleUse: { verb: 'setPosture' } });
+    expect(JSON.stringify(orders)).toContain('"verb":"setPosture"');
     const proven = await b.shellstream('evidence', 'show', String(snapshot?.index), '--json');
     expect(JSON.parse(proven.stdout)).toMatchObject({ index: snapshot?.index, kind: 'forensicSnapshot' });
     const status = JSON.parse((await b.shellstream('status', '--json')).stdout);

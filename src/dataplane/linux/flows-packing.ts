@@ -4,6 +4,7 @@
  */
 import { endianness } from 'node:os';
 import type { Prefix } from '../../../protocol/capability/model.ts';
+import { isPostureLevel, levelFromTrustedSource } from '../../../protocol/posture/level.ts';
 import { mappedPrefix, type PrefixPair, refused } from '../flow-rules.ts';
 import {
   type ControlFlow,
@@ -12,6 +13,7 @@ import {
   type FlowDenial,
   type FlowSession,
   type Forward,
+  type LevelSeen,
   type StaticFlow,
 } from '../ports.ts';
 
@@ -186,6 +188,27 @@ function unpackDenial(bytes: Uint8Array): FlowDenial | undefined {
     atBootNs: view.getBigUint64(0, LITTLE),
   };
 }
+
+/** `struct level_seen`: as long as a denial, and between denials. */
+export function unpackLevelsSeen(bytes: Uint8Array): readonly LevelSeen[] {
+  const seen: LevelSeen[] = [];
+  for (let at = 0; at + SIZE.denial <= bytes.length; at += SIZE.denial) {
+    const view = viewOf(bytes.subarray(at, at + SIZE.denial));
+    if (view.getUint8(12) !== LEVEL_SEEN) continue;
+    const from = view.getUint8(13);
+    const [external, own] = [view.getUint8(14), view.getUint8(15)];
+    seen.push({
+      atBootNs: view.getBigUint64(0, LITTLE),
+      from: isPostureLevel(from) ? from : undefined,
+      level: levelFromTrustedSource(Math.min(external, own)),
+      heldBy: external === own ? 'both' : external < own ? 'external' : 'own',
+      number: view.getBigUint64(16, LITTLE),
+    });
+  }
+  return seen;
+}
+
+const LEVEL_SEEN = 255;
 
 /** Empty where the packet was not IP. */
 function addressOf(mapped: Uint8Array, family: number): Uint8Array {

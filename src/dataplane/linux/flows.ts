@@ -20,6 +20,7 @@ import type {
   FlowSession,
   FlowTable,
   Forward,
+  LevelSeen,
   PosturePin,
 } from '../ports.ts';
 import * as pack from './flows-packing.ts';
@@ -100,6 +101,8 @@ class KernelFlows implements LinuxFlows {
   readonly #noCounters: Uint8Array;
   readonly #postureListeners: Listeners<ExternalPosture>;
   readonly #denialListeners: Listeners<readonly FlowDenial[]>;
+  readonly #levelListeners: Listeners<readonly LevelSeen[]>;
+  readonly #eventListeners: Listeners<Uint8Array>;
 
   constructor(plane: FlowPlane, sizes: FlowSizes) {
     this.plane = plane;
@@ -109,7 +112,13 @@ class KernelFlows implements LinuxFlows {
     this.#postureListeners = listeners((tell) =>
       plane.watchPosture((raw, pin) => tell({ raw, pin: PINS[pin] ?? 'gone' })),
     );
-    this.#denialListeners = listeners((tell) => plane.watchEvents((records) => tell(pack.unpackDenials(records))));
+    this.#eventListeners = listeners((tell) => plane.watchEvents(tell));
+    this.#denialListeners = listeners((tell) => {
+      this.#eventListeners.add((records) => tell(pack.unpackDenials(records)));
+    });
+    this.#levelListeners = listeners((tell) => {
+      this.#eventListeners.add((records) => tell(pack.unpackLevelsSeen(records)));
+    });
   }
 
   async attach({ ifindex, kind, allowAtLockdown = [], translations = [] }: FlowAttachment): Promise<void> {
@@ -257,6 +266,10 @@ class KernelFlows implements LinuxFlows {
     return kernelCall('watch denials', () => this.#denialListeners.add(listener));
   }
 
+  onLevelSeen(listener: (seen: readonly LevelSeen[]) => void): Disposable {
+    return kernelCall('watch levels', () => this.#levelListeners.add(listener));
+  }
+
   async counters(sessionSlot: number): Promise<FlowCounters> {
     this.#checkSlot(sessionSlot);
     return kernelCall('read counters', () =>
@@ -277,7 +290,9 @@ class KernelFlows implements LinuxFlows {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#postureListeners.clear();
+    this.#eventListeners.clear();
     this.#denialListeners.clear();
+    this.#levelListeners.clear();
     this.plane.close();
   }
 

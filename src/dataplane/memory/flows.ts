@@ -26,6 +26,7 @@ import type {
   FlowSession,
   FlowTable,
   Forward,
+  LevelSeen,
   PosturePin,
 } from '../ports.ts';
 import { controlKey, type FlowState, forwardKey, judge, protocolOf, translateOutbound } from './flow-judge.ts';
@@ -70,6 +71,8 @@ class FlowsInMemory implements MemoryFlows {
   readonly #posture = listeners<ExternalPosture>();
   #pin: PosturePin = 'ours';
   readonly #denials = listeners<readonly FlowDenial[]>();
+  readonly #levels = listeners<readonly LevelSeen[]>();
+  #seen: LevelSeen | undefined;
   readonly #state: FlowState = {
     interfaces: new Map(),
     sources: new Map(),
@@ -93,6 +96,7 @@ class FlowsInMemory implements MemoryFlows {
 
   judge(packet: FlowPacket): Verdict {
     const now = this.#now();
+    this.#see(now);
     const onWire = translateOutbound(this.#state, packet);
     const { verdict, sessionSlot } = judge(this.#state, this.#limits, now, onWire);
     if (sessionSlot !== undefined) {
@@ -246,6 +250,10 @@ class FlowsInMemory implements MemoryFlows {
     return this.#denials.add(listener);
   }
 
+  onLevelSeen(listener: (seen: readonly LevelSeen[]) => void): Disposable {
+    return this.#levels.add(listener);
+  }
+
   async counters(sessionSlot: number): Promise<FlowCounters> {
     this.#checkSlot(sessionSlot);
     return { ...this.#countersOf(sessionSlot) };
@@ -258,6 +266,16 @@ class FlowsInMemory implements MemoryFlows {
     this.#counters.clear();
     this.#claims.clear();
     this.#state.leaseUntil = 0n;
+  }
+
+  #see(now: bigint): void {
+    const [external, own] = [levelFromTrustedSource(this.#state.external), this.#state.own];
+    const level = mostRestrictive(external, own);
+    const before = this.#seen;
+    if (before?.level === level || (before !== undefined && now - before.atBootNs < LEVELS_APART_NS)) return;
+    const heldBy = external === own ? 'both' : external < own ? 'external' : 'own';
+    this.#seen = { atBootNs: now, from: before?.level, level, heldBy, number: (before?.number ?? 0n) + 1n };
+    this.#levels.tell([this.#seen]);
   }
 
   #apply(changes: readonly PolicyChange[]): void {
@@ -288,6 +306,9 @@ class FlowsInMemory implements MemoryFlows {
     if (!isIntegerIn(peerSlot, 0, this.#limits.peers - 1)) throw refused(`peer slot ${peerSlot} is none`);
   }
 }
+
+/** As in native/bpf/posture.h. */
+const LEVELS_APART_NS = 1_000_000n;
 
 /** As many as the kernel's map has. */
 const MAX_FORWARDS = 1024;
