@@ -2,35 +2,70 @@
 import { mkdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterEach, expect, test } from 'vitest';
-import type { PostureAnswer } from '../lab/answers.ts';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { PostureLevel } from '../../protocol/posture/index.ts';
 import { GATEWAY_B, GRANTED_TARGET, HOST, PORTS, TO_SITE_B } from '../lab/lab.ts';
-import { labSuite, startBoth } from '../lab/lab-suite.ts';
+import { labSuite } from '../lab/lab-suite.ts';
 import { eventually } from '../support/eventually.ts';
 import { runHostile } from '../support/hostile/index.ts';
-import { attempt, run } from '../support/processes.ts';
-import { createWallClock } from '../support/wall-clock.ts';
+import { attempt, type Running, run } from '../support/processes.ts';
+import { createWallClock, type WallClock } from '../support/wall-clock.ts';
 
 const HOURS = 3_600;
 const FOREIGN_WIREGUARD = fileURLToPath(new URL('children/foreign-wireguard.ts', import.meta.url));
 
 labSuite('posture under faults', { start: false }, (lab) => {
-  const posture = (): Promise<PostureAnswer> => lab().b.json<PostureAnswer>('posture', 'get');
-  const set = async (level: number, ...more: readonly string[]): Promise<void> => {
-    const said = await lab().b.shellstream('posture', 'set', String(level), '--reason', 'drill', ...more);
-    expect(said).toMatchObject({ code: 0 });
+  const posture = async () => {
+    using console = await lab().b.console();
+    return await console.posture();
+  };
+  const set = async (level: PostureLevel, forMs?: number): Promise<void> => {
+    using console = await lab().b.console();
+    await console.setPosture({ level, reason: 'drill', forMs });
   };
   const setAside = async (source: string): Promise<void> => {
-    const said = await lab().b.shellstream('posture', 'set-aside', source, '--reason', 'drill');
-    expect(said).toMatchObject({ code: 0 });
+    using console = await lab().b.console();
+    await console.setAside(source, 'drill');
+  };
+  /** Whatever the test before left running. */
+  const stop = async (): Promise<void> => {
+    await Promise.all([lab().a, lab().b].map((site) => site.stop()));
   };
   const reached = (): Promise<string> =>
     eventually('the granted target', () => lab().a.greeting(HOST, PORTS.granted), { withinMs: 40_000 });
 
-  afterEach(async () => {
-    await lab().a.stop();
-    await lab().b.stop();
+  /** What somebody else has beside the gateway, from before its first start. */
+  let foreign: readonly string[];
+  let others: Running | undefined;
+  let clock: WallClock;
+
+  const ofOthers = async (): Promise<readonly string[]> => {
+    const { b } = lab();
+    return [
+      (await b.run('wg', 'show', `wg${b.options.instance}`, 'allowed-ips')).stdout,
+      (await b.run('tc', 'filter', 'show', 'dev', 'wan', 'ingress', 'prio', '7')).stdout,
+      (await b.run('ip', 'route', 'show', 'proto', 'static')).stdout,
+    ];
+  };
+
+  beforeAll(async () => {
+    const { b } = lab();
+    const wireguard = `wg${b.options.instance}`;
+    others = b.inside(process.execPath, [FOREIGN_WIREGUARD, wireguard]);
+    await others.line(/^up$/);
+    const filter = 'tc filter add dev wan ingress prio 7 handle 7 bpf bytecode'.split(' ');
+    for (const [command = '', ...args] of [
+      'tc qdisc add dev wan clsact'.split(' '),
+      [...filter, '1,6 0 0 0,'],
+      `ip route add 198.51.100.0/24 dev ${wireguard} proto static`.split(' '),
+    ]) {
+      expect(await b.run(command, ...args)).toMatchObject({ code: 0 });
+    }
+    foreign = await ofOthers();
+    expect(foreign.join('\n')).toMatch(/198\.51\.100\.0\/24.*bytecode.*198\.51\.100\.0\/24/s);
   });
+
+  afterAll(() => others?.[Symbol.asyncDispose]());
 
   test('a full disk holds no lockdown up, and SIGKILL does not lift what could not be written', async () => {
     const { b, directory } = lab();
@@ -54,12 +89,10 @@ labSuite('posture under faults', { start: false }, (lab) => {
       await b.kill();
       await b.start(places);
       expect(await posture()).toMatchObject({ effective: 2 });
-      expect(await posture()).toMatchObject({ effective: 2 });
       expect(await b.postureInKernel()).toEqual([5, 2]);
       await rm(filler);
       await set(5);
       expect((await posture()).problems).toEqual([]);
-      await b.stop();
     } finally {
       await b.stop();
       await run('umount', ['--lazy', disk]);
@@ -69,9 +102,10 @@ labSuite('posture under faults', { start: false }, (lab) => {
   test('a journal with a flipped byte is level 2 until that is set aside; a record cut off at its end costs nothing', async () => {
     const { b } = lab();
     const journal = join(b.options.directory, 'state', 'posture.journal');
+    await stop();
     await b.start();
     await set(4);
-    const afterCrash = async (damage: () => Promise<void>): Promise<PostureAnswer> => {
+    const afterCrash = async (damage: () => Promise<void>) => {
       await b.kill();
       await damage();
       await b.start();
@@ -89,14 +123,44 @@ labSuite('posture under faults', { start: false }, (lab) => {
     expect(await b.postureInKernel()).toEqual([5, 5]);
   });
 
-  test('a clock that jumps hours, ahead and back, lifts no level; sessions that it makes look expired end, and come again', async () => {
+  test('attack: a peer that claims 1, then 5, again and again, is alone in what it loses', async () => {
     const { a, b, directory } = lab();
-    const clock = await createWallClock(directory);
+    clock = await createWallClock(directory);
+    await stop();
     await Promise.all([b.start({}, clock), a.start()]);
     await reached();
-    await set(3, '--for', '1h');
+    const honest = await a.person({ path: '/people/honest', tier: 'journeyman' });
+    const hostile = await a.person({ path: '/people/flapping', tier: 'journeyman' });
+    await using connected = a.startConnect(honest, ...TO_SITE_B, ...GRANTED_TARGET, '--json');
+    await connected.line(/"listening"/);
+    const before = (await b.sessions()).map(({ id }) => id).sort();
+    const visit = { workloadApi: hostile.socketPath, url: 'ws://10.77.0.2:7843/', gatewayId: GATEWAY_B };
+    // Each session ends at the first 1; one that begins with it is not granted.
+    expect(await runHostile(a, 'flapping', { ...visit, rounds: ROUNDS })).toEqual({
+      sessions: ROUNDS,
+      refused: ROUNDS,
+    });
+    expect(await posture()).toMatchObject({ effective: 5 });
+    expect(await b.postureInKernel()).toEqual([5, 5]);
+    await eventually('its sessions gone', async () => (await b.sessions()).length === before.length);
+    expect((await b.sessions()).map(({ id }) => id).sort()).toEqual(before);
+    // The mesh peer itself: its last word is 5, and one session and one peer are left.
+    for (let round = 0; round < ROUNDS; round += 1) {
+      await a.setPosture(1);
+      await a.setPosture(5);
+    }
+    await reached();
+    expect(await b.sessions('mesh')).toHaveLength(1);
+    expect(await b.peerLevelsInKernel()).toEqual([5]);
+    expect((await b.run('wg', 'show', b.interfaceName, 'peers')).stdout.trim().split('\n')).toHaveLength(1);
+    expect(await b.postureInKernel()).toEqual([5, 5]);
+  });
+
+  test('a clock that jumps hours, ahead and back, lifts no level; sessions that it makes look expired end, and come again', async () => {
+    const { b } = lab();
+    await set(3, HOURS * 1000);
     await clock.set(6 * HOURS);
-    await b.gateway.line(/"reason":"EXPIRED".*"msg":"session/);
+    await b.gateway.line(/"reason":"(SVID_)?EXPIRED".*"msg":"session (ended|was taken)/);
     await eventually('no session', async () => (await b.sessions()).length === 0);
     expect(await posture()).toMatchObject({ effective: 3 });
     await clock.set(-6 * HOURS);
@@ -116,6 +180,7 @@ labSuite('posture under faults', { start: false }, (lab) => {
       x509TtlMs: SHORT_MS,
       socket: 'short.sock',
     });
+    await stop();
     await b.start({ workloadApi: { socket: short.socketPath } });
     await set(1);
     await domains.b.killAgent();
@@ -135,67 +200,9 @@ labSuite('posture under faults', { start: false }, (lab) => {
     await reached();
   });
 
-  test('attack: a peer that claims 1, then 5, again and again, is alone in what it loses', async () => {
-    const { a, b } = lab();
-    await startBoth(lab());
-    await reached();
-    const honest = await a.person({ path: '/people/honest', tier: 'journeyman' });
-    const hostile = await a.person({ path: '/people/flapping', tier: 'journeyman' });
-    await using connected = a.startConnect(honest, ...TO_SITE_B, ...GRANTED_TARGET, '--json');
-    await connected.line(/"listening"/);
-    const before = (await b.sessions()).map(({ id }) => id).sort();
-    const visit = { workloadApi: hostile.socketPath, url: 'ws://10.77.0.2:7843/', gatewayId: GATEWAY_B };
-    // Each session ends at the first 1; one that begins with it is not granted.
-    expect(await runHostile(a, 'flapping', { ...visit, rounds: ROUNDS })).toEqual({
-      sessions: ROUNDS,
-      refused: ROUNDS,
-    });
-    expect(await posture()).toMatchObject({ effective: 5, sources: [] });
-    expect(await b.postureInKernel()).toEqual([5, 5]);
-    await eventually('its sessions gone', async () => (await b.sessions()).length === before.length);
-    expect((await b.sessions()).map(({ id }) => id).sort()).toEqual(before);
-    // The mesh peer itself: its last word is 5, and one session and one peer are left.
-    for (let round = 0; round < ROUNDS; round += 1) {
-      await a.setPosture(1);
-      await a.setPosture(5);
-    }
-    await reached();
-    expect(await b.sessions('mesh')).toHaveLength(1);
-    expect(await b.peerLevelsInKernel()).toEqual([5]);
-    expect((await b.run('wg', 'show', b.interfaceName, 'peers')).stdout.trim().split('\n')).toHaveLength(1);
-    expect(await b.postureInKernel()).toEqual([5, 5]);
-  });
-
-  test('WireGuard peers, tc programs and routes of others stay, through start, lockdown, SIGKILL and end', async () => {
-    const { b } = lab();
-    const foreign = `wg${b.options.instance}`;
-    await using wireguard = b.inside(process.execPath, [FOREIGN_WIREGUARD, foreign]);
-    await wireguard.line(/^up$/);
-    const filter = ['filter', 'add', 'dev', 'wan', 'ingress', 'prio', '7', 'handle', '7', 'bpf'];
-    for (const command of [
-      ['tc', 'qdisc', 'add', 'dev', 'wan', 'clsact'],
-      ['tc', ...filter, 'bytecode', '1,6 0 0 0,'],
-      ['ip', 'route', 'add', '203.0.113.0/24', 'via', HOST, 'proto', '83'],
-      ['ip', 'route', 'add', '198.51.100.0/24', 'dev', foreign, 'proto', 'static'],
-    ]) {
-      expect(await b.run(command[0] ?? '', ...command.slice(1))).toMatchObject({ code: 0 });
-    }
-    const seen = async (): Promise<readonly string[]> => [
-      (await b.run('wg', 'show', foreign, 'allowed-ips')).stdout,
-      (await b.run('tc', 'filter', 'show', 'dev', 'wan', 'ingress', 'prio', '7')).stdout,
-      (await b.run('ip', 'route', 'show', 'proto', 'static')).stdout,
-    ];
-    const before = await seen();
-    expect(before.join('\n')).toMatch(/198\.51\.100\.0\/24.*bytecode.*198\.51\.100\.0\/24/s);
-    await b.start();
-    await set(1);
-    expect(await seen()).toEqual(before);
-    await b.kill();
-    await b.start();
-    await set(5);
-    expect(await seen()).toEqual(before);
-    await b.stop();
-    expect(await seen()).toEqual(before);
+  test('WireGuard peers, tc programs and routes of others stayed through all of that', async () => {
+    await stop();
+    expect(await ofOthers()).toEqual(foreign);
   });
 });
 
