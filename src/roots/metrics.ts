@@ -3,13 +3,16 @@ import { gatewayMetrics } from '../control/gateway-metrics.ts';
 import { startHttp } from '../control/http.ts';
 import { Registry } from '../control/metrics.ts';
 import type { GatewayView } from '../control/ports.ts';
+import type { ForwarderStatus } from '../quartermaster/index.ts';
 import type { EnforcerNode } from './enforcer.ts';
+import { quartermasterMetrics } from './quartermaster-metrics.ts';
 
 /** Metrics, health and readiness on a loopback address. */
 export async function serveMetrics(
   address: NonNullable<Config['metrics']['address']>,
   node: EnforcerNode,
   view: GatewayView,
+  quartermaster?: { readonly status: ForwarderStatus },
 ): Promise<AsyncDisposable> {
   await using parts = new AsyncDisposableStack();
   const registry = new Registry();
@@ -33,6 +36,7 @@ export async function serveMetrics(
       metrics.satCheck(fresh ? 'fresh' : 'cached', outcome, seconds),
     ),
   );
+  if (quartermaster !== undefined) quartermasterMetrics(registry, () => quartermaster.status);
   parts.use(await startHttp({ ...address, registry, view }));
   return parts.move();
 }

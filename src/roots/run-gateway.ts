@@ -116,7 +116,9 @@ export async function runGateway(configPath: string): Promise<void> {
   if (config.evidence?.serve !== undefined && node.evidence !== undefined) {
     parts.use(await serveLogAt(config.evidence.serve, node.evidence.store.logPath));
   }
-  if (config.metrics.address !== undefined) parts.use(await serveMetrics(config.metrics.address, node, view));
+  if (config.metrics.address !== undefined) {
+    parts.use(await serveMetrics(config.metrics.address, node, view, quartermaster));
+  }
   if (config.mesh.releases.address !== undefined) {
     parts.use(await serveReleases({ ...config.mesh.releases.address, holds: node.holds, clock, log }));
   }
