@@ -6,6 +6,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { PostureLevel } from '../../protocol/posture/index.ts';
 import { GATEWAY_B, GRANTED_TARGET, HOST, PORTS, TO_SITE_B } from '../lab/lab.ts';
 import { labSuite } from '../lab/lab-suite.ts';
+import { writeNumber } from '../support/bpf-maps.ts';
 import { eventually } from '../support/eventually.ts';
 import { runHostile } from '../support/hostile/index.ts';
 import { attempt, type Running, run } from '../support/processes.ts';
@@ -162,7 +163,11 @@ labSuite('posture under faults', { start: false }, (lab) => {
     await clock.set(6 * HOURS);
     await b.gateway.line(/"reason":"(SVID_)?EXPIRED".*"msg":"session (ended|was taken)/);
     await eventually('no session', async () => (await b.sessions()).length === 0);
+    // Another word makes it look at all of them again.
+    await writeNumber(`${b.pins}/posture_level`, 0, 4);
+    await eventually('the word of the map', async () => (await posture()).sources.some(({ level }) => level === 4));
     expect(await posture()).toMatchObject({ effective: 3 });
+    await writeNumber(`${b.pins}/posture_level`, 0, 5);
     await clock.set(-6 * HOURS);
     expect(await posture()).toMatchObject({ effective: 3 });
     expect(await b.postureInKernel()).toEqual([5, 3]);
