@@ -1,4 +1,4 @@
-/** Somebody else's WireGuard on this host: opens the device named, up, with one peer, says `up`, and stays. */
+/** Somebody else's WireGuard on this host: opens the device named, up, with one peer, says `up`, and stays until SIGTERM. */
 import { randomBytes } from 'node:crypto';
 import { parsePrefix } from '../../../protocol/net/prefix.ts';
 import { createLinuxNetwork } from '../../../src/dataplane/linux/network.ts';
@@ -14,5 +14,6 @@ await device.addPeer({
   allowedIps: [parsePrefix('198.51.100.0/24')],
   keepalive: 0,
 });
+process.once('SIGTERM', () => void device[Symbol.asyncDispose]().then(() => process.exit(0)));
 console.log('up');
 process.stdin.resume();
