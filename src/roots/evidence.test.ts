@@ -84,6 +84,25 @@ test('at level 1: a snapshot of what stood, the change as daemon and data plane 
   expect(() => verifyReceipt({ ...receipts[0], ...forged } as never, sites.a.source.bundles)).toThrow('SVID_SIGNATURE');
 });
 
+test('the snapshot is durable before the first session goes', async () => {
+  await using sites = await MemorySites.connected({ evidenceOf: place() });
+  const { gateway } = sites.b;
+  const kinds: string[] = [];
+  using _ = gateway.directory.onEvent(({ kind }) => {
+    const { reader, size = 0 } = gateway.evidence?.store.spool ?? {};
+    if (kind !== 'ended') return;
+    const entries = reader?.entries(0, size) ?? [];
+    kinds.push(...entries.flatMap(({ opening }) => parsedKind(opening?.record) ?? []));
+  });
+  const stated = gateway.posture.state('console', 1, 'intrusion');
+  await sites.until('no session', () => gateway.directory.size === 0);
+  expect(kinds).toContain('forensicSnapshot');
+  expect(kinds.filter((kind) => kind === 'enforcementReceipt')).toHaveLength(1);
+  let isSettled = false;
+  void stated.then(() => (isSettled = true));
+  await sites.until('its end', () => isSettled);
+});
+
 test('a step that failed is in the receipt', async () => {
   await using sites = await MemorySites.create({ evidenceOf: place() });
   await sites.b.start();
@@ -142,6 +161,10 @@ test('records are shown by tier, each with its proof; who may only look is refus
     size: evidence.store.published,
   });
 });
+
+function parsedKind(record: Uint8Array | undefined): string | undefined {
+  return record === undefined ? undefined : parseArtifact(record).body.case;
+}
 
 function place(budgetBytes = 64 << 20): NonNullable<MemorySitesOptions['evidenceOf']> {
   return (name): EvidencePlace => {

@@ -1,7 +1,7 @@
 /**
  * Evidence of what posture does to this node: a snapshot of what stood when level 1 came, each change as daemon and data
- * plane had it, and a receipt that the node signs. Nothing of it holds a change back: it is taken on the way and recorded
- * when the change has settled.
+ * plane had it, and a receipt that the node signs. The snapshot is recorded before the
+ * first session goes, the rest when the change has settled; what cannot be recorded holds no change back.
  */
 
 import { Observer } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
@@ -66,20 +66,29 @@ export class PostureEvidence {
     this.#snapshot = capture({ ...this.#parts, clock, dataplane, transits }, KERNEL_MS);
   }
 
+  /** Durable before the first session goes; where it cannot be, it is tried again when the change has settled. */
   async #captured(): Promise<void> {
-    await this.#snapshot;
+    try {
+      await this.#recordSnapshot();
+    } catch (error) {
+      this.#world.log.warn('the forensic snapshot is not recorded yet', { error });
+    }
+  }
+
+  async #recordSnapshot(): Promise<void> {
+    const snapshot = this.#snapshot;
+    if (snapshot === undefined) return;
+    const state = await snapshot;
+    await recordSnapshot(this.#evidence.store, this.#world.crypto.randomBytes(SNAPSHOT_ID_BYTES), state);
+    if (this.#snapshot === snapshot) this.#snapshot = undefined;
   }
 
   async #settled(change: PostureSettled): Promise<void> {
     const { store } = this.#evidence;
-    const { crypto, log, dataplane } = this.#world;
+    const { log, dataplane } = this.#world;
     const { unrealised: notRealised } = change;
-    const snapshot = this.#snapshot;
-    this.#snapshot = undefined;
     try {
-      if (snapshot !== undefined) {
-        await recordSnapshot(store, crypto.randomBytes(SNAPSHOT_ID_BYTES), await snapshot);
-      }
+      await this.#recordSnapshot();
       const atBootNs = dataplane.bootTimeNs();
       const { external, own } = await dataplane.flows.posture();
       const held = Math.min(levelFromTrustedSource(external), levelFromTrustedSource(own));
