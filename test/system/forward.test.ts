@@ -101,16 +101,15 @@ labSuite('through an anchor', { start: false }, (lab) => {
     await startAnchor([], () => a.start({ advertise: ['10.1.0.0/24'], mesh: { peers: [toAnchor] } }));
     await using events = anchor.events();
     await using tunnel = await Capture.start(b.namespace, b.interfaceName, join(lab().directory, 'kept.pcap'));
-    expect(await greeting(PORTS.granted)).toBeUndefined();
-    await eventually(
-      'the denial',
-      () => events.find('denied', ({ denial }) => denial?.cause === 'NOT_FORWARDED') !== undefined,
-    );
+    await eventually('the denial', async () => {
+      expect(await greeting(PORTS.granted)).toBeUndefined();
+      return events.find('denied', ({ denial }) => denial?.cause === 'NOT_FORWARDED') !== undefined;
+    });
     expect((await tunnel.packets()).filter(({ ip }) => ip !== undefined)).toEqual([]);
-    await anchor.stop();
   });
 
   test('told to, it passes through both tunnels what is granted at each, and nothing else', async () => {
+    await anchor.stop();
     // A new level has it dial at once.
     await startAnchor([{ from: 'site-a', to: 'site-b' }], () => a.setPosture(4));
     await using tunnel = await Capture.start(b.namespace, b.interfaceName, join(lab().directory, 'forwarded.pcap'));
