@@ -36,8 +36,7 @@ labSuite('through an anchor', { start: false }, (lab) => {
   /** Of the anchor: its sessions' other ends. */
   const peers = async (): Promise<readonly string[]> =>
     (await anchor.sessions('mesh')).map(({ peer }) => /site-./.exec(peer)?.[0] ?? peer).toSorted();
-  /** @param dial has site-a dial it, now that it listens */
-  const startAnchor = async (forward: readonly object[], dial: () => Promise<void>): Promise<void> => {
+  const startAnchor = async (forward: readonly object[]): Promise<void> => {
     await anchor.start({
       mesh: {
         peers: [
@@ -47,7 +46,8 @@ labSuite('through an anchor', { start: false }, (lab) => {
         forward,
       },
     });
-    await dial();
+    // A new level has site-a dial at once, now that somebody listens.
+    if (forward.length > 0) await a.setPosture(4);
     await eventually('both sessions', async () => (await peers()).join() === 'site-a,site-b', { withinMs: 30_000 });
   };
 
@@ -91,14 +91,17 @@ labSuite('through an anchor', { start: false }, (lab) => {
         accord: anchorAccord(lab().b.options.accord),
       }),
     );
-    await b.start();
   });
 
   afterAll(() => parts.disposeAsync());
 
   test('what both hops grant stays at the anchor unless it is told to forward', async () => {
     const toAnchor = { ...request(), name: 'anchor', spiffeId: ANCHOR, address: '10.78.0.2:7843' };
-    await startAnchor([], () => a.start({ advertise: ['10.1.0.0/24'], mesh: { peers: [toAnchor] } }));
+    await Promise.all([
+      b.start(),
+      a.start({ advertise: ['10.1.0.0/24'], mesh: { peers: [toAnchor] } }),
+      startAnchor([]),
+    ]);
     await using events = anchor.events();
     await using tunnel = await Capture.start(b.namespace, b.interfaceName, join(lab().directory, 'kept.pcap'));
     await eventually('the denial', async () => {
@@ -110,8 +113,7 @@ labSuite('through an anchor', { start: false }, (lab) => {
 
   test('told to, it passes through both tunnels what is granted at each, and nothing else', async () => {
     await anchor.stop();
-    // A new level has it dial at once.
-    await startAnchor([{ from: 'site-a', to: 'site-b' }], () => a.setPosture(4));
+    await startAnchor([{ from: 'site-a', to: 'site-b' }]);
     await using tunnel = await Capture.start(b.namespace, b.interfaceName, join(lab().directory, 'forwarded.pcap'));
     expect(await reaches(PORTS.granted)).toBe(`hello ${PORTS.granted}`);
     expect((await client.attempt('ping', ['-c1', '-W5', HOST])).code).toBe(0);
