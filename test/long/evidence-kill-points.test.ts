@@ -21,7 +21,7 @@ import { attempt, type Running, start } from '../support/processes.ts';
 import { describeWith } from '../support/requirements.ts';
 
 vi.setConfig({ testTimeout: 240_000 });
-const GATEWAY = fileURLToPath(new URL('children/killed-recorder.ts', import.meta.url));
+const GATEWAY = fileURLToPath(new URL('../system/children/killed-recorder.ts', import.meta.url));
 const ORIGIN = 'a.test/killed';
 
 describeWith(
@@ -68,41 +68,22 @@ async function killAtEach(host: Host): Promise<readonly string[]> {
   return points.map(([name]) => name);
 }
 
-/** Steps at which it is killed the first time that they come; SHELLSTREAM_ALL_POINTS=1: at all that decide something. */
-const DECISIVE: ReadonlySet<string> = new Set([
-  'commit before',
-  'commit after',
-  'tile rename after',
-  'checkpoint rename before',
-  'checkpoint rename after',
-  'tile rm after',
-  'kernel install after',
-  'kernel activate after',
-  'kernel addPeer after',
-  'kernel deactivate after',
-  'kernel remove after',
-]);
-
 /**
  * Where it is killed, out of the steps that a session takes: before what makes something durable, and after everything.
  * The kernel is the second host's, files are the first one's.
  */
 function pointsOf(steps: readonly string[], level: PostureLevel): readonly (readonly [string, number])[] {
-  const isAll = process.env.SHELLSTREAM_ALL_POINTS === '1';
   const points = new Map<string, readonly (readonly [string, number])[]>();
   for (const name of steps) {
     const isCommit = name.startsWith('commit');
     const isHere = isCommit || name.startsWith('kernel') === level > 2;
-    const isDecisive = isAll ? name.endsWith('after') || name.endsWith('before') : DECISIVE.has(name);
-    if (!isHere || !isDecisive) continue;
-    // Of transactions there is that of the intent first, and that of the outcome last.
+    if (!isHere || !(name.endsWith('after') || name.endsWith('before'))) continue;
+    // Of transactions there are several, from the intent's to the outcome's.
     const count = isCommit ? steps.filter((step) => step === name).length : 1;
-    const times = Array.from({ length: count }, (_, i) => i + 1).filter((n) => isAll || n === 1 || n === count);
-    // The intent's is killed on the second host alone.
-    const wanted = isAll || level > 2 ? times : times.slice(-1);
+    const times = Array.from({ length: count }, (_, i) => i + 1);
     points.set(
       name,
-      wanted.map((time) => [name, time]),
+      times.map((time) => [name, time]),
     );
   }
   return [...points.values()].flat();
