@@ -13,7 +13,7 @@ import { attempt, type Running, run } from '../support/processes.ts';
 import { createWallClock, type WallClock } from '../support/wall-clock.ts';
 
 const HOURS = 3_600;
-const FOREIGN_WIREGUARD = fileURLToPath(new URL('children/foreign-wireguard.ts', import.meta.url));
+const FOREIGN_WIREGUARD = fileURLToPath(new URL('../system/children/foreign-wireguard.ts', import.meta.url));
 
 labSuite('posture under faults', { start: false }, (lab) => {
   const posture = async () => {
