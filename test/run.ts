@@ -17,7 +17,10 @@ const SUITES: readonly Suite[] = [
   cargoTests,
   fuzzReplay,
   vitestProject('system', 'system tests: architecture, namespaces, real packets, other implementations'),
-  { ...vitestProject('long', 'crashes at every record, faults of a host, the walk through all levels, the demo'), apart: true },
+  {
+    ...vitestProject('long', 'crashes at every record, faults of a host, the walk through all levels, the demo'),
+    apart: true,
+  },
   kernelTier,
 ];
 
