@@ -126,12 +126,7 @@ impl EmbeddedTunnel {
 
     /// `public_keys`: one behind the other. How many were there; their sessions go on.
     #[napi(catch_unwind, ts_return_type = "Promise<number>")]
-    pub fn set_keepalive<'env>(
-        &self,
-        env: &'env Env,
-        public_keys: &[u8],
-        seconds: u16,
-    ) -> napi::Result<Object<'env>> {
+    pub fn set_keepalive<'env>(&self, env: &'env Env, public_keys: &[u8], seconds: u16) -> napi::Result<Object<'env>> {
         let public_keys = keys("public keys", public_keys)?;
         let device = Arc::clone(&self.device);
         promise(env, async move {

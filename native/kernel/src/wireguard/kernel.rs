@@ -165,12 +165,7 @@ impl KernelTunnel {
 
     /// `public_keys`: one behind the other. How many were there; their sessions go on.
     #[napi(catch_unwind, ts_return_type = "Promise<number>")]
-    pub fn set_keepalive<'env>(
-        &self,
-        env: &'env Env,
-        public_keys: &[u8],
-        seconds: u16,
-    ) -> napi::Result<Object<'env>> {
+    pub fn set_keepalive<'env>(&self, env: &'env Env, public_keys: &[u8], seconds: u16) -> napi::Result<Object<'env>> {
         let mut public_keys = keys("public keys", public_keys)?;
         self.run(env, move |device| {
             // One that is gone would have the whole message refused.
