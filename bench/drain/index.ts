@@ -5,20 +5,12 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Bench } from '../harness.ts';
 import { Commanded } from '../lib/commanded.ts';
-import { startGatewaySite } from '../lib/gateway-site.ts';
+import { LOOPBACK_FOR_ALL, startGatewaySite } from '../lib/gateway-site.ts';
 import { figuresOf, type Series } from '../lib/series.ts';
 
 const SESSIONS = 1_000;
 const LIMIT = 4_000;
 const CLIENT = fileURLToPath(new URL('sessions.client.ts', import.meta.url));
-const ACCORD = `targets:
-  - name: loopback
-    class: ordinary
-    prefixes: [127.0.0.1/32]
-    protocol: tcp
-    ports: [1-65535]
-    allow: [{ identities: any, minimumTier: apprentice }]
-`;
 
 const NAMES = ['finished', 'lost', 'cut', 'last'] as const;
 type Name = (typeof NAMES)[number];
@@ -43,7 +35,7 @@ async function draining(directory: string): Promise<Series<Name>> {
     await startGatewaySite({
       label: 'drain',
       directory,
-      accord: ACCORD,
+      accord: LOOPBACK_FOR_ALL,
       config: { terminators: { count: 1 } },
       limits: { sessions: LIMIT, sessionsPerIdentity: LIMIT },
     }),

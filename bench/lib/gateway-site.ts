@@ -25,6 +25,16 @@ export interface GatewaySiteOptions {
   readonly limits?: object;
 }
 
+/** For `accord`: any port on loopback, for anybody. */
+export const LOOPBACK_FOR_ALL = `targets:
+  - name: loopback
+    class: ordinary
+    prefixes: [127.0.0.1/32]
+    protocol: tcp
+    ports: [1-65535]
+    allow: [{ identities: any, minimumTier: apprentice }]
+`;
+
 const PORT = 7843;
 const MANY = 10_000;
 const HEADING = `apiVersion: shellstream.accord/v1

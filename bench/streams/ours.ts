@@ -3,18 +3,9 @@ import { fileURLToPath } from 'node:url';
 import { cpuMicroseconds } from '../cpu.ts';
 import type { Contender } from '../harness.ts';
 import { Commanded } from '../lib/commanded.ts';
-import { startGatewaySite } from '../lib/gateway-site.ts';
+import { LOOPBACK_FOR_ALL, startGatewaySite } from '../lib/gateway-site.ts';
 import { type Carry, costOf, warmUp } from './cost.ts';
 import type { Direction } from './transfer.ts';
-
-const ACCORD = `targets:
-  - name: loopback
-    class: ordinary
-    prefixes: [127.0.0.1/32]
-    protocol: tcp
-    ports: [1-65535]
-    allow: [{ identities: any, minimumTier: apprentice }]
-`;
 
 /** The real gateway: bytes of a session's stream forwarded to a TCP target, or from it. */
 export function gatewayStreams(directory: string, directions: readonly Direction[]): Contender {
@@ -23,7 +14,7 @@ export function gatewayStreams(directory: string, directions: readonly Direction
     async start() {
       await using stack = new AsyncDisposableStack();
       const label = directions.join('');
-      const options = { label, directory: join(directory, label), accord: ACCORD };
+      const options = { label, directory: join(directory, label), accord: LOOPBACK_FOR_ALL };
       const site = stack.use(await startGatewaySite({ ...options, config: { terminators: { count: 1 } } }));
       const script = fileURLToPath(new URL('ours.client.ts', import.meta.url));
       const client = await Commanded.ready(site.startClient(script));

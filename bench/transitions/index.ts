@@ -10,7 +10,7 @@ import { MAIN_TABLE } from '../../protocol/routes/index.ts';
 import type { Site } from '../../test/lab/site.ts';
 import type { Bench } from '../harness.ts';
 import { Commanded } from '../lib/commanded.ts';
-import { startGatewaySite } from '../lib/gateway-site.ts';
+import { LOOPBACK_FOR_ALL, startGatewaySite } from '../lib/gateway-site.ts';
 import { figuresOf, type Series } from '../lib/series.ts';
 
 const TRANSITIONS = Number(process.env.SHELLSTREAM_BENCH_TRANSITIONS ?? 100);
@@ -21,14 +21,6 @@ const UNDERLAY_MS = 10_000;
 const PATIENCE_MS = 30_000;
 const LIMIT = 16_000;
 const CLIENT = fileURLToPath(new URL('load.client.ts', import.meta.url));
-const ACCORD = `targets:
-  - name: loopback
-    class: ordinary
-    prefixes: [127.0.0.1/32]
-    protocol: tcp
-    ports: [1-65535]
-    allow: [{ identities: any, minimumTier: apprentice }]
-`;
 
 /** `missed`: 1 where the contract was not held. */
 const NAMES = ['overlay', 'underlay', 'missed'] as const;
@@ -54,7 +46,7 @@ async function changing(directory: string): Promise<Series<Name>> {
     await startGatewaySite({
       label: 'moves',
       directory,
-      accord: ACCORD,
+      accord: LOOPBACK_FOR_ALL,
       config: { terminators: { count: 1 }, log: { level: 'info' } },
       limits: { sessions: LIMIT, sessionsPerIdentity: LIMIT },
     }),

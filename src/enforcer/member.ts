@@ -55,27 +55,3 @@ export function isPeerOf({ publicKey, prefixes }: MemberSpec, peer: TunnelPeerSt
     prefixes.every((prefix) => peer.allowedIps.some((allowed) => prefixesEqual(prefix, allowed)))
   );
 }
-
-/** Whether two specs differ in nothing that flows, pins or routes come from. */
-export function sameReach(a: MemberSpec, b: MemberSpec): boolean {
-  return (
-    a.direction === b.direction &&
-    a.prefixes.length === b.prefixes.length &&
-    a.prefixes.every((prefix, i) => matches(prefix, b.prefixes[i])) &&
-    a.targets.length === b.targets.length &&
-    a.targets.every((target, i) => {
-      const other = b.targets[i];
-      return (
-        other !== undefined &&
-        prefixesEqual(target.prefix, other.prefix) &&
-        target.protocol === other.protocol &&
-        target.port === other.port &&
-        target.floor === other.floor
-      );
-    })
-  );
-}
-
-function matches(prefix: Prefix, other: Prefix | undefined): boolean {
-  return other !== undefined && prefixesEqual(prefix, other);
-}

@@ -5,10 +5,9 @@
 import type { Prefix } from '../../protocol/capability/model.ts';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import { type WireguardOffer, wireguardProof } from '../../protocol/handshake/index.ts';
-import { formatPrefix, hostPrefix, intersectPrefixes, prefixesOverlap } from '../../protocol/net/prefix.ts';
+import { formatPrefix, hostPrefix } from '../../protocol/net/prefix.ts';
 import type { CryptoProvider, X25519KeyPair } from '../../protocol/noise/crypto.ts';
 import { mostRestrictive, type PostureLevel } from '../../protocol/posture/level.ts';
-import { AllowedIps } from '../dataplane/allowed-ips.ts';
 import type {
   AdoptedTunnel,
   DataPlane,
@@ -19,9 +18,10 @@ import type {
   Translation,
   TunnelDevice,
 } from '../dataplane/ports.ts';
-import { keyText } from '../dataplane/tunnel-rules.ts';
+import { Claims } from './claims.ts';
 import { type AllowedForward, forwardsOf } from './forwards.ts';
-import { isPeerOf, type Member, type MemberSpec, sameReach, tunnelPeer } from './member.ts';
+import { isPeerOf, type Member, type MemberSpec, tunnelPeer } from './member.ts';
+import { allRoutes, flowRules, routesTo, sameReach } from './reach.ts';
 import { Slots } from './slots.ts';
 import { Undo } from './undo.ts';
 
@@ -45,11 +45,6 @@ export interface OverlaySpec {
   readonly keepaliveAt?: (level: PostureLevel) => number;
 }
 
-const MAIN_TABLE = 254;
-/** In the place of a member's number; those begin with 1. */
-const OURS = 0;
-const NOBODY = -1;
-
 export class Overlay implements AsyncDisposable {
   readonly device: TunnelDevice;
   readonly addresses: readonly Prefix[];
@@ -59,11 +54,7 @@ export class Overlay implements AsyncDisposable {
   readonly #peerSlots: Slots;
   /** By number. */
   readonly #members = new Map<number, Member>();
-  /** Who has which key, by `keyText`, and which prefixes; ours are OURS. A thousand members cost a join no more than one. */
-  readonly #keys = new Map<string, number>();
-  readonly #prefixes = new AllowedIps();
-  /** What is no address of ours in the tunnel. */
-  readonly #internals: readonly Prefix[];
+  readonly #claims: Claims;
   /** What the kernel has of each member's peer, by number. */
   readonly #levels = new Map<number, PostureLevel>();
   /** Numbers of members that leave in the next turn, and its end. */
@@ -85,13 +76,8 @@ export class Overlay implements AsyncDisposable {
     this.#allowedForwards = spec.forwards ?? [];
     this.#routed = spec.routed ?? (({ prefixes }) => prefixes);
     this.#keepaliveAt = spec.keepaliveAt ?? (() => Number.POSITIVE_INFINITY);
-    this.#keys.set(keyText(key.publicKey), OURS);
-    const translations = spec.translations ?? [];
-    this.#internals = translations.map(({ internal }) => internal);
-    this.#prefixes.claim(String(OURS), [
-      ...spec.addresses.map(({ address }) => hostPrefix(address)),
-      ...translations.flatMap(({ internal, external }) => [internal, external]),
-    ]);
+    const prefixes = spec.addresses.map(({ address }) => hostPrefix(address));
+    this.#claims = new Claims({ publicKey: key.publicKey, prefixes, translations: spec.translations ?? [] });
     this.#sessionSlots = new Slots({ first: 1, size: spec.slots });
     this.#peerSlots = new Slots({ first: 1, size: spec.slots });
   }
@@ -136,7 +122,7 @@ export class Overlay implements AsyncDisposable {
     const peers = await device.peers();
     for (const member of kept) if (peers.some((peer) => isPeerOf(member.spec, peer))) await overlay.#takeBack(member);
     await overlay.#followForwards();
-    const strangers = peers.filter(({ publicKey }) => !overlay.#keys.has(keyText(publicKey)));
+    const strangers = peers.filter(({ publicKey }) => !overlay.#claims.isTaken(publicKey));
     await device.removePeers(strangers.map(({ publicKey }) => publicKey));
     await flows.attach(attachment(device, spec));
     for (const address of spec.addresses) await network.addAddress(device.ifindex, address);
@@ -168,9 +154,7 @@ export class Overlay implements AsyncDisposable {
 
   /** Throws what `join` would refuse, before anything is touched. @param former whose place the new member takes */
   check(spec: MemberSpec, former?: Member): void {
-    this.#refuseForeignKey(spec, former?.number);
-    this.#refuseOverlap(spec, former?.number);
-    this.#refuseInternal(spec);
+    this.#claims.check(spec, former?.number);
   }
 
   /** Its flows, with the slots and the generation that it had; not one that would be refused as a new member. */
@@ -413,69 +397,26 @@ export class Overlay implements AsyncDisposable {
   }
 
   #enter(member: Member): void {
-    const { number, spec } = member;
-    this.#members.set(number, member);
-    this.#keys.set(keyText(spec.publicKey), number);
-    this.#prefixes.claim(String(number), spec.prefixes);
+    this.#members.set(member.number, member);
+    this.#claims.enter(member);
   }
 
-  #strike({ number, spec }: Member): void {
-    this.#members.delete(number);
-    this.#keys.delete(keyText(spec.publicKey));
-    this.#prefixes.release(String(number));
-  }
-
-  /** A WireGuard peer under somebody else's key would take that one's tunnel: refused, never moved. */
-  #refuseForeignKey(spec: MemberSpec, own: number | undefined): void {
-    const owner = this.#keys.get(keyText(spec.publicKey));
-    if (owner === undefined || owner === own) return;
-    throw new ShellstreamError('WIREGUARD_KEY_TAKEN', undefined, { fields: { peer: spec.spiffeId } });
-  }
-
-  /** WireGuard gives an allowed IP to whoever claimed it last; we give it to whoever had it first. */
-  #refuseOverlap(spec: MemberSpec, own = NOBODY): void {
-    const clash = spec.prefixes.find((prefix) => this.#prefixes.conflict(String(own), prefix) !== undefined);
-    if (clash === undefined) return;
-    throw new ShellstreamError('PREFIX_OVERLAP', formatPrefix(clash), { fields: { peer: spec.spiffeId } });
-  }
-
-  /** Who came for it would be answered from another address, and could tell what we have inside. */
-  #refuseInternal({ direction, targets }: MemberSpec): void {
-    if (direction === 'out') return;
-    const internal = targets.find(({ prefix }) => this.#internals.some((one) => prefixesOverlap(one, prefix)));
-    if (internal === undefined) return;
-    throw new ShellstreamError(
-      'TARGET_NOT_ALLOWED',
-      `${formatPrefix(internal.prefix)} has another prefix in the tunnel`,
-    );
+  #strike(member: Member): void {
+    this.#members.delete(member.number);
+    this.#claims.strike(member);
   }
 
   #rules(spec: MemberSpec): FlowRule[] {
-    return spec.targets.map((target) => ({
-      ifindex: this.device.ifindex,
-      direction: spec.direction,
-      destination: target.prefix,
-      protocol: target.protocol,
-      port: target.port,
-      floor: target.floor,
-    }));
+    return flowRules(this.device.ifindex, spec);
   }
 
   /** What it is to have now. */
   #routes(spec: MemberSpec): Route[] {
-    return this.#routed(spec).map((destination) => this.#route(destination));
+    return routesTo(this.device.ifindex, this.#routed(spec));
   }
 
-  /** What it may have had under any level. */
   #allRoutes(spec: MemberSpec): Route[] {
-    const narrowed = spec.prefixes.flatMap((prefix) =>
-      spec.targets.flatMap((target) => intersectPrefixes(prefix, target.prefix) ?? []),
-    );
-    return [...spec.prefixes, ...narrowed].map((destination) => this.#route(destination));
-  }
-
-  #route(destination: Prefix): Route {
-    return { destination, ifindex: this.device.ifindex, table: MAIN_TABLE };
+    return allRoutes(this.device.ifindex, spec);
   }
 
   /** Overlap checks and installs of two sessions never interleave. */
