@@ -24,7 +24,7 @@ interface Job {
   endedAt: bigint | undefined;
 }
 
-const { operator } = Operator.fromArguments(process.argv, 'apprentice');
+const { operator } = Operator.fromArguments(process.argv, { tier: 'apprentice' });
 const echo = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
   socket.on('error', () => socket.destroy()).pipe(socket);
 }).listen(0, '127.0.0.1');

@@ -1,11 +1,12 @@
 import { Authority } from '../../certs-dev/authority.ts';
 import { EntryIdentity } from '../../certs-dev/entry.ts';
-import type { SessionRequest, Tier } from '../../protocol/capability/model.ts';
+import type { SessionRequest, SessionType, Tier } from '../../protocol/capability/model.ts';
 import { VERSION } from '../../protocol/handshake/index.ts';
 import { parseSpiffeId, trustDomainOf } from '../../protocol/identity/spiffe-id.ts';
 import { systemClock as clock } from '../../src/base/clock.ts';
 import { loadCryptoProvider } from '../../src/base/crypto.ts';
 import { Descriptors } from '../../src/base/descriptors.ts';
+import type { Overlay } from '../../src/enforcer/overlay.ts';
 import { StreamsOnlyEnforcer } from '../../src/enforcer/streams-only.ts';
 import type { Approach } from '../../src/enforcer/terminator-port.ts';
 import { SpiffeAttestor } from '../../src/identity/attestor.ts';
@@ -27,8 +28,16 @@ const TIMEOUT_MS = 30_000;
 const WINDOW_BYTES = 262_144;
 const POSTURE = { level: 5, epoch: 1n } as const;
 
+export interface OperatorOptions {
+  readonly path?: string;
+  readonly tier?: Tier;
+  /** With it, its sessions are those of a site that meshes. */
+  readonly overlay?: Overlay;
+}
+
 /** An operator who is no cost of the gateway's: SVIDs and tokens are made in this process. */
 export class Operator {
+  readonly #type: SessionType;
   readonly #entry: EntryIdentity;
   readonly #source: MemoryIdentitySource;
   readonly #enforcer: StreamsOnlyEnforcer;
@@ -39,15 +48,22 @@ export class Operator {
   /** The arguments that `GatewaySite.startClient` gives. */
   static fromArguments(
     argv: readonly string[],
-    tier: Tier = 'master',
+    options: OperatorOptions = {},
   ): { readonly operator: Operator; readonly rest: readonly string[] } {
     const [domain = '', directory = '', gatewayId = '', url = '', ...rest] = argv.slice(2);
-    return { operator: new Operator(domain, directory, gatewayId, url, tier), rest };
+    return { operator: new Operator(domain, directory, gatewayId, url, options), rest };
   }
 
-  private constructor(domain: string, directory: string, gatewayId: string, url: string, tier: Tier) {
+  private constructor(
+    domain: string,
+    directory: string,
+    gatewayId: string,
+    url: string,
+    { path = '/operator', tier = 'master', overlay }: OperatorOptions,
+  ) {
+    this.#type = overlay === undefined ? 'operator' : 'mesh';
     const authority = new Authority({ trustDomain: domain, directory, clock });
-    this.#entry = new EntryIdentity({ path: '/operator', tier }, authority, clock, () => false);
+    this.#entry = new EntryIdentity({ path, tier }, authority, clock, () => false);
     this.#source = new MemoryIdentitySource({
       identity: identityOf(this.#entry),
       bundles: {
@@ -67,7 +83,13 @@ export class Operator {
       sats: new SpireSatVerifier({ source: this.#source }),
       clock,
     });
-    this.#enforcer = new StreamsOnlyEnforcer({ crypto, clock, attestor, posture: POSTURE });
+    this.#enforcer = new StreamsOnlyEnforcer({
+      crypto,
+      clock,
+      attestor,
+      posture: POSTURE,
+      ...(overlay === undefined ? {} : { overlay }),
+    });
     this.#handshake = { crypto, staticKey: crypto.x25519Generate() };
     this.#gatewayId = gatewayId;
     this.#url = url;
@@ -94,7 +116,7 @@ export class Operator {
   }
 
   #approach(request: SessionRequest): Approach {
-    const offer = { versions: [VERSION], sessionType: 'operator', mode: 'overlay' } as const;
+    const offer = { versions: [VERSION], sessionType: this.#type, mode: 'overlay' } as const;
     return { offer, expectedId: this.#gatewayId, request };
   }
 }

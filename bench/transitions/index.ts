@@ -1,6 +1,6 @@
 /**
- * To 2 and to 1 in turn, and back to 5, on a real gateway, while handshakes arrive, 1,000 streams flow and 200 governed
- * routes stand in the kernel. Tunnel peers and 10,000 sessions are in `posture/settled`.
+ * To 2 and to 1 in turn, and back to 5, on a real gateway, while handshakes arrive, 1,000 streams flow, and tunnels to 1,000
+ * sites and 200 governed routes stand in the kernel. 10,000 sessions and as many routes are in `posture/settled`.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { MAIN_TABLE } from '../../protocol/routes/index.ts';
 import type { Site } from '../../test/lab/site.ts';
+import { dumpValues } from '../../test/support/bpf-maps.ts';
 import type { Bench } from '../harness.ts';
 import { Commanded } from '../lib/commanded.ts';
 import { LOOPBACK_FOR_ALL, startGatewaySite } from '../lib/gateway-site.ts';
@@ -15,12 +16,17 @@ import { figuresOf, type Series } from '../lib/series.ts';
 
 const TRANSITIONS = Number(process.env.SHELLSTREAM_BENCH_TRANSITIONS ?? 100);
 const ROUTES = 200;
+const MEMBERS = 1_000;
 /** P9. */
 const OVERLAY_MS = 5_000;
 const UNDERLAY_MS = 10_000;
 const PATIENCE_MS = 30_000;
 const LIMIT = 16_000;
-const CLIENT = fileURLToPath(new URL('load.client.ts', import.meta.url));
+const LOAD = fileURLToPath(new URL('load.client.ts', import.meta.url));
+const SITES = fileURLToPath(new URL('members.client.ts', import.meta.url));
+const MESH = `advertise:
+  - { identities: ['spiffe://ours.test/site/*'], prefixes: [10.98.0.0/16] }
+`;
 
 /** `missed`: 1 where the contract was not held. */
 const NAMES = ['overlay', 'underlay', 'missed'] as const;
@@ -46,34 +52,38 @@ async function changing(directory: string): Promise<Series<Name>> {
     await startGatewaySite({
       label: 'moves',
       directory,
-      accord: LOOPBACK_FOR_ALL,
+      accord: LOOPBACK_FOR_ALL + MESH,
       config: { terminators: { count: 1 }, log: { level: 'info' } },
       limits: { sessions: LIMIT, sessionsPerIdentity: LIMIT },
     }),
   );
   await addRoutes(site);
-  const client = await Commanded.ready(startClient(CLIENT));
+  const load = await Commanded.ready(startClient(LOAD));
+  const members = await Commanded.ready(startClient(SITES, String(MEMBERS)));
   const owned = stack.move();
   let turns = 0;
   return {
     async run() {
       turns += 1;
       const level = turns % 2 === 0 ? 1 : 2;
-      await client.command('fill');
+      await members.command('fill');
+      await load.command('fill');
       const begun = process.hrtime.bigint();
       const since = (at: bigint): number => Number(at - begun) / 1e6;
       await site.setPosture(level);
       const underlay = since(process.hrtime.bigint());
       const stands = await whatStands(site);
-      const overlay = Math.max(underlay, since(BigInt(await client.command('gone'))));
-      const isHeld = stands === `posture ${level}, sessions 0, routes 0`;
+      const ends = [await load.command('gone'), ...(level === 1 ? [await members.command('gone')] : [])];
+      const overlay = Math.max(underlay, ...ends.map((end) => since(BigInt(end))));
+      const kept = level === 1 ? 0 : MEMBERS;
+      const isHeld = stands === `posture ${level}, sessions 0, sites ${kept}, peers ${kept}, routes 0`;
       if (!isHeld) process.stderr.write(`transition ${turns} to ${level}: ${stands}\n`);
       await site.setPosture(5);
       await until(async () => (await routesOf(site)) === ROUTES);
       return { overlay, underlay, missed: isHeld && overlay <= OVERLAY_MS && underlay <= UNDERLAY_MS ? 0 : 1 };
     },
     async [Symbol.asyncDispose]() {
-      process.stderr.write(`${await client.command('arrived')} handshakes were granted meanwhile\n`);
+      process.stderr.write(`${await load.command('arrived')} handshakes were granted meanwhile\n`);
       await owned.disposeAsync();
     },
   };
@@ -96,11 +106,15 @@ async function addRoutes(site: Site): Promise<void> {
 /** In the kernel and at the console, after the console said that the level is reached. */
 async function whatStands(site: Site): Promise<string> {
   const [, own] = await site.postureInKernel();
-  return `posture ${own}, sessions ${(await site.sessions()).length}, routes ${await routesOf(site)}`;
+  const sessions = (await site.sessions('operator')).length;
+  const sites = (await site.sessions('mesh')).length;
+  const slots = await dumpValues(`${site.pins}/session_state`);
+  const peers = [...slots.values()].filter((slot) => slot.some((byte) => byte !== 0)).length;
+  return `posture ${own}, sessions ${sessions}, sites ${sites}, peers ${peers}, routes ${await routesOf(site)}`;
 }
 
 async function routesOf(site: Site): Promise<number> {
-  const { stdout } = await site.run('ip', '-4', 'route', 'show', 'table', 'all', 'proto', '83');
+  const { stdout } = await site.run('ip', '-4', 'route', 'show', 'table', 'all', 'dev', 'up0', 'proto', '83');
   return stdout.split('\n').filter((line) => line !== '').length;
 }
 
