@@ -3,11 +3,10 @@
  * sends and gets everything back. From its DRAIN on every second one has some time left to do, within the deadline, and then
  * ends; the others never do. `ended`: when all are over, what became of them.
  */
-import { once } from 'node:events';
-import { createServer } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { inParallel } from '../handshake/server-subject.ts';
 import { obey } from '../lib/commands.ts';
+import { loopbackEcho } from '../lib/loopback-echo.ts';
 import { Operator } from '../lib/operator.ts';
 
 const CONCURRENCY = 8;
@@ -25,13 +24,7 @@ interface Job {
 }
 
 const { operator } = Operator.fromArguments(process.argv, { tier: 'apprentice' });
-const echo = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-  socket.on('error', () => socket.destroy()).pipe(socket);
-}).listen(0, '127.0.0.1');
-await once(echo, 'listening');
-const listening = echo.address();
-if (listening === null || typeof listening === 'string') throw new Error('no port');
-const target = { prefix: { address: Uint8Array.of(127, 0, 0, 1), length: 32 }, protocol: 6, port: listening.port };
+const target = await loopbackEcho();
 let jobs: Job[] = [];
 let over = Promise.withResolvers<void>();
 

@@ -2,11 +2,10 @@
  * What goes on while the posture changes: handshakes that arrive all the time, a session of each for a moment, and, after
  * `fill`, 50 sessions with 1,000 streams that flow. `gone`: when the last of those sessions has ended, by the host's clock.
  */
-import { once } from 'node:events';
-import { createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { inParallel } from '../handshake/server-subject.ts';
 import { obey } from '../lib/commands.ts';
+import { loopbackEcho } from '../lib/loopback-echo.ts';
 import { Operator } from '../lib/operator.ts';
 
 const SESSIONS = 50;
@@ -18,13 +17,7 @@ const PIECE = Buffer.alloc(1_024, 0x5a);
 const EVERY_MS = 2_000;
 
 const { operator } = Operator.fromArguments(process.argv);
-const echo = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-  socket.on('error', () => socket.destroy()).pipe(socket);
-}).listen(0, '127.0.0.1');
-await once(echo, 'listening');
-const listening = echo.address();
-if (listening === null || typeof listening === 'string') throw new Error('no port');
-const target = { prefix: { address: Uint8Array.of(127, 0, 0, 1), length: 32 }, protocol: 6, port: listening.port };
+const target = await loopbackEcho();
 let left = 0;
 let gone = Promise.withResolvers<string>();
 let arrived = 0;
