@@ -90,6 +90,89 @@ test('on a disk that fails a loosening is refused, and a lockdown is not', async
   expect(engine.level).toBe(1);
 });
 
+test('a disk that does not answer holds no tentative lockdown up', async () => {
+  const frozen: UnconfirmedStore = { kept: undefined, save: () => new Promise(() => {}) };
+  const own = new ConsoleStatements({ clock, log: silentLogger, store: frozen, posture: engine });
+  void own.set({ level: 1, reason: 'x' }, MINUTE);
+  await clock.advance(0);
+  expect(engine.level).toBe(1);
+});
+
+test('race: a word of another console, while a tentative loosening waits for the disk, is the last one', async () => {
+  const disk = slowDisk();
+  const own = new ConsoleStatements({ clock, log: silentLogger, store: disk, posture: engine });
+  await own.set({ level: 1, reason: 'stood' });
+  const loosening = own.set({ level: 5, reason: 'x' }, MINUTE);
+  await own.set({ level: 2, reason: 'the other console' });
+  disk.answer();
+  await expect(loosening).rejects.toThrow('something else meanwhile');
+  expect([engine.level, own.unconfirmed]).toEqual([2, undefined]);
+});
+
+test('a second tentative loosening that cannot be kept leaves the first one as it was: it goes back in its time', async () => {
+  let isBroken = false;
+  const disk: UnconfirmedStore = {
+    kept: undefined,
+    save: async () => {
+      if (isBroken) throw new Error('disk');
+    },
+  };
+  const own = new ConsoleStatements({ clock, log: silentLogger, store: disk, posture: engine });
+  await own.set({ level: 2, reason: 'stood' });
+  await own.set({ level: 4, reason: 'x' }, MINUTE);
+  isBroken = true;
+  await expect(own.set({ level: 5, reason: 'y' }, 5 * MINUTE)).rejects.toThrow('INTERNAL');
+  await clock.advance(MINUTE);
+  expect([engine.level, own.unconfirmed]).toEqual([2, undefined]);
+});
+
+test('a crash between a plain word and the end of what waited takes back what waited, not the word', async () => {
+  await statements.set({ level: 2, reason: 'x' }, MINUTE);
+  await engine.state('console', 3, 'plain');
+  await crash();
+  await clock.advance(2 * MINUTE);
+  expect([engine.level, statements.unconfirmed]).toEqual([3, undefined]);
+});
+
+test('a tentative loosening that ran out before a crash still goes back to what was before it', async () => {
+  await statements.set({ level: 2, reason: 'stood' });
+  await statements.set({ level: 5, reason: 'x', forMs: MINUTE }, 10 * MINUTE);
+  statements[Symbol.dispose]();
+  await clock.advance(2 * MINUTE);
+  await run();
+  expect(engine.level).toBe(2);
+});
+
+test('a confirmation that the disk does not take stands, and is not told as one that lasts', async () => {
+  const broken: UnconfirmedStore = { kept: undefined, save: () => Promise.reject(new Error('disk')) };
+  const own = new ConsoleStatements({ clock, log: silentLogger, store: broken, posture: engine });
+  await own.set({ level: 2, reason: 'x' }, MINUTE);
+  await expect(own.confirm()).rejects.toThrow('a restart would take it back');
+  await clock.advance(2 * MINUTE);
+  expect(engine.level).toBe(2);
+});
+
+test('of two words at once the later one is kept', async () => {
+  const store = await openUnconfirmedStore(folder);
+  const former = { level: 5, reason: '' } as const;
+  await Promise.all([store.save({ former, untilMs: 1, withinMs: 1 }), store.save(undefined)]);
+  expect((await openUnconfirmedStore(folder)).kept).toBeUndefined();
+});
+
+/** Answers when it is told to, but to whoever wants nothing kept. */
+function slowDisk(): UnconfirmedStore & { answer(): void } {
+  const waiting: (() => void)[] = [];
+  return {
+    kept: undefined,
+    save: async (unconfirmed) => {
+      if (unconfirmed !== undefined) await new Promise<void>((resolve) => waiting.push(resolve));
+    },
+    answer: () => {
+      for (const resolve of waiting) resolve();
+    },
+  };
+}
+
 async function run(): Promise<void> {
   const store = {
     save: async (posture: KeptPosture) => {

@@ -19,6 +19,8 @@ export interface Said {
 /** A level that waits for its confirmation. Times are wall time, milliseconds. */
 export interface Unconfirmed {
   readonly former: { readonly level: PostureLevel; readonly reason: string; readonly expiresAtMs?: number | undefined };
+  /** What waits; undefined: whatever the console says. A later word of the console is not taken back. */
+  readonly tentative?: { readonly level: PostureLevel; readonly reason: string } | undefined;
   readonly untilMs: number;
   readonly withinMs: number;
 }
@@ -48,6 +50,8 @@ export class ConsoleStatements implements Disposable {
   readonly #parts: ConsoleParts;
   #unconfirmed: Unconfirmed | undefined;
   #timer: Timer | undefined;
+  /** Grows with every word of the console: there may be two consoles, and disks are slow. */
+  #word = 0;
 
   constructor(parts: ConsoleParts) {
     this.#parts = parts;
@@ -58,6 +62,8 @@ export class ConsoleStatements implements Disposable {
     const { store, clock } = this.#parts;
     const { kept } = store;
     if (kept === undefined) return;
+    // Another word came after it, or it never acted: there is nothing to take back.
+    if (!this.#isStated(kept)) return await this.#save();
     this.#unconfirmed = kept;
     if (this.#held().level >= kept.former.level) return await this.#revert();
     this.#wait(Math.min(kept.untilMs - clock.now(), kept.withinMs));
@@ -67,28 +73,43 @@ export class ConsoleStatements implements Disposable {
     return this.#unconfirmed;
   }
 
-  /** @param withinMs goes back after this time unless `confirm` was called; undefined: it stands at once */
+  /**
+   * @param withinMs goes back after this time unless `confirm` was called; undefined: it stands at once
+   * @throws ShellstreamError INTERNAL when a loosening could not be taken back, or another word came before it acted
+   */
   async set({ level, reason, forMs }: Said, withinMs?: number): Promise<void> {
     const { posture, clock } = this.#parts;
-    this.#timer?.cancel();
+    this.#word += 1;
     if (withinMs === undefined) {
+      this.#timer?.cancel();
       this.#unconfirmed = undefined;
       await posture.state(CONSOLE, level, reason, forMs);
       return await this.#save();
     }
     const former = this.#unconfirmed?.former ?? this.#held();
-    this.#unconfirmed = { former, untilMs: clock.now() + withinMs, withinMs };
-    await this.#save(level > former.level);
+    const unconfirmed = { former, tentative: { level, reason }, untilMs: clock.now() + withinMs, withinMs };
+    if (level > former.level) await this.#saveFirst(unconfirmed);
+    this.#unconfirmed = unconfirmed;
     this.#wait(withinMs);
     await posture.state(CONSOLE, level, reason, forMs);
+    if (level <= former.level) await this.#save();
   }
 
-  /** @throws ShellstreamError MALFORMED when nothing waits for it, or not any more */
+  /**
+   * @throws ShellstreamError MALFORMED when nothing waits for it, or not any more; INTERNAL when it stands for this run
+   * only
+   */
   async confirm(): Promise<void> {
+    const { store } = this.#parts;
     if (this.#unconfirmed === undefined) throw new ShellstreamError('MALFORMED', 'nothing waits to be confirmed');
+    this.#word += 1;
     this.#timer?.cancel();
     this.#unconfirmed = undefined;
-    await this.#save();
+    try {
+      await store.save(undefined);
+    } catch (cause) {
+      throw new ShellstreamError('INTERNAL', 'it stands, but a restart would take it back: say it again', { cause });
+    }
   }
 
   [Symbol.dispose](): void {
@@ -103,8 +124,16 @@ export class ConsoleStatements implements Disposable {
     return { level, reason, expiresAtMs };
   }
 
+  #isStated({ tentative }: Unconfirmed): boolean {
+    // Whether it counts or not: one that ran out still goes back to what was before.
+    const stated = this.#parts.posture.sources.find(({ source }) => source === CONSOLE);
+    if (tentative === undefined || stated === undefined) return true;
+    return stated.level === tentative.level && stated.reason === tentative.reason;
+  }
+
   #wait(ms: number): void {
     const { clock, log } = this.#parts;
+    this.#timer?.cancel();
     this.#timer = clock.after(ms, () => {
       this.#revert().catch((error: unknown) =>
         log.error('the console’s former level could not be restored', { error }),
@@ -116,6 +145,7 @@ export class ConsoleStatements implements Disposable {
     const { posture, clock, log } = this.#parts;
     const former = this.#unconfirmed?.former;
     if (former === undefined) return;
+    this.#word += 1;
     this.#unconfirmed = undefined;
     const { level, reason, expiresAtMs } = former;
     log.warn('a level that was not confirmed is taken back', { to: level });
@@ -125,15 +155,23 @@ export class ConsoleStatements implements Disposable {
     await this.#save();
   }
 
-  /** A disk that fails holds no tightening up. A loosening that a crash could not take back is refused. */
-  async #save(isLoosening = false): Promise<void> {
-    const { store, log } = this.#parts;
+  /** A loosening that a crash could not take back is refused, and what was said before it stands as it did. */
+  async #saveFirst(unconfirmed: Unconfirmed): Promise<void> {
+    const word = this.#word;
     try {
-      await store.save(this.#unconfirmed);
+      await this.#parts.store.save(unconfirmed);
     } catch (cause) {
-      if (!isLoosening) return log.error('what waits for a confirmation could not be kept', { error: cause });
-      this.#unconfirmed = undefined;
       throw new ShellstreamError('INTERNAL', 'what it would go back to cannot be kept', { cause });
+    }
+    if (word !== this.#word) throw new ShellstreamError('INTERNAL', 'the console said something else meanwhile');
+  }
+
+  /** A disk that fails, or does not answer, holds no tightening up. */
+  async #save(): Promise<void> {
+    try {
+      await this.#parts.store.save(this.#unconfirmed);
+    } catch (error) {
+      this.#parts.log.error('what waits for a confirmation could not be kept', { error });
     }
   }
 }

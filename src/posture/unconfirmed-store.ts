@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import type { PostureLevel } from '../../protocol/posture/index.ts';
-import { writeDurably } from '../evidence/files.ts';
+import { syncFolder, writeDurably } from '../evidence/files.ts';
 import type { Unconfirmed, UnconfirmedStore } from './console-statements.ts';
 
 export const FORGETFUL: UnconfirmedStore = { kept: undefined, save: async () => undefined };
@@ -12,21 +12,31 @@ export const FORGETFUL: UnconfirmedStore = { kept: undefined, save: async () => 
 /** In a folder that is there. */
 export async function openUnconfirmedStore(folder: string): Promise<UnconfirmedStore> {
   const path = join(folder, 'unconfirmed.json');
+  let last: Promise<unknown> = Promise.resolve();
   return {
     kept: await load(path),
-    save: async (unconfirmed) => {
-      if (unconfirmed === undefined) await rm(path, { force: true });
-      else await writeDurably(path, Buffer.from(JSON.stringify(unconfirmed)), { mode: 0o600 });
+    // One after the other: two consoles may speak at once, and the later word is the one to be kept.
+    save: (unconfirmed) => {
+      const saved = last.then(async () => {
+        if (unconfirmed !== undefined) {
+          return await writeDurably(path, Buffer.from(JSON.stringify(unconfirmed)), { mode: 0o600 });
+        }
+        await rm(path, { force: true });
+        await syncFolder(folder);
+      });
+      last = saved.catch(() => undefined);
+      return saved;
     },
   };
 }
 
+const statement = {
+  level: z.literal([1, 2, 3, 4, 5] as const satisfies readonly PostureLevel[]),
+  reason: z.string().max(256),
+};
 const schema = z.strictObject({
-  former: z.strictObject({
-    level: z.literal([1, 2, 3, 4, 5] as const satisfies readonly PostureLevel[]),
-    reason: z.string().max(256),
-    expiresAtMs: z.number().optional(),
-  }),
+  former: z.strictObject({ ...statement, expiresAtMs: z.number().optional() }),
+  tentative: z.strictObject(statement).optional(),
   untilMs: z.number(),
   withinMs: z.number().min(0),
 });
