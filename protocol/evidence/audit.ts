@@ -31,10 +31,12 @@ export interface AuditParts {
 }
 
 /** What became of the transits of a session that somebody knows took place. */
-export type SessionVerdict = 'notarised' | 'left out' | 'deleted';
+export type SessionVerdict = 'notarised' | 'left out' | 'not committed to yet' | 'deleted';
 
 export interface Audit {
   readonly findings: readonly Finding[];
+  /** Left-out records that were shown and wait for their batch root: a minute after them there must be one. */
+  readonly uncommitted: number;
   /** @param sessionId 16 bytes, as the peer of the session knows it. */
   verdict(sessionId: Uint8Array): SessionVerdict;
 }
@@ -43,9 +45,11 @@ export function auditRecords(parts: AuditParts): Audit {
   const auditor = new Auditor(parts);
   for (const [index, opening] of parts.records) auditor.record(index, opening);
   for (const batch of parts.batches) auditor.batch(batch);
+  const uncommitted = auditor.uncommitted();
   auditor.close();
   return {
     findings: auditor.findings,
+    uncommitted,
     verdict: (sessionId) => auditor.sessions.get(toHex(sessionId)) ?? 'deleted',
   };
 }
@@ -72,8 +76,8 @@ class Auditor {
     if (commitment === undefined || !sameBytes(commitment, entry.commitment)) {
       return this.#wrong(index, 'it is not what the entry commits to');
     }
-    const transit = this.#transit(index, opening);
-    if (transit !== undefined) this.#seen(index, transit, 'notarised');
+    const found = this.#transit(index, opening);
+    if (found !== undefined) this.#seen(index, found.transit, 'notarised');
   }
 
   batch({ entry, day, first, count, root }: LeftOutBatch): void {
@@ -93,6 +97,20 @@ class Auditor {
     }
   }
 
+  /** Those above all batches: shown, and nothing binds their owner to them yet. */
+  uncommitted(): number {
+    const { batches, leftOut } = this.#parts;
+    const committed = batches.reduce((end, { first, count }) => Math.max(end, first + count), 0);
+    let waiting = 0;
+    for (const [number, opening] of leftOut) {
+      if (number < committed || !('record' in opening)) continue;
+      const found = this.#transit(number, opening);
+      if (found !== undefined) this.#seen(number, found.transit, 'not committed to yet');
+      waiting += 1;
+    }
+    return waiting;
+  }
+
   close(): void {
     let count = 0;
     for (const number of this.#transits) count = Math.max(count, number + 1);
@@ -110,18 +128,16 @@ class Auditor {
   }
 
   #leftOut(entry: number, day: number, number: number, opening: Opening): void {
-    const transit = this.#transit(entry, opening);
-    if (transit === undefined)
+    const found = this.#transit(entry, opening);
+    if (found === undefined)
       return this.#wrong(entry, `left-out record ${number} is no transit: only those are sampled`);
+    const { transit, level } = found;
     const { crypto, keys, rates } = this.#parts;
     const key = keys.get(day);
-    const percent = rates[levelOf(transit.postureLevelAtTransit)];
-    // Before the key is revealed nobody outside can repeat the choice.
-    if (key !== undefined && isSampled(crypto.hmacSha256, key, transit.sessionId, percent)) {
-      this.#wrong(
-        entry,
-        `left-out record ${number} should have been notarised at level ${transit.postureLevelAtTransit}`,
-      );
+    const isCertain = rates[level] >= 100;
+    // Before the key is revealed nobody outside can repeat the choice, where there is one.
+    if (isCertain || (key !== undefined && isSampled(crypto.hmacSha256, key, transit.sessionId, rates[level]))) {
+      this.#wrong(entry, `left-out record ${number} should have been notarised at level ${level}`);
     }
     this.#seen(entry, transit, 'left out');
   }
@@ -131,13 +147,19 @@ class Auditor {
     if (this.#transits.has(number)) this.#wrong(entry, `transit ${number} is told twice`);
     this.#transits.add(number);
     const id = toHex(sessionId);
-    if (this.sessions.get(id) !== 'notarised') this.sessions.set(id, verdict);
+    if (VERDICTS.indexOf(verdict) < VERDICTS.indexOf(this.sessions.get(id) ?? 'deleted'))
+      this.sessions.set(id, verdict);
   }
 
-  #transit(entry: number, { record }: Opening): SessionTransitArtifact | undefined {
+  /** With the level whose rate counts: the stricter of that at the transit and that at which it was recorded. */
+  #transit(
+    entry: number,
+    { record }: Opening,
+  ): { readonly transit: SessionTransitArtifact; readonly level: PostureLevel } | undefined {
     try {
-      const { body } = parseArtifact(record);
-      return body.case === 'sessionTransit' ? body.value : undefined;
+      const { body, postureLevel } = parseArtifact(record);
+      if (body.case !== 'sessionTransit') return undefined;
+      return { transit: body.value, level: levelOf(Math.min(postureLevel, body.value.postureLevelAtTransit)) };
     } catch (error) {
       if (!(error instanceof ShellstreamError) || error.reason !== 'MALFORMED') throw error;
       this.#wrong(entry, error.message);
@@ -155,6 +177,9 @@ class Auditor {
     this.findings.push({ kind: 'record', entry, why });
   }
 }
+
+/** Of several transits of a session the first of these is told. */
+const VERDICTS: readonly SessionVerdict[] = ['notarised', 'left out', 'not committed to yet', 'deleted'];
 
 function levelOf(value: number): PostureLevel {
   switch (value) {

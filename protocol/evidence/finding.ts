@@ -26,7 +26,9 @@ export type Finding =
   | { readonly kind: 'record'; readonly entry: number; readonly why: string }
   | { readonly kind: 'sampling'; readonly entry: number; readonly why: string }
   /** Transits that neither stand in the log nor were left out by the rule. */
-  | { readonly kind: 'deleted'; readonly first: number; readonly count: number };
+  | { readonly kind: 'deleted'; readonly first: number; readonly count: number }
+  /** A session that somebody knows took place, and of which no record tells. */
+  | { readonly kind: 'session'; readonly id: string };
 
 /** One line for people. */
 export function describeFinding(finding: Finding): string {
@@ -53,6 +55,8 @@ export function describeFinding(finding: Finding): string {
       return `sampling, entry ${finding.entry}: ${finding.why}`;
     case 'deleted':
       return `transits ${finding.first} to ${finding.first + finding.count - 1}: neither notarised nor left out`;
+    case 'session':
+      return `session ${finding.id}: neither notarised nor left out`;
     default:
       return assertNever(finding);
   }

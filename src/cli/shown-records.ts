@@ -1,11 +1,18 @@
 /** Records as `evidence query --json` printed them, for whoever checks them against a log. */
-import { readFileSync } from 'node:fs';
+import { createReadStream } from 'node:fs';
 import { z } from 'zod';
 import { ShellstreamError } from '../../protocol/errors.ts';
-import { checkRecords, describeFinding, type LogEntry, type Opening } from '../../protocol/evidence/index.ts';
+import { checkRecords, type Finding, type LogEntry, type Opening, sameBytes } from '../../protocol/evidence/index.ts';
 import { nodeCrypto } from '../base/crypto-node.ts';
 import { believe } from '../evidence/realisation.ts';
 import type { TrustBundles } from '../identity/index.ts';
+
+export interface ShownRecords {
+  /** By their index in the log. */
+  readonly records: ReadonlyMap<number, Opening>;
+  /** By their number among those that sampling left out: they are in no entry of their own. */
+  readonly leftOut: ReadonlyMap<number, Opening>;
+}
 
 const line = z.object({
   origin: z.string(),
@@ -15,30 +22,39 @@ const line = z.object({
   salt: z.string().regex(/^[0-9a-f]{32}$/),
 });
 
-/** Those of this log, by their index; left-out ones are in no entry of their own. @throws ShellstreamError MALFORMED */
-export function readRecords(path: string, origin: string): Map<number, Opening> {
-  const records = new Map<number, Opening>();
-  for (const [at, text] of readFileSync(path, 'utf8').split('\n').entries()) {
+/** Those of this log. @throws ShellstreamError MALFORMED for a line that is no record, EVIDENCE_FAILED for no file */
+export async function readRecords(path: string, origin: string): Promise<ShownRecords> {
+  const [records, leftOutOnes] = [new Map<number, Opening>(), new Map<number, Opening>()];
+  let at = 0;
+  for await (const text of linesOf(path)) {
+    at += 1;
     if (text === '') continue;
     const shown = line.safeParse(parseJson(text));
-    if (!shown.success) throw new ShellstreamError('MALFORMED', `${path}: line ${at + 1} is no record`);
+    if (!shown.success) throw new ShellstreamError('MALFORMED', `${path}: line ${at} is no record`);
     const { leftOut, sequence, record, salt } = shown.data;
-    if (leftOut || shown.data.origin !== origin) continue;
-    records.set(sequence, {
+    if (shown.data.origin !== origin) continue;
+    const of = leftOut ? leftOutOnes : records;
+    const opening = {
       record: new Uint8Array(Buffer.from(record, 'base64')),
       salt: new Uint8Array(Buffer.from(salt, 'hex')),
-    });
+    };
+    const known = of.get(sequence);
+    // Of two that differ one would be judged and the other believed.
+    if (known !== undefined && !isSame(known, opening)) {
+      throw new ShellstreamError('MALFORMED', `${path}: line ${at} is another record of a number that was there`);
+    }
+    of.set(sequence, opening);
   }
-  return records;
+  return { records, leftOut: leftOutOnes };
 }
 
-/** What is wrong with them, in words; receipts are believed by the bundles that were given. */
+/** What is wrong with them; receipts are believed by the bundles that were given. */
 export function judgeRecords(
   records: ReadonlyMap<number, Opening>,
   entries: ReadonlyMap<number, LogEntry>,
   bundles: TrustBundles,
-): readonly string[] {
-  const forged: string[] = [];
+): readonly Finding[] {
+  const forged: Finding[] = [];
   const findings = checkRecords({
     sha256: nodeCrypto.sha256,
     entries,
@@ -46,11 +62,37 @@ export function judgeRecords(
     onRecord: (index, { body }) => {
       if (body.case !== 'enforcementReceipt') return;
       const belief = believe(body.value, bundles);
-      if (belief.kind === 'forged')
-        forged.push(`record of entry ${index}: a forged receipt of ${belief.node}: ${belief.why}`);
+      if (belief.kind !== 'forged') return;
+      forged.push({ kind: 'record', entry: index, why: `a forged receipt of ${belief.node}: ${belief.why}` });
     },
   });
-  return [...findings.map(describeFinding), ...forged];
+  return [...findings, ...forged];
+}
+
+/** More than any record makes, written out: a file without line ends is not taken into memory. */
+const LONGEST_LINE = 4_194_304;
+
+async function* linesOf(path: string): AsyncGenerator<string> {
+  let rest = '';
+  for await (const chunk of chunksOf(path)) {
+    const lines = `${rest}${chunk}`.split('\n');
+    rest = lines.pop() ?? '';
+    yield* lines;
+    if (rest.length > LONGEST_LINE) throw new ShellstreamError('MALFORMED', `${path}: a line that is too long`);
+  }
+  if (rest !== '') yield rest;
+}
+
+async function* chunksOf(path: string): AsyncGenerator<string> {
+  try {
+    for await (const chunk of createReadStream(path, 'utf8')) yield String(chunk);
+  } catch (cause) {
+    throw new ShellstreamError('EVIDENCE_FAILED', `${path} cannot be read`, { cause });
+  }
+}
+
+function isSame(one: Opening, other: Opening): boolean {
+  return sameBytes(one.record, other.record) && sameBytes(one.salt, other.salt);
 }
 
 function parseJson(text: string): unknown {

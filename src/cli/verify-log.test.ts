@@ -1,4 +1,6 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { symlinkSync } from 'node:fs';
+import { mkdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { LOG_KEY, memoryLog, numberedEntries, ORIGIN, WITNESS } from '../../protocol/evidence/fixtures.ts';
@@ -46,6 +48,26 @@ describe('verify-log', () => {
   it('attack: a log of another name, or under a key that nobody knows', async () => {
     expect((await run('now', '--origin', 'other.example/evidence')).code).toBe(1);
     expect(await run('now', '--key', 'no key at all')).toMatchObject({ code: 1, out: '' });
+  });
+
+  it('attack: a copy whose files are a pipe, a device, or have no end, is neither waited for nor read whole', async () => {
+    for (const make of [
+      (file: string) => execFileSync('mkfifo', [file]),
+      (file: string) => symlinkSync('/dev/zero', file),
+    ]) {
+      await write('hostile', 300);
+      const file = join(folder, 'hostile', 'tile', '0', '000');
+      await rm(file);
+      make(file);
+      expect(await run('hostile')).toMatchObject({
+        code: 1,
+        err: expect.stringContaining('tile/0/000 cannot be read'),
+      });
+      await rm(file);
+    }
+    await write('hostile', 300);
+    await truncate(join(folder, 'hostile', 'tile', 'entries', '000'), 2 ** 33);
+    expect((await run('hostile')).out).toMatch(/^FOUND {2}tile\/entries\/000: byte \d+, entry 256: not whole entries/m);
   });
 
   it('asks for a key: without one nothing can be verified', async () => {

@@ -1,12 +1,13 @@
 /** `shellstream verify-log`: an auditor with a copy of a log and the keys it is known by. No gateway is asked. */
 import { type Command, InvalidArgumentError } from 'commander';
-import { describeFinding, type LogEntry, type LogReport, type Opening } from '../../protocol/evidence/index.ts';
+import { describeFinding, type Finding, type LogEntry, type LogReport } from '../../protocol/evidence/index.ts';
 import { nodeCrypto } from '../base/crypto-node.ts';
 import { verifyLogDirectory } from '../evidence/verify.ts';
 import { collected } from './arguments.ts';
+import { type Audited, auditShown, NOT_AUDITED } from './audit-records.ts';
 import { bundle, bundlesOf, type GivenBundle } from './given-bundles.ts';
 import { json, pairs, printable } from './output.ts';
-import { judgeRecords, readRecords } from './shown-records.ts';
+import { judgeRecords, readRecords, type ShownRecords } from './shown-records.ts';
 import type { CliWorld } from './world.ts';
 
 interface VerifyLogOptions {
@@ -17,14 +18,17 @@ interface VerifyLogOptions {
   readonly held?: readonly string[];
   readonly from: number;
   readonly records?: string;
+  readonly audit?: boolean;
+  readonly accord?: string;
+  readonly session?: readonly string[];
   readonly bundle?: readonly GivenBundle[];
   readonly json?: boolean;
 }
 
 /** `fail` is called when something was found: that was said, and is no error. */
 export function addVerifyLog(program: Command, world: CliWorld, fail: () => void): void {
-  program
-    .command('verify-log')
+  const command = program.command('verify-log');
+  command
     .description('check a copy of an evidence log: proofs, signatures, witnesses, sampling; exit code 1 on any finding')
     .argument('<folder>', 'of the log: checkpoint and tiles')
     .requiredOption('--key <key>', 'verifier key of the log, NAME+ID+KEY; repeatable', collected(text))
@@ -43,8 +47,24 @@ export function addVerifyLog(program: Command, world: CliWorld, fail: () => void
       'PEM certificates that vouch for receipts of a trust domain; repeatable',
       collected(bundle),
     )
-    .option('--json', 'one JSON object')
-    .action((folder: string, options: VerifyLogOptions) => verify(world, fail, folder, options));
+    .option(
+      '--audit',
+      'the records are all there are: sampling is repeated, and what is in neither log nor batch is told',
+    )
+    .option('--accord <file>', 'of the site, for the rates of --audit; without: the default ones')
+    .option(
+      '--session <id>',
+      'that took place: what became of its transits, with --audit; repeatable',
+      collected(session),
+    )
+    .option('--json', 'one JSON object; `found` has the findings by their parts')
+    .action((folder: string, options: VerifyLogOptions) => {
+      const { audit = false, records, session: sessions, accord } = options;
+      if (audit && records === undefined) command.error("error: option '--audit' needs '--records'");
+      if (!audit && (sessions ?? accord) !== undefined)
+        command.error("error: '--session' and '--accord' need '--audit'");
+      return verify(world, fail, folder, options);
+    });
 }
 
 async function verify(world: CliWorld, fail: () => void, path: string, options: VerifyLogOptions): Promise<void> {
@@ -57,31 +77,45 @@ async function verify(world: CliWorld, fail: () => void, path: string, options: 
     from: minimumIndex,
   } = options;
   const { sha256 } = nodeCrypto;
-  const records = options.records === undefined ? new Map<number, Opening>() : readRecords(options.records, origin);
+  const { records: file, audit: isAudit = false, session: sessions = [], accord } = options;
+  const shown = file === undefined ? NOTHING_SHOWN : await readRecords(file, origin);
   const entries = new Map<number, LogEntry>();
   const onEntry = (index: number, entry: LogEntry): void => {
-    if (records.has(index)) entries.set(index, entry);
+    if (isAudit || shown.records.has(index)) entries.set(index, entry);
   };
   const trusted = { origin, keys, witnesses, quorum, held, minimumIndex };
   const report = await verifyLogDirectory({ sha256, path, ...trusted, onEntry });
   const bundles = bundlesOf(options.bundle ?? [], world.clock.now());
-  const findings = [...report.findings.map(describeFinding), ...judgeRecords(records, entries, bundles)];
-  world.out.write(options.json ? json({ ...facts(report), findings }) : told(report, findings));
-  if (findings.length > 0) fail();
+  const judged = judgeRecords(shown.records, entries, bundles);
+  const audited = isAudit ? await auditShown({ report, entries, shown, sessions, accord }) : NOT_AUDITED;
+  const found = different([...report.findings, ...judged, ...audited.findings]);
+  world.out.write(options.json ? json(facts(report, audited, found)) : told(report, audited, found));
+  if (found.length > 0) fail();
 }
 
-function facts({ size, root, signedBy, entries, unprovable }: LogReport) {
+const NOTHING_SHOWN: ShownRecords = { records: new Map(), leftOut: new Map() };
+
+/** A record that is not its entry's is found by whoever looks at it. */
+function different(findings: readonly Finding[]): readonly Finding[] {
+  return [...new Map(findings.map((finding) => [describeFinding(finding), finding])).values()];
+}
+
+function facts(report: LogReport, { sessions, unrevealed, uncommitted }: Audited, found: readonly Finding[]) {
+  const { size, root, signedBy, entries, unprovable } = report;
   return {
     size,
     root: root === undefined ? undefined : Buffer.from(root).toString('hex'),
     signedBy,
     entries,
     unprovable,
+    ...(sessions === undefined ? {} : { sessions, unrevealed, uncommitted }),
+    findings: found.map(describeFinding),
+    found,
   };
 }
 
-function told(report: LogReport, findings: readonly string[]): string {
-  const { size, root = 'none', signedBy, entries, unprovable } = facts(report);
+function told(report: LogReport, audited: Audited, found: readonly Finding[]): string {
+  const { size, root = 'none', signedBy, entries, unprovable, findings } = facts(report, audited, found);
   const lines = pairs([
     ['size', `${size} entries, ${entries} of them read and checked`],
     ['root', root],
@@ -89,13 +123,31 @@ function told(report: LogReport, findings: readonly string[]): string {
     ...(unprovable.length === 0
       ? []
       : [['not provable', `held checkpoints of ${unprovable.join(', ')}: pruned`] as const]),
+    ...toldAudit(audited),
   ]);
   if (findings.length === 0) return `${lines}\nall of it is as it must be\n`;
   return `${lines}\n${findings.map((finding) => `FOUND  ${printable(finding)}\n`).join('')}`;
 }
 
+function toldAudit({ sessions = {}, unrevealed, uncommitted }: Audited): (readonly [string, string])[] {
+  const told: (readonly [string, string])[] = Object.entries(sessions).map(([id, verdict]) => [
+    'session',
+    `${id}: ${verdict}`,
+  ]);
+  if (unrevealed.length > 0)
+    told.push(['not repeatable', `sampling of ${unrevealed.join(', ')}: its key is not revealed yet`]);
+  if (uncommitted > 0)
+    told.push(['not committed to', `${uncommitted} of the newest left-out records: no batch root yet`]);
+  return told;
+}
+
 function nameOf(key: string | undefined): string {
   return key?.split('+', 1)[0] ?? '';
+}
+
+function session(value: string): string {
+  if (!/^[0-9a-f]{32}$/.test(value)) throw new InvalidArgumentError('32 hex digits.');
+  return value;
 }
 
 function text(value: string): string {

@@ -193,12 +193,13 @@ describe('the log over HTTP', () => {
         status: 200,
         type: 'text/plain; charset=utf-8',
         cache: 'no-cache',
+        forPages: '*',
       });
       const tile = await get(server, '/log/tile/0/000');
       expect(tile).toMatchObject({ status: 200, type: 'application/octet-stream', length: 8_192 });
       expect(tile.cache).toContain('immutable');
       expect(await get(server, '/log/tile/entries/001.p/1')).toMatchObject({ status: 200, length: 35 });
-      expect(await get(server, '/log/tile/0/001', 'HEAD')).toMatchObject({ status: 404 });
+      expect(await get(server, '/log/tile/0/001', 'HEAD')).toMatchObject({ status: 404, cache: 'no-store' });
       expect(await get(server, '/log/checkpoint', 'HEAD')).toMatchObject({ status: 200, length: 0 });
       expect(await get(server, '/log/checkpoint', 'PUT')).toMatchObject({ status: 405 });
       for (const path of [
@@ -237,6 +238,7 @@ interface Answer {
   readonly status: number | undefined;
   readonly type: string | undefined;
   readonly cache: string | undefined;
+  readonly forPages: string | undefined;
   readonly length: number;
 }
 
@@ -249,6 +251,6 @@ async function get(server: Server, path: string, method = 'GET'): Promise<Answer
   const [response] = await once(asked, 'response');
   let length = 0;
   for await (const chunk of response) length += chunk.length;
-  const { 'content-type': type, 'cache-control': cache } = response.headers;
-  return { status: response.statusCode, type, cache, length };
+  const { 'content-type': type, 'cache-control': cache, 'access-control-allow-origin': forPages } = response.headers;
+  return { status: response.statusCode, type, cache, forPages, length };
 }

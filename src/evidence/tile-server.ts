@@ -30,14 +30,22 @@ export function serveLog(prefix: string, path: string): LogHandler {
   };
 }
 
-const CHECKPOINT_HEADERS = { 'Content-Type': 'text/plain; charset=utf-8', 'Cache-Control': 'no-cache' };
+/** A page of any other site may verify it in its reader's browser: it asks without credentials, and there are none. */
+const FOR_ANYONE = { 'Access-Control-Allow-Origin': '*' };
+const CHECKPOINT_HEADERS = {
+  ...FOR_ANYONE,
+  'Content-Type': 'text/plain; charset=utf-8',
+  'Cache-Control': 'no-cache',
+};
 const TILE_HEADERS = {
+  ...FOR_ANYONE,
   'Content-Type': 'application/octet-stream',
   'Cache-Control': 'public, max-age=31536000, immutable',
   'X-Content-Type-Options': 'nosniff',
 };
 
 function answer(response: ServerResponse, status: number, headers: Record<string, string> = {}): void {
-  response.writeHead(status, { ...headers, 'Content-Length': 0 });
+  // A tile that is not there yet must not stay away in somebody's cache.
+  response.writeHead(status, { ...FOR_ANYONE, 'Cache-Control': 'no-store', ...headers, 'Content-Length': 0 });
   response.end();
 }
