@@ -1,5 +1,7 @@
 /** Records as an auditor gets them from whoever holds the log: refused, or read as something that is written the same again. */
 import { encodeArtifact, MAX_RECORD_BYTES, parseArtifact } from '../../protocol/evidence/artifact.ts';
+import { Phase } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
+import { Mode, SessionType } from '../../protocol/gen/shellstream/wire/v1/wire_pb.ts';
 import { consoleUse, mutation, transit } from '../../src/evidence/fixtures.ts';
 import { protobuf } from '../formats/protobuf.ts';
 import { treeFormat } from '../formats/tree.ts';
@@ -17,6 +19,22 @@ export const open: OpenTarget = async () => ({
   dictionary: ['spiffe://beta.example/gateway', Uint8Array.of(0xff, 0xff, 0xff, 0xff, 0x0f), fill(2)],
   seeds: [
     encodeArtifact({ ...HEAD, body: transit(1) }),
+    encodeArtifact({ ...HEAD, body: transit(1, Phase.OUTCOME) }),
+    encodeArtifact({
+      ...HEAD,
+      body: {
+        case: 'sessionTransit',
+        value: {
+          phase: Phase.OUTCOME,
+          sessionId: ID,
+          postureLevelAtTransit: 3,
+          accordHash: fill(2),
+          sessionType: SessionType.OPERATOR,
+          mode: Mode.OVERLAY,
+          counters: [{ countedBy: 2, streams: 3, receivedBytes: 4n, sentBytes: 5n, incomplete: true }],
+        },
+      },
+    }),
     encodeArtifact({ ...HEAD, body: mutation(2) }),
     encodeArtifact({ ...HEAD, body: consoleUse }),
     encodeArtifact({

@@ -51,6 +51,7 @@ const QUESTIONS: readonly ToEnforcerInit[] = [
   say.setPeerLevel(OWN, 3),
   say.release(THEIRS),
   say.release(OWN, true),
+  say.release(OWN, false, { streams: 1, receivedBytes: 5n, sentBytes: 2n ** 64n - 1n }),
   say.resume([
     { session: THEIRS, token: fill(6) },
     { session: OWN, token: fill(7) },
@@ -61,6 +62,8 @@ const NEWS: readonly ToEnforcerInit[] = [
   { case: 'handshakeEnded', value: { initiator: true, reason: 200, microseconds: 900 } },
   { case: 'draining', value: { session: THEIRS } },
   { case: 'drainReceived', value: { session: OWN, reason: 603, level: 3, epoch: 4n, deadlineMs: 100 } },
+  say.carried(THEIRS, { streams: 1, receivedBytes: 5n, sentBytes: 6n }),
+  say.carried(OWN, { streams: 1, receivedBytes: 7n, sentBytes: 2n ** 64n - 1n }),
 ];
 const ANSWERS: readonly ToEnforcerInit[] = [
   { case: 'done', value: {} },

@@ -30,10 +30,10 @@ const transit = (change: object): ArtifactInit => ({
 
 describe('an artifact', () => {
   it('is read as it was written', () => {
-    const { body } = parseArtifact(encodeArtifact(transit({ endReason: 600, counters: { packets: 1n } })));
+    const { body } = parseArtifact(encodeArtifact(transit({ endReason: 600, counters: [{ packets: 1n }] })));
     expect(body).toMatchObject({
       case: 'sessionTransit',
-      value: { ...TRANSIT, endReason: 600, counters: { packets: 1n } },
+      value: { ...TRANSIT, endReason: 600, counters: [{ packets: 1n }] },
     });
   });
 
@@ -53,6 +53,8 @@ describe('an artifact', () => {
     ],
     ['with 257 targets', transit({ targets: Array(257).fill(TRANSIT.targets[0]) })],
     ['with an identity of 2,049 characters', transit({ initiatorId: 'x'.repeat(2_049) })],
+    ['with counters of a witness that there is not', transit({ counters: [{ countedBy: 3 }] })],
+    ['with what the kernel counted, twice', transit({ counters: [{ countedBy: 1 }, { countedBy: 1 }] })],
     ['with more frame headers than a record may hold', transit({ frameHeaders: new Uint8Array(65_537) })],
     [
       'with 513 routes',

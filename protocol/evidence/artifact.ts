@@ -8,6 +8,8 @@ import { ShellstreamError } from '../errors.ts';
 import {
   type Artifact,
   ArtifactSchema,
+  CountedBy,
+  type Counters,
   type ForensicSnapshotPart,
   MutationKind,
   type NetworkMutationArtifact,
@@ -120,8 +122,15 @@ function checkTransit(transit: SessionTransitArtifact): void {
   modeFromWire(transit.mode);
   capabilitiesFromWire(transit.capabilities);
   targetsFromWire(transit.targets);
+  checkCounters(transit.counters);
   size('payload hash', transit.payloadHash, [0, HASH]);
   if (transit.frameHeaders.length > MAX_FRAME_HEADERS) throw malformed('frame headers', transit.frameHeaders.length);
+}
+
+function checkCounters(counters: readonly Counters[]): void {
+  const by = counters.map(({ countedBy }) => countedBy);
+  if (new Set(by).size < by.length) throw malformed('counters', 'told twice');
+  for (const one of by) if (one !== CountedBy.UNSPECIFIED) oneOf('who counted', one, CountedBy);
 }
 
 function checkMutation(mutation: NetworkMutationArtifact): void {

@@ -29,9 +29,11 @@ import type {
   Connection,
   Enforcer,
   SessionId,
+  StreamTotals,
 } from './ports.ts';
 import { refuseWider } from './refuse-wider.ts';
 import { isRevoked, refuseStale } from './revocation.ts';
+import { NO_STREAMS, ToldTotals } from './stream-totals.ts';
 import type { Approach } from './terminator-port.ts';
 import type { TransitEvidence } from './transit-evidence.ts';
 import { Undo } from './undo.ts';
@@ -60,12 +62,14 @@ export class LocalEnforcer implements Enforcer, Holder {
   readonly #parts: EnforcerParts;
   readonly #approaches: Approaches;
   readonly #own = new Set<SessionId>();
+  readonly #streams: ToldTotals;
   /** Why the terminator is gone, once it is. */
   #gone: Reason | undefined;
 
   constructor(parts: EnforcerParts) {
     this.#parts = parts;
     this.#approaches = new Approaches(parts);
+    this.#streams = new ToldTotals(parts.clock);
   }
 
   /** Whether it is a session of this terminator. */
@@ -118,7 +122,7 @@ export class LocalEnforcer implements Enforcer, Holder {
       input.connection,
       renewed,
     );
-    await this.#commit(admission, Math.min(posture.level, body.postureLevel));
+    await this.#commit(admission, Math.min(posture.level, body.postureLevel), renewed);
     return admission;
   }
 
@@ -171,7 +175,7 @@ export class LocalEnforcer implements Enforcer, Holder {
       input.connection,
       renewed,
     );
-    await this.#commit(admission, Math.min(posture.level, answer.postureLevel));
+    await this.#commit(admission, Math.min(posture.level, answer.postureLevel), renewed);
     return admission;
   }
 
@@ -190,13 +194,23 @@ export class LocalEnforcer implements Enforcer, Holder {
     if (this.#own.has(session)) this.#parts.relays?.send(session, packet);
   }
 
-  async release(session: SessionId, reason: Reason, byPeer = false): Promise<void> {
+  /** @throws ShellstreamError MALFORMED when it is less than before */
+  carried(sessions: ReadonlyMap<SessionId, StreamTotals>): void {
+    for (const [session, totals] of sessions) {
+      // Of what is not its own, or just ended, nothing is to be said.
+      if (this.#own.has(session) || this.#streams.awaits(session)) this.#streams.note(session, totals);
+    }
+  }
+
+  async release(session: SessionId, reason: Reason, byPeer = false, streams?: StreamTotals): Promise<void> {
+    if (streams !== undefined) this.carried(new Map([[session, streams]]));
     if (!this.#own.delete(session)) return;
     this.#parts.relays?.close(session);
     const { directory, overlay, keeper, evidence } = this.#parts;
     const standing = directory.delete(session, reason, byPeer);
     if (standing === undefined) return;
-    const gone = evidence?.ending(standing, reason, byPeer);
+    const carried = this.#streams.atEnd(session, streams, this.#gone === undefined);
+    const gone = evidence?.ending(standing, reason, byPeer, carried);
     try {
       if (standing.member !== undefined) await overlay?.leave(standing.member);
       gone?.();
@@ -217,6 +231,7 @@ export class LocalEnforcer implements Enforcer, Holder {
    */
   async releaseAll(reason: Reason): Promise<void> {
     this.#gone ??= reason;
+    this.#streams.gone();
     await using steps = new Undo();
     for (const session of this.#own) steps.add(() => this.release(session, reason));
   }
@@ -353,14 +368,15 @@ export class LocalEnforcer implements Enforcer, Holder {
    * A grant commits only under the posture it was decided in, and with a peer that was neither held nor revoked meanwhile.
    * From here on it is in the directory, where whatever comes finds it.
    */
-  async #commit({ id, effectiveLevel, peer }: Admission, level: number): Promise<void> {
+  async #commit({ id, effectiveLevel, peer }: Admission, level: number, renewed: Standing | undefined): Promise<void> {
     const { holds, revocations } = this.#parts;
     const standing = this.#standing(id);
     const isRefused = standing !== undefined && isRevoked(revocations, standing);
     const isHeld = holds?.isHeld(peer.spiffeId) === true;
     if (level >= effectiveLevel && !isHeld && !isRefused) return;
     const reason = isRefused ? 'REVOKED' : isHeld ? 'PEER_HELD' : 'POSTURE_CHANGED';
-    await this.release(id, reason);
+    // One that is new had no streams, and its terminator knows of none to tell.
+    await this.release(id, reason, false, renewed === undefined ? NO_STREAMS : undefined);
     throw new ShellstreamError(reason);
   }
 

@@ -12,6 +12,7 @@ import type { Keeper } from './keeper.ts';
 import type { KeptSession } from './kept-session.ts';
 import type { Overlay } from './overlay.ts';
 import type { Claim, SessionId } from './ports.ts';
+import { NO_STREAMS, type StreamsAtEnd } from './stream-totals.ts';
 import type { TransitEvidence } from './transit-evidence.ts';
 
 export interface OrphansParts {
@@ -65,7 +66,7 @@ export class Orphans implements Holder, AsyncDisposable {
     if (!this.#hashes.delete(session)) return;
     const { directory, overlay, keeper, evidence } = this.#parts;
     const standing = directory.delete(session, reason);
-    const gone = standing === undefined ? undefined : evidence?.ending(standing, reason, false);
+    const gone = standing === undefined ? undefined : evidence?.ending(standing, reason, false, NOTHING_TOLD);
     try {
       if (standing?.member !== undefined) await overlay.leave(standing.member);
       gone?.();
@@ -93,3 +94,6 @@ export class Orphans implements Holder, AsyncDisposable {
     await Promise.all(releases);
   }
 }
+
+/** Its terminator was not heard of. */
+const NOTHING_TOLD: Promise<StreamsAtEnd> = Promise.resolve({ ...NO_STREAMS, isComplete: false });

@@ -27,8 +27,14 @@ export interface Enforcer {
 
   /** The peer said its level; one map write governs all its flows. The new effective level of the session. */
   setPeerLevel(session: SessionId, level: PostureLevel): Promise<void>;
-  /** Takes away what of the session still stands; idempotent. @param byPeer the peer ended it */
-  release(session: SessionId, reason: Reason, byPeer?: boolean): Promise<void>;
+  /**
+   * Takes away what of the session still stands; idempotent.
+   * @param byPeer the peer ended it
+   * @param streams the last word on what its streams carried
+   */
+  release(session: SessionId, reason: Reason, byPeer?: boolean, streams?: StreamTotals): Promise<void>;
+  /** What streams carried so far; never less than before. Absent: nobody wants to know. */
+  carried?(sessions: ReadonlyMap<SessionId, StreamTotals>): void;
   /** A packet of the tunnel that came in its session, valid during the call only. Absent: it carries none. */
   packet?(session: SessionId, packet: Uint8Array): void;
 }
@@ -120,6 +126,15 @@ export interface Admission {
   readonly carriesPackets?: boolean;
   /** 32 bytes: by these its holder claims it from an enforcer that was started anew. Absent: it ends with this one. */
   readonly resumeToken?: Uint8Array;
+}
+
+/** What the streams of a session carried, of all that there were. */
+export interface StreamTotals {
+  readonly streams: number;
+  /** From the peer. */
+  readonly receivedBytes: bigint;
+  /** To the peer. */
+  readonly sentBytes: bigint;
 }
 
 /** Of a session that stood when an enforcer died. */

@@ -6,6 +6,7 @@ import type { Role } from '../../protocol/handshake/index.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import type { Standing } from './directory.ts';
 import type { Admission } from './ports.ts';
+import type { StreamsAtEnd } from './stream-totals.ts';
 
 export interface TransitEvidence {
   /**
@@ -13,8 +14,11 @@ export interface TransitEvidence {
    * may come to stand.
    */
   announce(admission: Admission, role: Role): Promise<AnnouncedTransit>;
-  /** It is about to be taken away: what the kernel counted is read now. The answer is called when nothing of it is left. */
-  ending(standing: Standing, reason: Reason, byPeer: boolean): () => void;
+  /**
+   * It is about to be taken away: what the kernel counted is read now. The answer is called when nothing of it is left.
+   * @param streams what its terminator counted; must not reject
+   */
+  ending(standing: Standing, reason: Reason, byPeer: boolean, streams: Promise<StreamsAtEnd>): () => void;
 }
 
 export interface AnnouncedTransit {

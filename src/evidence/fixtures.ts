@@ -9,7 +9,7 @@ import {
   type VerifyLog,
   verifyLog,
 } from '../../protocol/evidence/index.ts';
-import { MutationKind, Phase, Tier } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
+import { CountedBy, MutationKind, Phase, Tier } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
 import { Mode, SessionType } from '../../protocol/gen/shellstream/wire/v1/wire_pb.ts';
 import type { PostureLevel } from '../../protocol/posture/level.ts';
 import { nodeCrypto } from '../base/crypto-node.ts';
@@ -91,7 +91,9 @@ export function transit(number: number, phase: Phase = Phase.INTENT): Recording 
       capabilities: [1, 2],
       targets: [{ prefix: { address: Uint8Array.of(10, 1, 2, 3), length: 32 }, protocol: 6, port: 443 }],
       expiresAtMs: 1_800_000_000_000n,
-      ...(phase === Phase.INTENT ? {} : { endReason: 600, counters: { packets: 1_000n, bytes: 800_000n } }),
+      ...(phase === Phase.INTENT
+        ? {}
+        : { endReason: 600, counters: [{ packets: 1_000n, bytes: 800_000n, countedBy: CountedBy.KERNEL }] }),
     },
   };
 }

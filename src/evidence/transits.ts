@@ -6,6 +6,7 @@ import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { Tier } from '../../protocol/capability/model.ts';
 import { sessionIdBytes } from '../../protocol/evidence/index.ts';
 import {
+  CountedBy,
   Phase,
   type SessionTransitArtifact,
   type SessionTransitArtifactSchema,
@@ -18,6 +19,7 @@ import type { Logger } from '../base/logger.ts';
 import type { FlowTable } from '../dataplane/ports.ts';
 import type { Standing } from '../enforcer/directory.ts';
 import type { Admission, SessionId } from '../enforcer/ports.ts';
+import type { StreamsAtEnd } from '../enforcer/stream-totals.ts';
 import type { AnnouncedTransit, TransitEvidence } from '../enforcer/transit-evidence.ts';
 import type { Recorded, Recording } from './recorder.ts';
 
@@ -39,6 +41,8 @@ interface OpenTransit {
 }
 
 type Transit = Exclude<MessageInitShape<typeof SessionTransitArtifactSchema>, SessionTransitArtifact>;
+
+type Counted = NonNullable<Transit['counters']>[number];
 
 export class Transits implements TransitEvidence {
   readonly #parts: TransitParts;
@@ -80,12 +84,9 @@ export class Transits implements TransitEvidence {
     return { failed: (reason) => this.#tell(id, facts, reason, {}) };
   }
 
-  ending(standing: Standing, reason: Reason, byPeer: boolean): () => void {
-    const { admission, member, role } = standing;
-    // Asked for before the flows go, and their slot to another session.
-    const counters = member === undefined ? undefined : this.#parts.flows.counters(member.session.sessionSlot);
-    // Nobody may have asked by the time that it fails.
-    counters?.catch(() => undefined);
+  ending(standing: Standing, reason: Reason, byPeer: boolean, streams: Promise<StreamsAtEnd>): () => void {
+    const { admission, role } = standing;
+    const counters = this.#counters(standing, streams);
     const facts = this.#facts(admission, role);
     return () => {
       const end = this.#end(admission.id, facts, reason, byPeer, counters).finally(() => this.#ends.delete(end));
@@ -103,13 +104,26 @@ export class Transits implements TransitEvidence {
     facts: Transit,
     reason: Reason,
     endedByPeer: boolean,
-    counting: ReturnType<FlowTable['counters']> | undefined,
+    counters: Promise<Counted[]>,
   ): Promise<void> {
-    const counters = await counting?.catch((error: unknown) => {
-      this.#parts.log.warn('the counters of a session cannot be read', { session: id, error });
-      return undefined;
-    });
-    this.#tell(id, facts, reason, { endedByPeer, ...(counters === undefined ? {} : { counters }) });
+    this.#tell(id, facts, reason, { endedByPeer, counters: await counters });
+  }
+
+  /** Asked for before the flows go, and their slot to another session. Never rejects. */
+  async #counters({ admission: { id }, member }: Standing, streams: Promise<StreamsAtEnd>): Promise<Counted[]> {
+    const asked = member === undefined ? undefined : this.#parts.flows.counters(member.session.sessionSlot);
+    const kernels = asked?.then(
+      (counters): Counted[] => [{ ...counters, countedBy: CountedBy.KERNEL }],
+      (error: unknown) => {
+        this.#parts.log.warn('the counters of a session cannot be read', { session: id, error });
+        return [];
+      },
+    );
+    const { isComplete, ...totals } = await streams;
+    // A tunnel without streams has no figure that only its terminator knows.
+    const isNone = member !== undefined && totals.streams === 0;
+    const told = { ...totals, countedBy: CountedBy.TERMINATOR, incomplete: !isComplete };
+    return [...((await kernels) ?? []), ...(isNone ? [] : [told])];
   }
 
   #tell(id: SessionId, facts: Transit, reason: Reason, more: Transit): void {

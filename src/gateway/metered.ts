@@ -41,6 +41,10 @@ export class MeteredEnforcer implements Enforcer {
     this.#enforcer.packet?.(...input);
   }
 
+  carried(...input: Parameters<NonNullable<Enforcer['carried']>>): void {
+    this.#enforcer.carried?.(...input);
+  }
+
   release(...input: Parameters<Enforcer['release']>): ReturnType<Enforcer['release']> {
     return this.#enforcer.release(...input);
   }

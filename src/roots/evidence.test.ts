@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type ArtifactKind, parseArtifact } from '../../protocol/evidence/index.ts';
-import { type Artifact, Observer, Phase } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
+import { type Artifact, CountedBy, Observer, Phase } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
 import { REASONS } from '../../protocol/reasons.ts';
 import { MemorySites, type MemorySitesOptions } from '../../test/support/memory-sites.ts';
 import type { EvidencePlace } from '../evidence/evidence-store.ts';
@@ -40,7 +40,7 @@ test('a session is announced before it stands, and its end is told with reason, 
     intent: ended[0]?.transit,
     endReason: REASONS.CLOSED.code,
     endedByPeer: false,
-    counters: { packets: 0n },
+    counters: [{ packets: 0n, countedBy: CountedBy.KERNEL }],
   });
 });
 

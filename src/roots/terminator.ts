@@ -24,6 +24,7 @@ import { AdmissionControl } from '../gateway/admission.ts';
 import type { Carrier } from '../link/index.ts';
 import { openOver } from '../mesh/dial.ts';
 import { SessionRegistry } from '../session/registry.ts';
+import { tellCarried } from '../session/tell-carried.ts';
 
 export interface TerminatorSettings {
   readonly listen: Config['listen'] & { readonly reusePort?: boolean };
@@ -74,6 +75,7 @@ export async function startTerminator(world: TerminatorWorld): Promise<LocalTerm
     descriptors,
   });
   parts.use(registry.onEvent((event) => tell(event)));
+  parts.use(tellCarried({ clock, enforcer, registry }));
   /** Descriptors of sessions that were opened from here. */
   const dialled = new Map<SessionId, Disposable>();
   const gatewayLog = log.child({ part: 'gateway' });

@@ -357,8 +357,9 @@ export class Session {
     this.#renewal?.cancel();
     this.#lastWord?.cancel();
     this.#reattestation.abandon();
+    const carried = this.streams.totals;
     this.streams.closeAll(reason);
-    this.#end = { reason, released: this.#parts.enforcer.release(this.id, reason, byPeer) };
+    this.#end = { reason, released: this.#parts.enforcer.release(this.id, reason, byPeer, carried) };
     this.#listener.ended(this, reason, byPeer, detail);
   }
 

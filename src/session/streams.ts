@@ -8,7 +8,7 @@ import { formatAddress } from '../../protocol/net/address.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Descriptors } from '../base/descriptors.ts';
-import type { Admission } from '../enforcer/ports.ts';
+import type { Admission, StreamTotals } from '../enforcer/ports.ts';
 import { SessionStream } from './stream.ts';
 import type { SessionWire } from './wire.ts';
 
@@ -24,6 +24,8 @@ export class SessionStreams {
   readonly #clock: Clock;
   readonly #descriptors: Descriptors;
   readonly #streams = new Map<number, SessionStream>();
+  /** What those carried that are over. */
+  readonly #closed = { streams: 0, receivedBytes: 0n, sentBytes: 0n };
   /** Streams of ours that the peer has not answered yet. */
   readonly #opening = new Map<number, { resolve(stream: SessionStream): void; reject(error: Error): void }>();
 
@@ -36,6 +38,13 @@ export class SessionStreams {
 
   get all(): readonly SessionStream[] {
     return [...this.#streams.values()];
+  }
+
+  /** Of all that there ever were. */
+  get totals(): StreamTotals {
+    const totals = { ...this.#closed };
+    for (const stream of this.#streams.values()) add(totals, stream);
+    return totals;
   }
 
   /**
@@ -97,7 +106,9 @@ export class SessionStreams {
   #add(stream: number, target: Target, openedBy: 'local' | 'peer'): SessionStream {
     const added = new SessionStream(this.#wire, { stream, target, openedBy, openedAtMs: this.#clock.now() });
     this.#streams.set(stream, added);
-    added.once('close', () => this.#streams.delete(stream));
+    added.once('close', () => {
+      if (this.#streams.delete(stream)) add(this.#closed, added);
+    });
     // Whoever holds the stream sees the error there; one that nobody took up must not end the process.
     added.on('error', () => undefined);
     return added;
@@ -134,6 +145,12 @@ export class SessionStreams {
       pipeline(stream, socket).catch(() => undefined);
     });
   }
+}
+
+function add(totals: { streams: number; receivedBytes: bigint; sentBytes: bigint }, stream: SessionStream): void {
+  totals.streams += 1;
+  totals.receivedBytes += stream.receivedBytes;
+  totals.sentBytes += stream.sentBytes;
 }
 
 /** By a reset; one that is not connected yet just goes. */

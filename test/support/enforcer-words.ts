@@ -185,6 +185,7 @@ export const streams: fc.Arbitrary<StreamState[]> = fc.array(
   }),
   { maxLength: 20 },
 );
+export const streamTotals = fc.record({ streams: u32, receivedBytes: u64, sentBytes: u64 });
 export const load = fc.record({ pendingHandshakes: u32, streams: u32 });
 export const event: fc.Arbitrary<TerminatorEvent> = fc.oneof(
   fc.record({

@@ -6,7 +6,7 @@ import { tierPolicyOf } from '../../protocol/capability/index.ts';
 import { reasonFromWire } from '../../protocol/reasons.ts';
 import { type EnforcerParts, LocalEnforcer } from '../../src/enforcer/enforcer.ts';
 import { Nonces } from '../../src/enforcer/nonces.ts';
-import type { SessionId } from '../../src/enforcer/ports.ts';
+import type { SessionId, StreamTotals } from '../../src/enforcer/ports.ts';
 import { acceptTo, admitTo, approachTo, challengeTo } from '../../src/enforcer/process/convert.ts';
 import {
   decodeToTerminator,
@@ -149,9 +149,13 @@ export const say = {
     case: 'setPeerLevel',
     value: { session, level },
   }),
-  release: (session: string, byPeer = false): ToEnforcerInit => ({
+  release: (session: string, byPeer = false, streams?: StreamTotals): ToEnforcerInit => ({
     case: 'release',
-    value: { session, reason: 600, byPeer },
+    value: { session, reason: 600, byPeer, ...(streams === undefined ? {} : { streams }) },
+  }),
+  carried: (session: string, streams: StreamTotals): ToEnforcerInit => ({
+    case: 'carried',
+    value: { sessions: [{ session, streams }] },
   }),
   resume: (claims: readonly { readonly session: string; readonly token: Uint8Array }[]): ToEnforcerInit => ({
     case: 'resume',

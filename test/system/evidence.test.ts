@@ -44,7 +44,7 @@ labSuite('evidence of a running gateway', { start: false, needs: ['go'] }, (lab)
     });
     expect(outcome).toMatchObject({ phase: Phase.OUTCOME, sessionId: intent?.sessionId, endedByPeer: true });
     expect(outcome?.intent).toBe(intent?.transit);
-    expect(outcome?.counters?.packets).toBeGreaterThan(0n);
+    expect(outcome?.counters[0]?.packets).toBeGreaterThan(0n);
 
     const key = keyOf(b);
     const answer = await go.ask('check-log', { dir: logOf(b), keys: [key] });

@@ -1,14 +1,16 @@
 /** `shellstream connect`: governed streams through a session. */
 import { createHash, randomBytes } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { Entry } from '../../certs-dev/index.ts';
 import { grantOf, listeningPort } from '../lab/answers.ts';
 import { CLOSED_PORT, GRANTED_TARGET, HOST, PORTS, TO_SITE_B } from '../lab/lab.ts';
 import { labSuite } from '../lab/lab-suite.ts';
+import type { Site } from '../lab/site.ts';
 import { eventually } from '../support/eventually.ts';
 import type { Running } from '../support/processes.ts';
+import { terminatorsOf } from '../support/terminators.ts';
 
 labSuite('streams', {}, (lab) => {
   let people = 0;
@@ -84,6 +86,35 @@ labSuite('streams', {}, (lab) => {
     expect((await stream.finished).stdout).toContain('broken ECONNRESET');
     await services.line(new RegExp(`^${PORTS.granted} broken`));
   });
+
+  test('leave in the evidence how much they carried, and that their terminator says so; one that was killed, at least', async () => {
+    const { a, b } = lab();
+    await using session = a.startConnect(await someone(), ...TO_SITE_B, ...GRANTED_TARGET, '--json');
+    const { session: id } = grantOf(await session.line(/"grant"/));
+    const port = await portOf(session);
+    await a.run('sh', '-c', `head -c 300001 /dev/zero | nc -N 127.0.0.1 ${port} >/dev/null`);
+    session.kill('SIGINT');
+    await session.finished;
+    const down = String(300_001 + `hello ${PORTS.granted}\n`.length);
+    const told = { countedBy: 'COUNTED_BY_TERMINATOR', streams: 1, receivedBytes: '300001', sentBytes: down };
+    expect(await countersOf(b, id)).toEqual([told]);
+
+    await using victim = a.startConnect(await someone(), ...TO_SITE_B, ...GRANTED_TARGET, '--json');
+    const { session: cut } = grantOf(await victim.line(/"grant"/));
+    expect(await a.greeting('127.0.0.1', await portOf(victim))).toBeDefined();
+    for (const pid of await terminatorsOf(b)) process.kill(pid, 'SIGKILL');
+    expect(await countersOf(b, cut)).toMatchObject([{ countedBy: 'COUNTED_BY_TERMINATOR', incomplete: true }]);
+  });
 });
+
+/** Of the record of its end. */
+async function countersOf(site: Site, session: string): Promise<unknown> {
+  const socket = join(dirname(site.socket), 'quartermaster.sock');
+  return await eventually('the record of its end', async () => {
+    const { stdout } = await site.verb('evidence', 'query', '--session', session, '--json', '--socket', socket);
+    const records = stdout.split('\n').flatMap((line) => (line === '' ? [] : [JSON.parse(line).artifact]));
+    return records.find(({ sessionTransit }) => sessionTransit.phase === 'PHASE_OUTCOME')?.sessionTransit.counters;
+  });
+}
 
 const digest = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');

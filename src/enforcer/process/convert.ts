@@ -10,6 +10,7 @@ import type {
   Admit,
   AdmitSchema,
   Approach,
+  Carried,
   Challenge,
   DrainReceived,
   HandshakeEnded,
@@ -18,6 +19,7 @@ import type {
   Claim as WireClaim,
   Connection as WireConnection,
   Grant as WireGrant,
+  StreamTotals as WireTotals,
 } from '../../../protocol/gen/shellstream/enforcer/v1/enforcer_pb.ts';
 import { RequestSchema, type Request as WireRequest } from '../../../protocol/gen/shellstream/wire/v1/wire_pb.ts';
 import { encodeEvidence, encodeOffer, parseEvidence, parseOffer } from '../../../protocol/handshake/index.ts';
@@ -42,6 +44,7 @@ import type {
   Claim,
   Connection,
   SessionId,
+  StreamTotals,
 } from '../ports.ts';
 import type { HandshakeOutcome, StreamState, TerminatorEvent } from '../terminator-port.ts';
 
@@ -238,6 +241,23 @@ export function streamFrom(wire: Stream): StreamState {
     receivedBytes: wire.receivedBytes,
     sentBytes: wire.sentBytes,
   };
+}
+
+/** Sessions of one message; a longer list goes in several. */
+export const MAX_CARRIED = 256;
+
+export function* carriedTo(sessions: ReadonlyMap<SessionId, StreamTotals>) {
+  const all = [...sessions].map(([session, streams]) => ({ session, streams }));
+  for (let at = 0; at < all.length; at += MAX_CARRIED) yield { sessions: all.slice(at, at + MAX_CARRIED) };
+}
+
+export function carriedFrom({ sessions }: Carried): ReadonlyMap<SessionId, StreamTotals> {
+  if (sessions.length > MAX_CARRIED) throw malformed('sessions', sessions.length);
+  return new Map(sessions.map(({ session, streams }) => [sessionId(session), totalsFrom(present('streams', streams))]));
+}
+
+export function totalsFrom({ streams, receivedBytes, sentBytes }: WireTotals): StreamTotals {
+  return { streams, receivedBytes, sentBytes };
 }
 
 export function outcomeFrom({ initiator, reason, microseconds }: HandshakeEnded): HandshakeOutcome {

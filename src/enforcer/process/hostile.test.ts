@@ -284,6 +284,46 @@ describe('attack: words that make no sense cut the terminator off', () => {
   });
 });
 
+describe('attack: what streams carried is taken back', () => {
+  const told = { streams: 2, receivedBytes: 900n, sentBytes: 30n };
+  let own: string;
+
+  beforeEach(async () => {
+    const { admit } = await attempt(a, hostile.node, { type: 'management', request: MANAGED });
+    expect(await hostile.inside.reasonFor(say.admit(admit))).toBe('admission');
+    own = b.directory.all.map(({ admission }) => admission.id).find((id) => hostile.enforcer.holds(id)) ?? '';
+    hostile.inside.say(0, say.carried(own, told));
+    await settled();
+    expect(hostile.inside.isCutOff).toBe(false);
+  });
+
+  it.each([
+    ['fewer streams', { ...told, streams: 1 }],
+    ['fewer bytes received', { ...told, receivedBytes: 899n }],
+    ['fewer bytes sent', { ...told, sentBytes: 0n }],
+  ])('%s, on the way or at the end: who does that is cut off', async (_, less) => {
+    hostile.inside.say(0, say.carried(own, less));
+    await settled();
+    expect(hostile.inside.isCutOff).toBe(true);
+  });
+
+  it('with the last word: it is cut off, and what it held goes as of one that died', async () => {
+    hostile.inside.say(7, say.release(own, false, { ...told, sentBytes: 0n }));
+    await settled();
+    expect(hostile.inside.isCutOff).toBe(true);
+    expect(hostile.lost).toHaveLength(1);
+  });
+
+  it('of another terminator’s session: nothing is noted, and nothing less is found there', async () => {
+    const { hosted: theirs } = await establish(a, honest.node);
+    for (const totals of [told, { ...told, streams: 0 }]) hostile.inside.say(0, say.carried(theirs.id, totals));
+    hostile.inside.say(7, say.release(theirs.id, false, told));
+    await settled();
+    expect(hostile.inside.isCutOff).toBe(false);
+    expect(b.directory.get(theirs.id)).toBeDefined();
+  });
+});
+
 describe('attack: claims of sessions that a former enforcer left', () => {
   const [session, token] = ['a'.repeat(32), new Uint8Array(32)];
   const claims: (readonly Claim[])[] = [];

@@ -5,7 +5,7 @@ import { parseEvidence, parseOffer } from '../../../protocol/handshake/index.ts'
 import type { Reason } from '../../../protocol/reasons.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Link } from '../../link/index.ts';
-import type { Admission, Claim, Enforcer, SessionId } from '../ports.ts';
+import type { Admission, Claim, Enforcer, SessionId, StreamTotals } from '../ports.ts';
 import type { Terminator, TerminatorEvent } from '../terminator-port.ts';
 import { Conversation, type Dialect } from './conversation.ts';
 import {
@@ -14,6 +14,7 @@ import {
   admissionFrom,
   admitTo,
   approachTo,
+  carriedTo,
   challengeTo,
   level,
   MAX_CLAIMS,
@@ -114,9 +115,10 @@ export class RemoteEnforcer implements Enforcer {
     await this.#conversation.ask({ case: 'setPeerLevel', value: { session, level: peerLevel } });
   }
 
-  async release(session: string, why: Reason, byPeer = false): Promise<void> {
+  async release(session: string, why: Reason, byPeer = false, streams?: StreamTotals): Promise<void> {
+    const last = streams === undefined ? {} : { streams };
     try {
-      await this.#conversation.ask({ case: 'release', value: { session, reason: reasonCode(why), byPeer } });
+      await this.#conversation.ask({ case: 'release', value: { session, reason: reasonCode(why), byPeer, ...last } });
     } catch (error) {
       // An enforcer that lost us takes away all that we held, and one that is gone has nothing that renews its lease.
       if (reasonOf(error) !== 'CONNECTION_LOST') throw error;
@@ -127,6 +129,10 @@ export class RemoteEnforcer implements Enforcer {
     if (this.#link.bufferedBytes < MAX_PACKETS_BUFFERED) {
       this.#conversation.tell({ case: 'packet', value: { session, packet } });
     }
+  }
+
+  carried(sessions: ReadonlyMap<SessionId, StreamTotals>): void {
+    for (const value of carriedTo(sessions)) this.#conversation.tell({ case: 'carried', value });
   }
 
   /** Before `serve`, of one that was there before: which sessions an enforcer that was started anew lets stand. */

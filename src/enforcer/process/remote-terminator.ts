@@ -2,7 +2,8 @@
  * A terminator in another process as the enforcer has it, and the enforcer as it serves that terminator's questions.
  * Whatever the other end is or has become, it can ask what `Enforcer` lets it ask, and name its own sessions.
  */
-import { ShellstreamError } from '../../../protocol/errors.ts';
+import { reasonOf, ShellstreamError } from '../../../protocol/errors.ts';
+import type { Release } from '../../../protocol/gen/shellstream/enforcer/v1/enforcer_pb.ts';
 import { encodeEvidence, encodeOffer } from '../../../protocol/handshake/index.ts';
 import type { PostureLevel } from '../../../protocol/posture/level.ts';
 import type { Reason } from '../../../protocol/reasons.ts';
@@ -24,6 +25,7 @@ import {
   admissionTo,
   admitFrom,
   approachFrom,
+  carriedFrom,
   challengeFrom,
   claimsFrom,
   drainReceivedFrom,
@@ -36,6 +38,7 @@ import {
   requestTo,
   sessionId,
   streamFrom,
+  totalsFrom,
 } from './convert.ts';
 import {
   decodeToEnforcer,
@@ -197,6 +200,8 @@ export class RemoteTerminator implements Terminator {
         return this.#events.tell({ kind: 'draining', session: sessionId(news.value.session) });
       case 'drainReceived':
         return this.#events.tell(drainReceivedFrom(news.value));
+      case 'carried':
+        return this.#enforcer.carried?.(carriedFrom(news.value));
       case 'packet':
         return this.#enforcer.packet?.(sessionId(news.value.session), packetFrom(news.value));
       default:
@@ -222,17 +227,27 @@ export class RemoteTerminator implements Terminator {
       case 'setPeerLevel':
         await enforcer.setPeerLevel(sessionId(question.value.session), level(question.value.level));
         return DONE;
-      case 'release': {
-        const { session, reason: why, byPeer } = question.value;
-        await enforcer.release(sessionId(session), reason(why), byPeer);
+      case 'release':
+        await this.#release(question.value);
         return DONE;
-      }
       case 'resume': {
         const sessions = this.#resume?.(claimsFrom(question.value.claims)) ?? [];
         return { case: 'resumed', value: { sessions: [...sessions] } };
       }
       default:
         throw new ShellstreamError('MALFORMED', `${question.case} is no question`);
+    }
+  }
+
+  async #release({ session, reason: why, byPeer, streams }: Release): Promise<void> {
+    const released = sessionId(session);
+    const last = streams === undefined ? undefined : totalsFrom(streams);
+    try {
+      await this.#enforcer.release(released, reason(why), byPeer, last);
+    } catch (error) {
+      // It took its word back: as with news that make no sense, nothing more is heard of it.
+      if (reasonOf(error) === 'MALFORMED') this.#conversation.close();
+      throw error;
     }
   }
 }
@@ -263,6 +278,7 @@ const DIALECT: Dialect<ToTerminatorInit, ToEnforcerBody> = {
       case 'turnedAway':
       case 'draining':
       case 'drainReceived':
+      case 'carried':
       case 'packet':
         return 'news';
     }

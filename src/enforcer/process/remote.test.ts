@@ -9,6 +9,7 @@ import { SimulatedClock } from '../../base/simulated-clock.ts';
 import { type MemoryLinkPair, memoryLinkPair } from '../../link/index.ts';
 import type { Enforcer } from '../ports.ts';
 import type { Terminator, TerminatorEvent } from '../terminator-port.ts';
+import { MAX_CARRIED } from './convert.ts';
 import { LARGEST_TO_ENFORCER } from './messages.ts';
 import { RemoteEnforcer, type StartOrder } from './remote-enforcer.ts';
 import { RemoteTerminator } from './remote-terminator.ts';
@@ -56,6 +57,7 @@ beforeEach(() => {
     accept: take('accept'),
     setPeerLevel: take('setPeerLevel'),
     release: take('release'),
+    carried: note('carried'),
     packet: (session, packet) => note('packet')(session, packet.slice()),
   };
   const onLost = (why: string): void => void lost.push(why);
@@ -113,9 +115,25 @@ describe('a question of the terminator crosses unchanged, and so does its answer
       crosses('setPeerLevel', [session, level], () => far.setPeerLevel(session, level), undefined),
     ));
   it('release', () =>
-    property([words.session, words.reason, fc.boolean()], (session, reason, byPeer) =>
-      crosses('release', [session, reason, byPeer], () => far.release(session, reason, byPeer), undefined),
+    property([words.session, words.reason, fc.boolean(), words.streamTotals], (session, reason, byPeer, streams) =>
+      crosses(
+        'release',
+        [session, reason, byPeer, streams],
+        () => far.release(session, reason, byPeer, streams),
+        undefined,
+      ),
     ));
+});
+
+it('what streams carried crosses unchanged, in as many messages as it takes', async () => {
+  const totals = { streams: 2, receivedBytes: 1n, sentBytes: 2n ** 64n - 1n };
+  const sessions = new Map(
+    Array.from({ length: MAX_CARRIED + 1 }, (_, i) => [i.toString(16).padStart(32, '0'), totals]),
+  );
+  far.carried(sessions);
+  await clock.advance(0);
+  const all = [...sessions];
+  expect(asked).toEqual([all.slice(0, MAX_CARRIED), all.slice(MAX_CARRIED)].map((some) => ['carried', new Map(some)]));
 });
 
 describe('a packet of a carried tunnel', () => {

@@ -1,0 +1,59 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { SimulatedClock } from '../base/simulated-clock.ts';
+import type { StreamTotals } from './ports.ts';
+import { NO_STREAMS, ToldTotals } from './stream-totals.ts';
+
+const SESSION = 'a'.repeat(32);
+const FEW: StreamTotals = { streams: 1, receivedBytes: 10n, sentBytes: 20n };
+const MORE: StreamTotals = { streams: 2, receivedBytes: 30n, sentBytes: 40n };
+
+let clock: SimulatedClock;
+let told: ToldTotals;
+
+beforeEach(() => {
+  clock = new SimulatedClock();
+  told = new ToldTotals(clock);
+});
+
+describe('what streams carried, at the end of a session', () => {
+  it('is the terminator’s last word', async () => {
+    told.note(SESSION, FEW);
+    expect(await told.atEnd(SESSION, MORE, true)).toEqual({ ...MORE, isComplete: true });
+  });
+
+  it('of a terminator that died is what it told before, at least; of one that told nothing, nothing', async () => {
+    told.note(SESSION, FEW);
+    expect(await told.atEnd(SESSION, undefined, false)).toEqual({ ...FEW, isComplete: false });
+    expect(await told.atEnd(SESSION, undefined, false)).toEqual({ ...NO_STREAMS, isComplete: false });
+  });
+
+  it('of one that the enforcer ended waits for the terminator’s word', async () => {
+    const atEnd = told.atEnd(SESSION, undefined, true);
+    expect(told.awaits(SESSION)).toBe(true);
+    told.note(SESSION, MORE);
+    expect(await atEnd).toEqual({ ...MORE, isComplete: true });
+    expect(told.awaits(SESSION)).toBe(false);
+  });
+
+  it('does not wait for one that hangs, nor for one that dies', async () => {
+    told.note(SESSION, FEW);
+    const hangs = told.atEnd(SESSION, undefined, true);
+    await clock.advance(1_000);
+    expect(await hangs).toEqual({ ...FEW, isComplete: false });
+    const dies = told.atEnd(SESSION, undefined, true);
+    told.gone();
+    expect(await dies).toEqual({ ...NO_STREAMS, isComplete: false });
+  });
+});
+
+describe('attack: a terminator takes its word back', () => {
+  it.each([
+    ['streams', { ...FEW, streams: 0 }],
+    ['bytes received', { ...FEW, receivedBytes: 9n }],
+    ['bytes sent', { ...MORE, sentBytes: 19n }],
+  ])('%s become fewer', (_, less) => {
+    told.note(SESSION, FEW);
+    told.note(SESSION, FEW);
+    expect(() => told.note(SESSION, less)).toThrow('MALFORMED');
+  });
+});

@@ -1,0 +1,75 @@
+/**
+ * What streams carried, as their terminator counts it. It is the terminator's word: nobody else sees into a session. But it
+ * cannot be taken back, and evidence says whose word it is.
+ */
+import { ShellstreamError } from '../../protocol/errors.ts';
+import { type Clock, sleep } from '../base/clock.ts';
+import type { SessionId, StreamTotals } from './ports.ts';
+
+export const NO_STREAMS: StreamTotals = { streams: 0, receivedBytes: 0n, sentBytes: 0n };
+
+/** Of a session that is over. */
+export interface StreamsAtEnd extends StreamTotals {
+  /** False: its terminator said no last word, and there was at least so much. */
+  readonly isComplete: boolean;
+}
+
+/** How long the end of a session that the enforcer ended itself waits for the terminator's last word. */
+const LAST_WORD_MS = 1_000;
+
+interface Awaited {
+  readonly over: AbortController;
+  last: StreamTotals | undefined;
+}
+
+/** Of one terminator. It holds what was told of sessions that stand, and for a moment of those that the enforcer ended. */
+export class ToldTotals {
+  readonly #clock: Clock;
+  readonly #told = new Map<SessionId, StreamTotals>();
+  readonly #awaited = new Map<SessionId, Awaited>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** @throws ShellstreamError MALFORMED when something became less: a terminator that takes its word back */
+  note(session: SessionId, totals: StreamTotals): void {
+    const before = this.#told.get(session) ?? NO_STREAMS;
+    const isLess =
+      totals.streams < before.streams ||
+      totals.receivedBytes < before.receivedBytes ||
+      totals.sentBytes < before.sentBytes;
+    if (isLess) throw new ShellstreamError('MALFORMED', `streams of ${session} carried less than before`);
+    this.#told.set(session, totals);
+    const awaited = this.#awaited.get(session);
+    if (awaited === undefined) return;
+    awaited.last = totals;
+    awaited.over.abort();
+  }
+
+  /** Whether its last word is still to come. */
+  awaits(session: SessionId): boolean {
+    return this.#awaited.has(session);
+  }
+
+  /** What there is to say of one that is over; from here on nothing is held of it. @param last if its terminator said one */
+  async atEnd(session: SessionId, last: StreamTotals | undefined, isThere: boolean): Promise<StreamsAtEnd> {
+    const known = last ?? (isThere ? await this.#lastWord(session) : undefined);
+    const told = known ?? this.#told.get(session) ?? NO_STREAMS;
+    this.#told.delete(session);
+    return { ...told, isComplete: known !== undefined };
+  }
+
+  /** The terminator is gone: no word is to come. */
+  gone(): void {
+    for (const { over } of this.#awaited.values()) over.abort();
+  }
+
+  async #lastWord(session: SessionId): Promise<StreamTotals | undefined> {
+    const awaited: Awaited = { over: new AbortController(), last: undefined };
+    this.#awaited.set(session, awaited);
+    await sleep(this.#clock, LAST_WORD_MS, awaited.over.signal);
+    this.#awaited.delete(session);
+    return awaited.last;
+  }
+}
