@@ -57,6 +57,18 @@ describe('two ends of one domain', () => {
     expect(after.peer.chainHash).not.toBe(before.peer.chainHash);
   });
 
+  test('what listens before there is a valid SVID lets nobody in, and everybody once there is one', async () => {
+    const good = server.source.current();
+    server.source.replaceIdentity({ ...good, expiresAt: clock.now() - 1 });
+    const address = await listen();
+    const client = await endOf(domain, '/gateway');
+    await expect(dial(client, address)).rejects.toThrow();
+    expect(accepted).toEqual([]);
+    server.source.replaceIdentity(good);
+    await dial(client, address);
+    expect((await arrival()).peer.spiffeId).toBe('spiffe://a.test/gateway');
+  });
+
   test('a chain with an intermediate authority is verified whole', async () => {
     const intermediate = hostile.issueIntermediate(domain, clock);
     const address = await listen();

@@ -6,7 +6,7 @@
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { connect as connectTls, createServer, type SecureContextOptions, type TLSSocket } from 'node:tls';
-import { ShellstreamError } from '../../protocol/errors.ts';
+import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
 import type { SpiffeId } from '../../protocol/identity/spiffe-id.ts';
 import type { Clock } from '../base/clock.ts';
 import type { IdentitySource, X509Identity } from './source.ts';
@@ -39,7 +39,7 @@ export async function connectSpiffeTls(
   accepts: Accepts,
   signal: AbortSignal,
 ): Promise<AuthenticatedSocket> {
-  const socket = connectTls({ ...optionsOf(parts.identity.current()), host, port });
+  const socket = connectTls({ ...VERIFYING, ...contextOf(parts.identity.current()), host, port });
   const giveUp = (): void => void socket.destroy(new ShellstreamError('CONNECTION_LOST', 'given up'));
   const timer = parts.clock.after(HANDSHAKE_MS, giveUp);
   signal.addEventListener('abort', giveUp, { once: true });
@@ -73,11 +73,11 @@ export interface SpiffeTlsService {
   onRefused?(error: unknown): void;
 }
 
-/** Listens with whatever SVID we have at the moment of a connection; without a valid one nobody is let in. */
+/** Listens with whatever SVID we have at the moment of a connection, if any yet; without a valid one nobody is let in. */
 export async function listenSpiffeTls(parts: SpiffeTlsParts, service: SpiffeTlsService): Promise<SpiffeTlsListener> {
   const { host, port, accepts, maxConnections } = service;
   const live = new Set<TLSSocket>();
-  const server = createServer({ ...optionsOf(parts.identity.current()), handshakeTimeout: HANDSHAKE_MS });
+  const server = createServer({ ...VERIFYING, ...ownContext(parts.identity), handshakeTimeout: HANDSHAKE_MS });
   server.maxConnections = maxConnections;
   server.on('tlsClientError', (error) => service.onRefused?.(error));
   server.on('secureConnection', (socket) => {
@@ -93,7 +93,7 @@ export async function listenSpiffeTls(parts: SpiffeTlsParts, service: SpiffeTlsS
     }
   });
   const rotation = parts.identity.onChange((change) => {
-    if (change === 'identity') server.setSecureContext(optionsOf(parts.identity.current()));
+    if (change === 'identity') server.setSecureContext(contextOf(parts.identity.current()));
   });
   server.listen(port, host);
   await once(server, 'listening');
@@ -118,17 +118,27 @@ const MAX_CERTIFICATES = 9;
 /** Of HTTP/2; gRPC speaks nothing else. */
 const PROTOCOL = 'h2';
 
-function optionsOf({ chain, privateKey }: X509Identity) {
+/** Who is vouched for by whom is not Node's to say. */
+const VERIFYING = { ALPNProtocols: [PROTOCOL], requestCert: true, rejectUnauthorized: false } as const;
+
+function contextOf({ chain, privateKey }: X509Identity) {
   return {
     key: privateKey.export({ type: 'pkcs8', format: 'pem' }),
     cert: chain.map(pem).join(''),
-    // No authority of the host's: who is vouched for by whom is not Node's to say.
+    // No authority of the host's.
     ca: [],
     minVersion: 'TLSv1.3',
-    ALPNProtocols: [PROTOCOL],
-    requestCert: true,
-    rejectUnauthorized: false,
-  } as const satisfies SecureContextOptions & Record<string, unknown>;
+  } as const satisfies SecureContextOptions;
+}
+
+/** Without a certificate there is no handshake: what is listened to before the first SVID lets nobody in until there is one. */
+function ownContext(identity: SpiffeTlsParts['identity']): SecureContextOptions {
+  try {
+    return contextOf(identity.current());
+  } catch (error) {
+    if (reasonOf(error) === 'NO_BUNDLE' || reasonOf(error) === 'SVID_EXPIRED') return { minVersion: 'TLSv1.3' };
+    throw error;
+  }
 }
 
 /** The verified other end of a finished handshake, and the connection's end bound to its SVID's. */

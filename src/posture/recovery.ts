@@ -2,7 +2,13 @@
  * What a former run of this node leaves to the next one. A crash in the middle of a change forgets nothing that was said,
  * and what cannot be read may have been a lockdown: level 2 until somebody sets it aside.
  */
-import { mostRestrictive, NORMAL, type PostureLevel, type Statement } from '../../protocol/posture/index.ts';
+import {
+  effectiveLevel,
+  mostRestrictive,
+  NORMAL,
+  type PostureLevel,
+  type Statement,
+} from '../../protocol/posture/index.ts';
 import type { Intent, ReadJournal } from './journal.ts';
 import { type KeptPosture, merged } from './kept.ts';
 
@@ -13,6 +19,22 @@ export interface Recovered {
   readonly cutOffAt: PostureLevel | undefined;
   /** The strictest level that disk knows of. A kernel below it was told what could not be written. */
   readonly strictest: PostureLevel | undefined;
+}
+
+/** What the start of a run goes by before any source has spoken in it. */
+export interface Remembered {
+  readonly kept: KeptPosture | undefined;
+  readonly cutOffAt?: PostureLevel | undefined;
+  /** As configured. */
+  readonly initial: PostureLevel;
+  /** What the console goes back to when nobody confirmed what it says: a reboot confirms nothing. */
+  readonly former: PostureLevel | undefined;
+}
+
+/** @param now wall time, milliseconds */
+export function levelAtStart({ kept, cutOffAt, initial, former }: Remembered, now: number): PostureLevel {
+  const said = kept === undefined ? NORMAL : effectiveLevel(kept.statements, now).level;
+  return mostRestrictive(initial, said, cutOffAt ?? NORMAL, former ?? NORMAL);
 }
 
 /** The source that speaks for what cannot be read. */

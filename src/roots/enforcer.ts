@@ -185,9 +185,10 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
     parts.use(recordLevelsSeen(world, evidence));
   }
   const sources = await startPostureSources(parts, world, posture, svids);
-  await posture.start(steps);
   const console = parts.use(new ConsoleStatements({ clock, log, store: world.unconfirmed ?? FORGETFUL, posture }));
+  // What it takes back holds before anything follows the level.
   await console.resume();
+  await posture.start(steps);
   if (recorded !== undefined) parts.use(recorded.follow(posture));
   parts.use(await startRevocationFeeds(world, revocations, svids));
   parts.use(identity.onChange((change) => change === 'identity' && terminators.identityRotated()));

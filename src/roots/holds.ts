@@ -1,6 +1,6 @@
 /** Holds joined to the rest of the enforcer: a DRAIN makes them, they end what stands, and a release wakes who waits to dial. */
 import { covers, type Hold } from '../../protocol/hold/index.ts';
-import type { SpiffeId } from '../../protocol/identity/spiffe-id.ts';
+import { type SpiffeId, trustDomainId } from '../../protocol/identity/spiffe-id.ts';
 import type { SessionDirectory } from '../enforcer/directory.ts';
 import type { Terminators } from '../enforcer/terminators.ts';
 import { nodeEd25519 } from '../evidence/ed25519.ts';
@@ -17,9 +17,15 @@ export function openHolds({ config, identity, crypto, clock, log, holds }: Enfor
     ed25519: nodeEd25519,
     opened: holds ?? FORGETFUL,
     peers: config.mesh.peers,
-    // It does not change while we run, and a hold must not fail because our SVID just expired.
+    // It does not change while we run, and a hold must not fail because our SVID just expired, or at lockdown never came.
     self: () => {
-      self ??= identity.current().spiffeId;
+      try {
+        self ??= identity.current().spiffeId;
+      } catch (error) {
+        const site = trustDomainId(config.site.trustDomain);
+        if (site === undefined) throw error;
+        return site;
+      }
       return self;
     },
   });

@@ -2,13 +2,15 @@
  * `shellstream posture restore`: after a reboot the kernel knows nothing of the level that the node was at. This applies
  * the kept one before the network comes up, and leaves it there for the gateway, which starts later.
  */
-import { effectiveLevel, LOCKDOWN, mostRestrictive } from '../../protocol/posture/index.ts';
+import { LOCKDOWN } from '../../protocol/posture/index.ts';
 import { systemClock as clock } from '../base/clock.ts';
 import { loadConfig } from '../base/config.ts';
 import { loadCryptoProvider } from '../base/crypto.ts';
 import { createLogger } from '../base/logger.ts';
 import { openLinuxFilter } from '../dataplane/linux/index.ts';
+import { levelAtStart } from '../posture/recovery.ts';
 import { openPostureStore } from '../posture/store.ts';
+import { openUnconfirmedStore } from '../posture/unconfirmed-store.ts';
 import { bootId } from './boot-id.ts';
 import { Isolation } from './isolation.ts';
 import { privateDirectory } from './private-directory.ts';
@@ -25,8 +27,8 @@ export async function restorePosture(configPath: string): Promise<void> {
   };
   const { kept, cutOffAt, problem } = await openPostureStore(place, clock.now());
   if (problem !== undefined) log.error('the kept posture cannot be read', { problem });
-  const said = kept === undefined ? config.posture.initial : effectiveLevel(kept.statements, clock.now()).level;
-  const level = mostRestrictive(said, cutOffAt ?? said);
+  const former = (await openUnconfirmedStore(config.stateDirectory)).kept?.former.level;
+  const level = levelAtStart({ kept, cutOffAt, initial: config.posture.initial, former }, clock.now());
   await using dataplane = await openLinuxFilter(config.instance);
   await dataplane.flows.setPosture(level);
   // Above lockdown the filter on outer interfaces passes everything; the gateway attaches it.

@@ -3,6 +3,7 @@
  * listens and parses runs in terminators, processes of their own without privileges.
  */
 import { join } from 'node:path';
+import { LOCKDOWN, type PostureLevel } from '../../protocol/posture/index.ts';
 import { loadAccord } from '../base/accord-file.ts';
 import { systemClock } from '../base/clock.ts';
 import { type Config, loadConfig } from '../base/config.ts';
@@ -16,6 +17,7 @@ import { openRevocationStore } from '../identity/revocation-store.ts';
 import { openUdpRelay } from '../link/udp-relay.ts';
 import { openHoldStore } from '../mesh/hold-store.ts';
 import { serveReleases } from '../mesh/release-webhook.ts';
+import { levelAtStart } from '../posture/recovery.ts';
 import { openPostureStore } from '../posture/store.ts';
 import { openUnconfirmedStore } from '../posture/unconfirmed-store.ts';
 import { openUnderlayRecords } from '../underlay/records.ts';
@@ -34,6 +36,8 @@ import { packageVersion } from './version.ts';
 
 /** How long the first SVID may take; SPIRE's agent needs about 5 s after its own start. */
 const IDENTITY_TIMEOUT_MS = 30_000;
+/** At lockdown SPIRE may be cut off, and the console is the way back: it does not wait for who we are. */
+const IDENTITY_AT_LOCKDOWN_MS = 2_000;
 /** For everything that comes after the drain. */
 const SHUTDOWN_GRACE_SECONDS = 5;
 
@@ -50,7 +54,12 @@ export async function runGateway(configPath: string): Promise<void> {
   const accord = await loadAccord(config.accord.file, (bytes) => crypto.sha256(bytes));
   const clock = systemClock;
   const identity = parts.use(openIdentitySource({ socketPath: config.workloadApi.socket, clock, random: Math.random }));
-  await identity.ready(AbortSignal.any([interrupted, AbortSignal.timeout(IDENTITY_TIMEOUT_MS)]));
+  const boot = await bootId(config.runtimeDirectory);
+  const place = { folder: config.stateDirectory, bootId: boot, sha256: crypto.sha256 };
+  const posture = await openPostureStore(place, clock.now());
+  const unconfirmed = await openUnconfirmedStore(config.stateDirectory);
+  const remembered = { ...posture, initial: config.posture.initial, former: unconfirmed.kept?.former.level };
+  await firstIdentity(identity, levelAtStart(remembered, clock.now()), interrupted, log);
   const tunnels = chooseTunnelDriver(config);
   log.info('drivers chosen', { crypto: crypto.name, tunnels: tunnels.kind, why: tunnels.why });
   const dataplane = parts.use(
@@ -61,10 +70,6 @@ export async function runGateway(configPath: string): Promise<void> {
     }),
   );
 
-  const boot = await bootId(config.runtimeDirectory);
-  const place = { folder: config.stateDirectory, bootId: boot, sha256: crypto.sha256 };
-  const posture = await openPostureStore(place, clock.now());
-  const unconfirmed = await openUnconfirmedStore(config.stateDirectory);
   const holds = await openHoldStore(config.stateDirectory, crypto.sha256);
   const revocations = await openRevocationStore(config.stateDirectory, crypto.sha256);
   const underlay = await openUnderlayRecords(config.stateDirectory, crypto.sha256);
@@ -126,6 +131,22 @@ export async function runGateway(configPath: string): Promise<void> {
   await ended(interrupted);
   await giveUpAfter(config.shutdownSeconds + SHUTDOWN_GRACE_SECONDS, log, parts.disposeAsync());
   log.info('gateway stopped', {});
+}
+
+/** Rejects when there is none in time; at lockdown the gateway begins without, and nobody comes in until there is one. */
+async function firstIdentity(
+  identity: ReturnType<typeof openIdentitySource>,
+  level: PostureLevel,
+  interrupted: AbortSignal,
+  log: Logger,
+): Promise<void> {
+  const patience = AbortSignal.timeout(level === LOCKDOWN ? IDENTITY_AT_LOCKDOWN_MS : IDENTITY_TIMEOUT_MS);
+  try {
+    await identity.ready(AbortSignal.any([interrupted, patience]));
+  } catch (error) {
+    if (level !== LOCKDOWN || interrupted.aborted) throw error;
+    log.warn('at lockdown without an identity: the console is all there is', { error });
+  }
 }
 
 /** Terminators that came by themselves outlive this process, and with them sessions whose tunnels are the kernel's. */

@@ -205,6 +205,27 @@ labSuite('posture under faults', { start: false }, (lab) => {
     await reached();
   });
 
+  test('a restart at level 1 where SPIRE is cut off: the console is there, and brings the level back', async () => {
+    const { a, b, domains } = lab();
+    await stop();
+    const push = { spiffeId: 'spiffe://site-b.test/bascule', push: { address: '127.0.0.1:7851' } };
+    await b.start({ posture: { bascule: push } });
+    await set(1);
+    await domains.b.killAgent();
+    try {
+      await b.kill();
+      await b.start({ posture: { bascule: push } });
+      expect(await posture()).toMatchObject({ effective: 1 });
+      await set(5);
+      expect(await b.postureInKernel()).toEqual([5, 5]);
+      expect(await b.json('status')).not.toHaveProperty('spiffeId');
+    } finally {
+      await domains.b.startAgent();
+    }
+    await a.start();
+    await reached();
+  });
+
   test('WireGuard peers, tc programs and routes of others stayed through all of that', async () => {
     await stop();
     expect(await ofOthers()).toEqual(foreign);
