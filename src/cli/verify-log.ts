@@ -5,6 +5,7 @@ import { nodeCrypto } from '../base/crypto-node.ts';
 import { verifyLogDirectory } from '../evidence/verify.ts';
 import { collected } from './arguments.ts';
 import { type Audited, auditShown, NOT_AUDITED } from './audit-records.ts';
+import { type Counted, countedIn, describeCounted } from './counted.ts';
 import { bundle, bundlesOf, type GivenBundle } from './given-bundles.ts';
 import { json, pairs, printable } from './output.ts';
 import { judgeRecords, readRecords, type ShownRecords } from './shown-records.ts';
@@ -89,7 +90,12 @@ async function verify(world: CliWorld, fail: () => void, path: string, options: 
   const judged = judgeRecords(shown.records, entries, bundles);
   const audited = isAudit ? await auditShown({ report, entries, shown, sessions, accord }) : NOT_AUDITED;
   const found = different([...report.findings, ...judged, ...audited.findings]);
-  world.out.write(options.json ? json(facts(report, audited, found)) : told(report, audited, found));
+  const refuted = new Set(judged.flatMap((finding) => (finding.kind === 'record' ? [finding.entry] : [])));
+  const believed = [...shown.records].flatMap(([index, opening]) => (refuted.has(index) ? [] : [opening]));
+  const counted = countedIn([...believed, ...(isAudit ? shown.leftOut.values() : [])]);
+  world.out.write(
+    options.json ? json({ ...facts(report, audited, found), counted }) : told(report, audited, counted, found),
+  );
   if (found.length > 0) fail();
 }
 
@@ -114,7 +120,7 @@ function facts(report: LogReport, { sessions, unrevealed, uncommitted }: Audited
   };
 }
 
-function told(report: LogReport, audited: Audited, found: readonly Finding[]): string {
+function told(report: LogReport, audited: Audited, counted: readonly Counted[], found: readonly Finding[]): string {
   const { size, root = 'none', signedBy, entries, unprovable, findings } = facts(report, audited, found);
   const lines = pairs([
     ['size', `${size} entries, ${entries} of them read and checked`],
@@ -124,6 +130,7 @@ function told(report: LogReport, audited: Audited, found: readonly Finding[]): s
       ? []
       : [['not provable', `held checkpoints of ${unprovable.join(', ')}: pruned`] as const]),
     ...toldAudit(audited),
+    ...describeCounted(counted),
   ]);
   if (findings.length === 0) return `${lines}\nall of it is as it must be\n`;
   return `${lines}\n${findings.map((finding) => `FOUND  ${printable(finding)}\n`).join('')}`;
