@@ -1,7 +1,8 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { expect, it } from 'vitest';
 import { encodeArtifact } from '../../protocol/evidence/index.ts';
-import { CountedBy, type CountersSchema } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
+import { CountedBy, type CountersSchema, Phase } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
+import { Mode, SessionType } from '../../protocol/gen/shellstream/wire/v1/wire_pb.ts';
 import { countedIn, describeCounted } from './counted.ts';
 
 const { KERNEL, TERMINATOR } = CountedBy;
@@ -26,12 +27,12 @@ it('sums what the kernel counted and what terminators say apart, and tells where
 
 function ended(counters: MessageInitShape<typeof CountersSchema>) {
   const transit = {
-    phase: 2,
+    phase: Phase.OUTCOME,
     sessionId: new Uint8Array(16),
     postureLevelAtTransit: 5,
     accordHash: new Uint8Array(32),
-    sessionType: 4,
-    mode: 1,
+    sessionType: SessionType.OPERATOR,
+    mode: Mode.OVERLAY,
     counters: [counters],
   };
   const head = { atMs: 1n, postureLevel: 5, postureEpoch: 1n };
