@@ -7,9 +7,10 @@ import {
   type HandlerContext,
   type Transport,
 } from '@connectrpc/connect';
-import { connectNodeAdapter, createGrpcTransport } from '@connectrpc/connect-node';
+import { createGrpcTransport } from '@connectrpc/connect-node';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import type { SpiffeId } from '../../protocol/identity/spiffe-id.ts';
+import { grpcListener } from './grpc-listener.ts';
 import {
   type AuthenticatedSocket,
   listenSpiffeTls,
@@ -47,10 +48,8 @@ export interface SpiffeGrpcService extends Omit<SpiffeTlsService, 'onConnection'
 /** Disposing ends every call and connection. */
 export async function serveSpiffeGrpc(parts: SpiffeTlsParts, service: SpiffeGrpcService): Promise<SpiffeTlsListener> {
   const peers = new WeakMap<Http2Session, VerifiedSvid>();
-  const handle = connectNodeAdapter({
+  const handle = grpcListener({
     routes: service.routes,
-    connect: false,
-    grpcWeb: false,
     readMaxBytes: service.maxMessageBytes,
     maxTimeoutMs: LONGEST_CALL_MS,
     contextValues: (request) => {

@@ -1,9 +1,9 @@
 /** Quartermaster on a unix socket of this host: the kernel says who asks, as at the control socket. It reads and no more. */
 import { createServer as createHttp } from 'node:http2';
 import { createServer, type Socket } from 'node:net';
-import { connectNodeAdapter } from '@connectrpc/connect-node';
 import { SUBMIT_LIMITS } from '../../protocol/quartermaster/index.ts';
 import type { Logger } from '../base/logger.ts';
+import { grpcListener } from '../identity/grpc-listener.ts';
 import { listenAt } from '../link/index.ts';
 import { consoleCaller } from './access.ts';
 import type { Quartermaster } from './service.ts';
@@ -33,10 +33,8 @@ export async function serveLocally(parts: LocalServerParts): Promise<AsyncDispos
     connected.add(socket);
     socket.on('close', () => connected.delete(socket));
     const caller = consoleCaller(uid, 'site_owner');
-    const handle = connectNodeAdapter({
+    const handle = grpcListener({
       routes: quartermaster.routes(() => caller),
-      connect: false,
-      grpcWeb: false,
       readMaxBytes: SUBMIT_LIMITS.messageBytes,
     });
     // One for each connection: who asks is bound to it and cannot be mistaken.
