@@ -2,12 +2,17 @@
 import { closeSync, fdatasyncSync, mkdtempSync, openSync, readdirSync, rmSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { create } from '@bufbuild/protobuf';
 import { verifyLog } from '../../protocol/evidence/index.ts';
 import { Phase } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
+import { SubmitRequestSchema } from '../../protocol/gen/shellstream/quartermaster/v1/quartermaster_pb.ts';
+import { Lane, parseSubmission } from '../../protocol/quartermaster/index.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { loadCryptoProvider } from '../../src/base/crypto.ts';
 import { LOG_KEY, ORIGIN, transit } from '../../src/evidence/fixtures.ts';
-import { LogDirectory, nodeEd25519, Publisher, Recorder, Spool } from '../../src/evidence/index.ts';
+import { LogDirectory, nodeEd25519, Publisher, Recorder, type Recording, Spool } from '../../src/evidence/index.ts';
+import { spoolRecords, spoolSource } from '../../src/quartermaster/spool-source.ts';
+import { Store } from '../../src/quartermaster/store.ts';
 import type { Bench, Contender, Figure } from '../harness.ts';
 
 const BATCHED = 40_000;
@@ -31,6 +36,11 @@ export async function openEvidence(): Promise<Bench> {
         'evidence-growth',
         'bytes/artifact',
         rate('disk', () => Promise.resolve(log.bytes / VERIFIED)),
+      ),
+      figure(
+        'evidence-embedded',
+        'bytes/artifact',
+        rate('disk', () => Promise.resolve(log.bytesWithIndex / VERIFIED)),
       ),
       figure(
         'evidence-verify',
@@ -132,13 +142,22 @@ async function bareSync(): Promise<number> {
   }
 }
 
-async function grownLog(): Promise<{ readonly world: World; readonly path: string; readonly bytes: number }> {
+interface GrownLog {
+  readonly world: World;
+  readonly path: string;
+  /** Spool and log. */
+  readonly bytes: number;
+  /** The same with what a gateway's own Quartermaster keeps of it. */
+  readonly bytesWithIndex: number;
+}
+
+async function grownLog(): Promise<GrownLog> {
   const world = new World();
   const recorder = world.recorder(3);
   for (let done = 0; done < VERIFIED; done += WAVE) {
     await Promise.all(
       Array.from({ length: WAVE }, (_, i) =>
-        recorder.record(transit(done + i, i % 2 === 0 ? Phase.INTENT : Phase.OUTCOME)),
+        recorder.record(ofSession((done + i) >> 1, i % 2 === 0 ? Phase.INTENT : Phase.OUTCOME)),
       ),
     );
   }
@@ -153,14 +172,42 @@ async function grownLog(): Promise<{ readonly world: World; readonly path: strin
     keys: [LOG_KEY],
   });
   await publisher.publish();
-  // What stays: the write-ahead log has its own bound, the reserve is no evidence.
-  const files = readdirSync(path, { recursive: true, encoding: 'utf8' }).filter(
-    (name) => !/(-wal|\.reserve)$/.test(name),
-  );
-  const bytes = files
+  const store = join(path, 'store.db');
+  indexed(spool, store);
+  // Its write-ahead log goes into it.
+  spool[Symbol.dispose]();
+  const bytesWithIndex = bytesIn(path);
+  return { world, path: logPath, bytes: bytesWithIndex - statSync(store).size, bytesWithIndex };
+}
+
+/** With an identifier like those of real sessions: an index of them grows all over. */
+function ofSession(number: number, phase: Phase): Recording {
+  const recording = transit(number, phase);
+  if (recording.case !== 'sessionTransit') throw new Error('a fixture that is no transit');
+  const sessionId = CRYPTO.sha256(Uint8Array.of(number, number >> 8, number >> 16)).subarray(0, 16);
+  return { ...recording, value: { ...recording.value, sessionId } };
+}
+
+/** The reserve is no evidence. */
+function bytesIn(path: string): number {
+  return readdirSync(path, { recursive: true, encoding: 'utf8' })
+    .filter((name) => !name.endsWith('.reserve'))
     .map((name) => statSync(join(path, name)))
     .reduce((total, { size, blocks }) => total + Math.max(size, blocks * 512), 0);
-  return { world, path: logPath, bytes };
+}
+
+/** As the forwarder of a gateway without a Quartermaster elsewhere does it. */
+function indexed(spool: Spool, path: string): void {
+  const records = spoolRecords(() => spool);
+  using store = Store.open({ path, budgetBytes: 2 ** 33, durability: 'behind-spool', records });
+  const source = spoolSource(() => spool);
+  const log = { origin: ORIGIN, lane: Lane.LOG };
+  for (let first = 0; first < spool.size; ) {
+    const entries = [...source.read(Lane.LOG, first)];
+    const submission = parseSubmission(create(SubmitRequestSchema, { ...log, first: BigInt(first), entries }));
+    store.transact(() => store.put(submission, Date.now()));
+    first += entries.length;
+  }
 }
 
 async function verified(path: string): Promise<number> {

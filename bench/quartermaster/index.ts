@@ -54,7 +54,7 @@ function fill(path: string): void {
   database.exec('PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -524288');
   const double = database.prepare(`
     INSERT INTO artifact SELECT number + :held, log, seq + :held, kind, at_ms + :held, level,
-      unhex(printf('%032x', seq + :held)), actor, peer, salt, content FROM artifact WHERE number <= :wanted - :held`);
+      seq + :held, actor, peer, salt, content FROM artifact WHERE number <= :wanted - :held`);
   for (let held = 8 * BATCH; held < ARTIFACTS; held *= 2) double.run({ held, wanted: ARTIFACTS });
   const { count } = database.prepare('SELECT count(*) AS count FROM artifact').get() ?? {};
   if (count !== ARTIFACTS) throw new Error(`${count} artifacts instead of ${ARTIFACTS}`);

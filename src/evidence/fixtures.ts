@@ -17,7 +17,8 @@ import { nodeEd25519, noteSigner } from './ed25519.ts';
 import { LogDirectory } from './log-directory.ts';
 import { Publisher } from './publisher.ts';
 import type { Notarisation, Recording } from './recorder.ts';
-import { Spool, type SpoolItem, type SpoolParts } from './spool.ts';
+import { Spool, type SpoolParts } from './spool.ts';
+import type { SpoolItem } from './spool-items.ts';
 import type { Witnesses } from './witnesses.ts';
 
 export const ORIGIN = 'alpha.example/evidence';

@@ -12,7 +12,7 @@ import type {
   TunnelStateSchema,
 } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
 import type { Recording, Seal } from './recorder.ts';
-import type { Place } from './spool.ts';
+import type { Place } from './spool-items.ts';
 
 export interface ForensicState {
   /** CLOCK_BOOTTIME when it was taken, nanoseconds. */

@@ -14,6 +14,7 @@ export * from './recorder.ts';
 export * from './records.ts';
 export * from './retention.ts';
 export * from './spool.ts';
+export type * from './spool-items.ts';
 export type * from './spool-reader.ts';
 export * from './tile-server.ts';
 export * from './transits.ts';

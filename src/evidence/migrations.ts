@@ -59,6 +59,15 @@ const MIGRATIONS: readonly string[] = [
   -- Sampling keys and batch roots: by them the log tells its days when it is pruned.
   CREATE INDEX entry_public ON entry (seq) WHERE kind = 0;
   `,
+  `
+  -- What many records share, once: packed-record.ts. Of a record that is kept, entry holds the first bytes of its
+  -- commitment, by which damage is named; the rest follows from salt and record.
+  CREATE TABLE common_part (
+    number INTEGER PRIMARY KEY,
+    bytes BLOB NOT NULL,
+    digest BLOB NOT NULL
+  ) STRICT;
+  `,
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, request as httpRequest, type Server } from 'node:http';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, test } from 'vitest';
 import { describeFinding } from '../../protocol/evidence/index.ts';
 import { EvidenceFolder, LOG_KEY, NEXT_KEY, rawRecord } from './fixtures.ts';
@@ -35,6 +36,23 @@ describe('the published log', () => {
       expect((await folder.verify()).findings).toEqual([]);
     }
     expect((await folder.verify()).size).toBe(769);
+  });
+
+  test('a record that was changed before it was published is named, and nothing is published of it', async () => {
+    using folder = new EvidenceFolder();
+    {
+      using spool = folder.spool();
+      append(spool, 300);
+    }
+    {
+      // Not among the newest, which are hashed at the start.
+      using database = new DatabaseSync(folder.spoolPath);
+      database.exec("UPDATE entry SET record = CAST('z' || substr(record, 2) AS BLOB) WHERE seq = 7");
+    }
+    using spool = folder.spool();
+    const publisher = await folder.publisher(spool);
+    await expect(publisher.publish()).rejects.toThrow('the record of entry 7 is not what the entry commits to');
+    expect(publisher.published).toBe(0);
   });
 
   test('calls at once share their rounds, and the last of them is published', async () => {

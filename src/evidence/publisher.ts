@@ -33,6 +33,7 @@ import {
 import { makeFolder, syncFolder, TEMPORARY_SUFFIX, writeDurably, writeRenamed } from './files.ts';
 import { LogDirectory } from './log-directory.ts';
 import type { Spool } from './spool.ts';
+import { entryFault } from './spool-check.ts';
 import type { Witnesses } from './witnesses.ts';
 
 export interface PublisherParts {
@@ -113,8 +114,11 @@ export class Publisher {
     const folders = new Set<string>();
     while (this.#builder.size < size) {
       const to = Math.min(size, this.#builder.size + CHUNK);
-      for (const { entry } of spool.reader.entries(this.#builder.size, to)) {
-        this.#builder.append(entry, leafHash(sha256, entry));
+      for (const row of spool.reader.entries(this.#builder.size, to)) {
+        // What others would be given could not be what was signed.
+        const fault = entryFault(row);
+        if (fault !== undefined) throw damaged(`the spool: ${fault}`);
+        this.#builder.append(row.entry, leafHash(sha256, row.entry));
       }
       for (const file of this.#builder.takeFull()) await this.#writeFull(file, folders);
     }

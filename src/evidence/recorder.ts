@@ -13,7 +13,8 @@ import type { CryptoProvider } from '../../protocol/noise/crypto.ts';
 import type { PostureLevel } from '../../protocol/posture/level.ts';
 import type { Clock, Timer } from '../base/clock.ts';
 import { SamplingDays } from './sampling-days.ts';
-import type { IntentMark, Place, Spool, SpoolItem } from './spool.ts';
+import type { Spool } from './spool.ts';
+import type { IntentMark, Place, SpoolItem } from './spool-items.ts';
 
 export interface RecorderParts {
   readonly spool: Spool;
@@ -266,6 +267,8 @@ function kindOf({ case: kind }: Recording): ArtifactKind {
 function mayUseReserve(body: Recording): boolean {
   switch (body.case) {
     case 'consoleUse':
+      // Whoever may only look must not use up the room of who gives orders.
+      return body.value.look !== true;
     case 'postureChange':
     case 'forensicSnapshot':
     case 'snapshotPart':

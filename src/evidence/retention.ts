@@ -24,11 +24,8 @@ export function forgetRecords(spool: Spool, index: number): number {
   const open = spool.reader.openIntents().filter((intent) => intent.in === 'log');
   const below = Math.min(index, ...open.map(({ at }) => at));
   let forgotten = 0;
-  spool.forget((database) => {
-    const gone = database
-      .prepare('UPDATE entry SET record = NULL, salt = NULL WHERE seq < ? AND record IS NOT NULL')
-      .run(below);
-    forgotten = Number(gone.changes);
+  spool.forget((rows) => {
+    forgotten = rows.forgetRecords(below);
   });
   return forgotten;
 }
@@ -61,12 +58,9 @@ export function forgetLeftOut(spool: Spool, sha256: Sha256, day: number): number
     if ((rows[0]?.day ?? day) >= day) break;
     const due = rows.filter((row) => row.day < day && row.opening !== undefined && !open.has(row.number));
     if (due.length === 0) continue;
-    spool.forget((database) => {
-      const forget = database.prepare(
-        'UPDATE left_out SET record = NULL, salt = NULL, commitment = ? WHERE number = ?',
-      );
+    spool.forget((kept) => {
       for (const { number, opening } of due) {
-        if (opening !== undefined) forget.run(commitmentOf(sha256, opening.salt, opening.record), number);
+        if (opening !== undefined) kept.forgetLeftOut(number, commitmentOf(sha256, opening.salt, opening.record));
       }
     });
     forgotten += due.length;
@@ -98,9 +92,7 @@ export async function pruneLog(spool: Spool, publisher: Publisher, path: string,
       await rm(join(path, tilePath(tile)), { force: true });
     }
   }
-  spool.forget((database) =>
-    database.prepare('DELETE FROM entry WHERE seq < ?').run(minimumIndex - (minimumIndex % TILE_WIDTH)),
-  );
+  spool.forget((rows) => rows.forgetEntries(minimumIndex - (minimumIndex % TILE_WIDTH)));
 }
 
 /**

@@ -14,7 +14,8 @@ import {
   SAMPLING_KEY_BYTES,
 } from '../../protocol/evidence/index.ts';
 import type { CryptoProvider } from '../../protocol/noise/crypto.ts';
-import type { SamplingKey, Spool, SpoolItem } from './spool.ts';
+import type { Spool } from './spool.ts';
+import type { SamplingKey, SpoolItem } from './spool-items.ts';
 import type { LeftOutRow } from './spool-reader.ts';
 
 export class SamplingDays {

@@ -1,13 +1,17 @@
 /** What the spool holds, as typed rows. Reads are of a few rows or in pages: nobody gets ten million at once. */
 import type { DatabaseSync, SQLOutputValue, StatementSync } from 'node:sqlite';
 import { ShellstreamError } from '../../protocol/errors.ts';
+import { type Opening, recordEntry, type Sha256, sameBytes } from '../../protocol/evidence/index.ts';
+import type { CommonParts } from './common-parts.ts';
 import { failureOf } from './sqlite-errors.ts';
 
 export interface SpoolEntry {
   readonly index: number;
   readonly entry: Uint8Array;
   /** Undefined: a public entry, or a record whose time is over. */
-  readonly opening: { readonly salt: Uint8Array; readonly record: Uint8Array } | undefined;
+  readonly opening: Opening | undefined;
+  /** The record is not what its entry committed to: one of the two was changed on the disk, and what `entry` was is not known. */
+  readonly isDamaged: boolean;
   readonly kind: number;
   readonly level: number | undefined;
 }
@@ -16,7 +20,7 @@ export interface LeftOutRow {
   readonly number: number;
   readonly day: number;
   readonly level: number;
-  readonly opening: { readonly salt: Uint8Array; readonly record: Uint8Array } | undefined;
+  readonly opening: Opening | undefined;
   /** Kept where the record is not. */
   readonly commitment: Uint8Array | undefined;
 }
@@ -38,6 +42,8 @@ type Row = Record<string, SQLOutputValue>;
 
 export class SpoolReader {
   readonly #path: string;
+  readonly #sha256: Sha256;
+  readonly #common: CommonParts;
   readonly #byIndex: StatementSync;
   readonly #byLevel: StatementSync;
   readonly #byKind: StatementSync;
@@ -51,8 +57,10 @@ export class SpoolReader {
   readonly #firstRecord: StatementSync;
   readonly #firstOpening: StatementSync;
 
-  constructor(path: string, database: DatabaseSync) {
+  constructor(path: string, database: DatabaseSync, sha256: Sha256, common: CommonParts) {
     this.#path = path;
+    this.#sha256 = sha256;
+    this.#common = common;
     this.#byIndex = database.prepare('SELECT * FROM entry WHERE seq >= ? AND seq < ? ORDER BY seq');
     this.#byLevel = database.prepare('SELECT * FROM entry WHERE level = ? AND seq > ? ORDER BY seq LIMIT ?');
     this.#byKind = database.prepare('SELECT * FROM entry WHERE kind = ? AND kind > 1 AND seq > ? ORDER BY seq LIMIT ?');
@@ -79,26 +87,26 @@ export class SpoolReader {
 
   /** Entries `from` up to but not including `to`. */
   entries(from: number, to: number): SpoolEntry[] {
-    return this.#all(this.#byIndex, toEntry, from, to);
+    return this.#all(this.#byIndex, this.#entry, from, to);
   }
 
   /** Of one kind but session transits, in the order of the log, after the entry `after`. */
   ofKind(kind: number, after = -1, limit = 100): SpoolEntry[] {
-    return this.#all(this.#byKind, toEntry, kind, after, limit);
+    return this.#all(this.#byKind, this.#entry, kind, after, limit);
   }
 
   /** Sampling keys and batch roots, after the entry `after`. */
   publicEntries(after: number, limit: number): SpoolEntry[] {
-    return this.#all(this.#public, toEntry, after, limit);
+    return this.#all(this.#public, this.#entry, after, limit);
   }
 
   /** "All transits while at level N", in the order of the log, after the entry `after`. */
   transitsAt(level: number, after = -1, limit = 100): SpoolEntry[] {
-    return this.#all(this.#byLevel, toEntry, level, after, limit);
+    return this.#all(this.#byLevel, this.#entry, level, after, limit);
   }
 
   leftOut(from: number, to: number): LeftOutRow[] {
-    return this.#all(this.#leftOut, toLeftOut, from, to);
+    return this.#all(this.#leftOut, this.#leftOutRow, from, to);
   }
 
   /** Intents that no outcome followed: what a crash left undecided. */
@@ -143,6 +151,34 @@ export class SpoolReader {
     return first;
   }
 
+  readonly #entry = (row: Row): SpoolEntry => {
+    const opening = this.#opening(row);
+    const stored = bytes(row.entry);
+    const entry = opening === undefined ? stored : recordEntry(this.#sha256, opening.salt, opening.record);
+    return {
+      index: number(row.seq),
+      entry,
+      opening,
+      isDamaged: !sameBytes(entry.subarray(0, stored.length), stored),
+      kind: number(row.kind),
+      level: row.level === null ? undefined : number(row.level),
+    };
+  };
+
+  readonly #leftOutRow = (row: Row): LeftOutRow => ({
+    number: number(row.number),
+    day: number(row.day),
+    level: number(row.level),
+    opening: this.#opening(row),
+    commitment: row.commitment === null ? undefined : bytes(row.commitment),
+  });
+
+  #opening({ salt, record }: Row): Opening | undefined {
+    return salt === null || record === null
+      ? undefined
+      : { salt: bytes(salt), record: this.#common.unpack(bytes(record)) };
+  }
+
   #all<T>(statement: StatementSync, read: (row: Row) => T, ...parameters: number[]): T[] {
     try {
       return statement.all(...parameters).map(read);
@@ -150,30 +186,6 @@ export class SpoolReader {
       throw failureOf(this.#path, error);
     }
   }
-}
-
-function toEntry(row: Row): SpoolEntry {
-  return {
-    index: number(row.seq),
-    entry: bytes(row.entry),
-    opening: opening(row),
-    kind: number(row.kind),
-    level: row.level === null ? undefined : number(row.level),
-  };
-}
-
-function toLeftOut(row: Row): LeftOutRow {
-  return {
-    number: number(row.number),
-    day: number(row.day),
-    level: number(row.level),
-    opening: opening(row),
-    commitment: row.commitment === null ? undefined : bytes(row.commitment),
-  };
-}
-
-function opening({ salt, record }: Row): { readonly salt: Uint8Array; readonly record: Uint8Array } | undefined {
-  return salt === null || record === null ? undefined : { salt: bytes(salt), record: bytes(record) };
 }
 
 function number(value: SQLOutputValue | undefined): number {

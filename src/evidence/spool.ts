@@ -7,28 +7,27 @@
  */
 import { chmodSync, closeSync, fsyncSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { backup, DatabaseSync, type StatementSync } from 'node:sqlite';
+import { backup, DatabaseSync } from 'node:sqlite';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import {
-  concatBytes,
   type Ed25519,
-  encodeEntry,
   Frontier,
   formatCheckpoint,
   formatNote,
-  type LogEntry,
   leafHash,
   type NoteSigner,
   parseNote,
-  recordEntry,
   SALT_BYTES,
   type Sha256,
   signNote,
 } from '../../protocol/evidence/index.ts';
 import { Ballast } from './ballast.ts';
+import { CommonParts } from './common-parts.ts';
 import { migrate } from './migrations.ts';
 import { checkOpened, readTree, type Tree } from './spool-check.ts';
+import type { BatchNotes, Place, SpoolItem, SpoolRoom } from './spool-items.ts';
 import { SpoolReader } from './spool-reader.ts';
+import { SpoolRows } from './spool-rows.ts';
 import { failureOf, isFull } from './sqlite-errors.ts';
 
 export interface SpoolParts {
@@ -47,67 +46,12 @@ export interface SpoolParts {
   readonly reserveBytes: number;
 }
 
-/** What one batch holds. Records come encoded: what is hashed is what is stored. */
-export type SpoolItem =
-  | {
-      readonly to: 'log';
-      readonly record: Uint8Array;
-      readonly kind: number;
-      /** Of session transits: the level at transit. */
-      readonly level: number | undefined;
-      readonly intent?: IntentMark;
-    }
-  | {
-      readonly to: 'left-out';
-      readonly record: Uint8Array;
-      readonly day: number;
-      readonly level: number;
-      readonly intent?: IntentMark;
-    }
-  | { readonly to: 'public'; readonly entry: Exclude<LogEntry, { kind: 'record' }> };
-
-/** An intent stands open until an outcome or a compensation of the same kind and id closes it. */
-export interface IntentMark {
-  readonly kind: number;
-  readonly id: Uint8Array;
-  readonly opens: boolean;
-}
-
-/** What goes with a batch besides its items. */
-export interface BatchNotes {
-  /** The next transit number, after this batch. */
-  readonly transit?: number;
-  /** Left-out records below this number are in batches. */
-  readonly batched?: number;
-  readonly keys?: readonly SamplingKey[];
-}
-
-export interface SamplingKey {
-  readonly day: number;
-  readonly key: Uint8Array;
-  readonly isRevealed: boolean;
-}
-
-/** Where an item is: its index in the log, or its number among those left out. */
-export interface Place {
-  readonly in: 'log' | 'left-out';
-  readonly at: number;
-}
-
-export interface SpoolRoom {
-  readonly usedBytes: number;
-  readonly budgetBytes: number;
-  /** Ordinary evidence is refused. */
-  readonly isFull: boolean;
-  /** The room on the disk that is kept for the console is there. */
-  readonly isReserveHeld: boolean;
-}
-
 export class Spool implements Disposable {
   readonly #parts: SpoolParts;
   readonly #database: DatabaseSync;
   readonly #ballast: Ballast;
-  readonly #statements: ReturnType<typeof prepare>;
+  readonly #common: CommonParts;
+  readonly #rows: SpoolRows;
   readonly reader: SpoolReader;
   #tree: Tree;
   #frontier: Frontier;
@@ -134,14 +78,15 @@ export class Spool implements Disposable {
   private constructor(parts: SpoolParts, database: DatabaseSync) {
     this.#parts = parts;
     this.#database = database;
-    this.#statements = prepare(database);
+    this.#common = new CommonParts(parts.sha256, database);
+    this.#rows = new SpoolRows(parts.sha256, database, this.#common);
     this.#ballast = new Ballast(`${parts.path}.reserve`, parts.reserveBytes);
-    this.reader = new SpoolReader(parts.path, database);
+    this.reader = new SpoolReader(parts.path, database, parts.sha256, this.#common);
     const tree = readTree(database);
     if (tree === undefined) {
       this.#frontier = new Frontier(parts.sha256);
       this.#tree = { ...EMPTY, checkpoint: this.#sign(this.#frontier) };
-      this.#transact(() => this.#writeTree(this.#tree, this.#frontier));
+      this.#transact(() => this.#rows.putTree(this.#tree, this.#frontier));
       syncFolder(dirname(parts.path));
     } else {
       this.#frontier = checkOpened(parts, tree, this.reader);
@@ -200,10 +145,10 @@ export class Spool implements Disposable {
     return this.#ballast.take();
   }
 
-  /** Removes what retention gives up; see `retention.ts`. */
-  forget(change: (database: DatabaseSync) => void): void {
+  /** Removes what retention gives up, in one transaction; see `retention.ts`. */
+  forget(change: (rows: SpoolRows) => void): void {
     if (this.#broken !== undefined) throw this.#broken;
-    this.#transact(() => change(this.#database));
+    this.#transact(() => change(this.#rows));
   }
 
   /** A copy as of one moment, which may be opened as a spool. What comes meanwhile is in it or not. */
@@ -226,7 +171,7 @@ export class Spool implements Disposable {
   /** A key came or went: the same tree, by those that sign now. */
   #signAgain(): void {
     this.#tree = { ...this.#tree, checkpoint: this.#sign(this.#frontier) };
-    this.#transact(() => this.#writeTree(this.#tree, this.#frontier));
+    this.#transact(() => this.#rows.putTree(this.#tree, this.#frontier));
   }
 
   #commitInReserve(items: readonly SpoolItem[], notes: BatchNotes): Place[] {
@@ -250,8 +195,7 @@ export class Spool implements Disposable {
         if (place.in === 'left-out') leftOut += 1;
         places.push(place);
       }
-      for (const { day, key, isRevealed } of notes.keys ?? [])
-        this.#statements.putKey.run(day, key, isRevealed ? 1 : 0);
+      for (const key of notes.keys ?? []) this.#rows.putKey(key);
       tree = {
         size: frontier.size,
         checkpoint: frontier.size === tree.size ? tree.checkpoint : this.#sign(frontier),
@@ -259,7 +203,7 @@ export class Spool implements Disposable {
         batched: notes.batched ?? tree.batched,
         transit: notes.transit ?? tree.transit,
       };
-      this.#writeTree(tree, frontier);
+      this.#rows.putTree(tree, frontier);
     });
     this.#tree = tree;
     this.#frontier = frontier;
@@ -267,29 +211,19 @@ export class Spool implements Disposable {
   }
 
   #put(item: SpoolItem, salt: Uint8Array, frontier: Frontier, leftOut: number): Place {
-    const { sha256 } = this.#parts;
-    if (item.to === 'left-out') {
-      this.#statements.putLeftOut.run(leftOut, item.day, item.level, salt, item.record);
-      if (item.intent !== undefined) this.#mark(item.intent, 1, leftOut);
-      return { in: 'left-out', at: leftOut };
+    const rows = this.#rows;
+    const at = item.to === 'left-out' ? leftOut : frontier.size;
+    switch (item.to) {
+      case 'left-out':
+        rows.putLeftOut(at, item, salt);
+        return { in: 'left-out', at };
+      case 'public':
+        frontier.append(leafHash(this.#parts.sha256, rows.putPublic(at, item.entry)));
+        return { in: 'log', at };
+      case 'log':
+        frontier.append(leafHash(this.#parts.sha256, rows.putRecord(at, item, salt)));
+        return { in: 'log', at };
     }
-    const at = frontier.size;
-    if (item.to === 'public') {
-      const entry = encodeEntry(item.entry);
-      this.#statements.putEntry.run(at, entry, null, null, PUBLIC_KIND, null);
-      frontier.append(leafHash(sha256, entry));
-      return { in: 'log', at };
-    }
-    const entry = recordEntry(sha256, salt, item.record);
-    this.#statements.putEntry.run(at, entry, salt, item.record, item.kind, item.level ?? null);
-    if (item.intent !== undefined) this.#mark(item.intent, 0, at);
-    frontier.append(leafHash(sha256, entry));
-    return { in: 'log', at };
-  }
-
-  #mark({ kind, id, opens }: IntentMark, place: number, at: number): void {
-    if (opens) this.#statements.openIntent.run(kind, id, place, at);
-    else this.#statements.closeIntent.run(kind, id);
   }
 
   #sign(frontier: Frontier): Uint8Array {
@@ -299,16 +233,14 @@ export class Spool implements Disposable {
     );
   }
 
-  #writeTree({ size, checkpoint, leftOut, batched, transit }: Tree, frontier: Frontier): void {
-    this.#statements.putTree.run(size, concatBytes(frontier.roots), checkpoint, leftOut, batched, transit);
-  }
-
   #transact(action: () => void): void {
     try {
       this.#database.exec('BEGIN IMMEDIATE');
       action();
       this.#database.exec('COMMIT');
+      this.#common.settle(true);
     } catch (error) {
+      this.#common.settle(false);
       this.#rollBack(error);
       throw error instanceof ShellstreamError || isFull(error) ? error : failureOf(this.#parts.path, error);
     }
@@ -325,9 +257,7 @@ export class Spool implements Disposable {
   }
 
   #usedBytes(): number {
-    const { pageCount, freePages } = this.#statements;
-    const pages = Number(pageCount.get()?.page_count) - Number(freePages.get()?.freelist_count);
-    return pages * PAGE_BYTES;
+    return this.#rows.usedPages() * PAGE_BYTES;
   }
 
   #ordinaryLimit(): number {
@@ -335,36 +265,8 @@ export class Spool implements Disposable {
   }
 }
 
-/** Kind of entries that are no records. */
-export const PUBLIC_KIND = 0;
-
 const PAGE_BYTES = 4_096;
 const EMPTY = { size: 0, leftOut: 0, batched: 0, transit: 0 };
-
-function prepare(database: DatabaseSync): Record<Statement, StatementSync> {
-  return {
-    putEntry: database.prepare('INSERT INTO entry (seq, entry, salt, record, kind, level) VALUES (?, ?, ?, ?, ?, ?)'),
-    putLeftOut: database.prepare('INSERT INTO left_out (number, day, level, salt, record) VALUES (?, ?, ?, ?, ?)'),
-    openIntent: database.prepare('INSERT OR REPLACE INTO open_intent (kind, id, place, at) VALUES (?, ?, ?, ?)'),
-    closeIntent: database.prepare('DELETE FROM open_intent WHERE kind = ? AND id = ?'),
-    putKey: database.prepare('INSERT OR REPLACE INTO sampling_key (day, key, revealed) VALUES (?, ?, ?)'),
-    putTree: database.prepare(
-      'INSERT OR REPLACE INTO tree (id, size, frontier, checkpoint, left_out, batched, transit) VALUES (1, ?, ?, ?, ?, ?, ?)',
-    ),
-    pageCount: database.prepare('PRAGMA page_count'),
-    freePages: database.prepare('PRAGMA freelist_count'),
-  };
-}
-
-type Statement =
-  | 'putEntry'
-  | 'putLeftOut'
-  | 'openIntent'
-  | 'closeIntent'
-  | 'putKey'
-  | 'putTree'
-  | 'pageCount'
-  | 'freePages';
 
 /** By all of them and nobody else. */
 function isSignedBy(checkpoint: Uint8Array, signers: readonly NoteSigner[]): boolean {

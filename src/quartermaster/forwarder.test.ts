@@ -5,7 +5,8 @@ import { type Logger, silentLogger } from '../base/logger.ts';
 import { rest } from '../base/simulated-clock.ts';
 import { EvidenceFolder, ORIGIN, sha256 } from '../evidence/fixtures.ts';
 import { forgetLeftOut, forgetRecords } from '../evidence/retention.ts';
-import type { Spool, SpoolItem } from '../evidence/spool.ts';
+import type { Spool } from '../evidence/spool.ts';
+import type { SpoolItem } from '../evidence/spool-items.ts';
 import type { QuartermasterClient, QuartermasterLink } from './client.ts';
 import { Depot, GATEWAY, mutationEntry, submission, transitEntry } from './fixtures.ts';
 import { Forwarder } from './forwarder.ts';
@@ -91,7 +92,7 @@ describe('what is durable in the spool comes to Quartermaster', () => {
 
   test('what the node has forgotten altogether is said to be gone', async () => {
     append(3);
-    spool.forget((database) => database.prepare('DELETE FROM entry WHERE seq < 2').run());
+    spool.forget((rows) => rows.forgetEntries(2));
     start();
     await until(() => held(LOG) === 3);
     expect(store.reader.stored(store.reader.log(LOG)?.id ?? 0, 1)).toMatchObject({ salt: null, content: null });

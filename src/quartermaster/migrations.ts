@@ -1,6 +1,7 @@
 /** Quartermaster's tables, as numbered steps: each is applied once, in order, inside one transaction with its number. */
 import type { DatabaseSync } from 'node:sqlite';
 import { ShellstreamError } from '../../protocol/errors.ts';
+import { sessionKey } from './session-key.ts';
 
 const MIGRATIONS: readonly string[] = [
   `
@@ -58,6 +59,35 @@ const MIGRATIONS: readonly string[] = [
   ) STRICT;
   INSERT INTO state (id, horizon_ms, applied) VALUES (1, 0, 0);
   `,
+  `
+  -- A session by 32 bits of its identifier: the record has all of it, and what only looks like it is passed over.
+  CREATE TABLE slim (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    log INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    kind INTEGER,
+    at_ms INTEGER,
+    level INTEGER,
+    session INTEGER,
+    actor INTEGER,
+    peer INTEGER,
+    salt BLOB,
+    content BLOB
+  ) STRICT;
+  INSERT INTO slim SELECT number, log, seq, kind, at_ms, level, session_key(session), actor, peer, salt, content
+    FROM artifact;
+  -- Numbers of what was forgotten are not used again.
+  DELETE FROM sqlite_sequence WHERE name = 'slim';
+  UPDATE sqlite_sequence SET name = 'slim' WHERE name = 'artifact';
+  DROP TABLE artifact;
+  ALTER TABLE slim RENAME TO artifact;
+  CREATE UNIQUE INDEX artifact_by_sequence ON artifact (log, seq);
+  CREATE INDEX artifact_by_time ON artifact (at_ms) WHERE at_ms IS NOT NULL;
+  CREATE INDEX artifact_by_level ON artifact (level, at_ms) WHERE level IS NOT NULL;
+  CREATE INDEX artifact_by_session ON artifact (session, at_ms) WHERE session IS NOT NULL;
+  CREATE INDEX artifact_by_actor ON artifact (actor, at_ms) WHERE actor IS NOT NULL;
+  CREATE INDEX artifact_by_peer ON artifact (peer, at_ms) WHERE peer IS NOT NULL;
+  `,
 ];
 
 const SCHEMA_VERSION = MIGRATIONS.length;
@@ -71,6 +101,9 @@ export function migrate(database: DatabaseSync): void {
       `the store is of version ${version}, this program knows ${SCHEMA_VERSION}`,
     );
   }
+  database.function('session_key', { deterministic: true, directOnly: true }, (session: unknown) =>
+    session instanceof Uint8Array ? sessionKey(session) : null,
+  );
   for (let next = version; next < SCHEMA_VERSION; next += 1) {
     database.exec(`BEGIN; ${MIGRATIONS[next]}; PRAGMA user_version = ${next + 1}; COMMIT`);
   }

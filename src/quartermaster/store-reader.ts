@@ -1,16 +1,18 @@
 /** Questions to the store. Every read is of a few rows or of a page; a page looks at so many rows and no more. */
 import type { DatabaseSync, SQLOutputValue, StatementSync } from 'node:sqlite';
 import { ShellstreamError } from '../../protocol/errors.ts';
-import type { Opening } from '../../protocol/evidence/index.ts';
+import { type Opening, parseArtifact } from '../../protocol/evidence/index.ts';
 import {
   ARTIFACT_KINDS,
   type Cursor,
+  factsOf,
   Lane,
   type LogName,
   type Question,
   type Wanted,
 } from '../../protocol/quartermaster/index.ts';
 import { failureOf } from '../evidence/sqlite-errors.ts';
+import { sessionKey } from './session-key.ts';
 
 export interface StoredRecord {
   readonly number: number;
@@ -42,7 +44,7 @@ type Row = Record<string, SQLOutputValue>;
 
 interface Arm {
   readonly where: string;
-  readonly key: number | Uint8Array;
+  readonly key: number;
 }
 
 export class StoreReader {
@@ -105,7 +107,7 @@ export class StoreReader {
 
   /** A page in the order of time. It may be short, or empty, and still not be the last. */
   query(question: Question): Page {
-    return this.#page(this.#rows(question), this.#test(question.wanted), question.limit);
+    return this.#page(this.#rows(question), question.wanted, question.limit);
   }
 
   /** What arrived after `after`, in the order of arrival, and how far was looked. */
@@ -115,11 +117,12 @@ export class StoreReader {
     limit: number,
   ): { readonly found: readonly StoredRecord[]; readonly last: number } {
     const sql = `SELECT ${FACTS} FROM artifact WHERE number > ? ORDER BY number LIMIT ${MAX_SCANNED}`;
-    const { found, next } = this.#page(this.#prepared(sql).iterate(after), this.#test(wanted), limit);
+    const { found, next } = this.#page(this.#prepared(sql).iterate(after), wanted, limit);
     return { found, last: next?.number ?? Math.max(after, this.lastNumber()) };
   }
 
-  #page(rows: Iterable<Row>, isWanted: (row: Row) => boolean, limit: number): Page {
+  #page(rows: Iterable<Row>, wanted: Wanted, limit: number): Page {
+    const isWanted = this.#test(wanted);
     const found: StoredRecord[] = [];
     let [scanned, size] = [0, 0];
     let last: Cursor | undefined;
@@ -131,7 +134,7 @@ export class StoreReader {
         last = { atMs: Number(row.at_ms ?? 0), number: Number(row.number) };
         if (!isWanted(row)) continue;
         const record = this.#record(last.number);
-        if (record === undefined) continue;
+        if (record === undefined || !isOfSession(record, wanted.session)) continue;
         size += record.opening.record.length;
         found.push(record);
       }
@@ -143,7 +146,7 @@ export class StoreReader {
 
   /** One walk of an index for each arm, merged as they go: the arms that leave the fewest rows to look at. */
   #arms({ session, identity, level }: Wanted): readonly Arm[] {
-    if (session !== undefined) return [{ where: 'session = ?', key: Buffer.from(session, 'hex') }];
+    if (session !== undefined) return [{ where: 'session = ?', key: sessionKey(Buffer.from(session, 'hex')) }];
     if (identity !== undefined) {
       // No identity has the number 0.
       const key = this.nameId(identity) ?? 0;
@@ -178,7 +181,7 @@ export class StoreReader {
   #test(wanted: Wanted): (row: Row) => boolean {
     const kinds = new Set([...wanted.kinds].map((kind) => ARTIFACT_KINDS.get(kind)));
     const name = wanted.identity === undefined ? undefined : this.nameId(wanted.identity);
-    const session = wanted.session === undefined ? undefined : Buffer.from(wanted.session, 'hex');
+    const session = wanted.session === undefined ? undefined : sessionKey(Buffer.from(wanted.session, 'hex'));
     const logs = wanted.origin === undefined ? undefined : this.#logsOf(wanted.origin);
     return ({ kind, level, session: of, actor, peer, at_ms: atMs, log }) =>
       typeof kind === 'number' &&
@@ -188,7 +191,7 @@ export class StoreReader {
       atMs < wanted.toMs &&
       (wanted.level === undefined || level === wanted.level) &&
       (wanted.identity === undefined || (name !== undefined && (actor === name || peer === name))) &&
-      (session === undefined || (of instanceof Uint8Array && session.equals(of))) &&
+      (session === undefined || of === session) &&
       (logs === undefined || logs.has(Number(log)));
   }
 
@@ -237,6 +240,11 @@ export class StoreReader {
 const MAX_SCANNED = 20_000;
 const MAX_PAGE_BYTES = 1_048_576;
 const FACTS = 'number, log, kind, at_ms, level, session, actor, peer';
+
+/** The index knows part of the identifier only. */
+function isOfSession({ opening }: StoredRecord, session: string | undefined): boolean {
+  return session === undefined || factsOf(parseArtifact(opening.record)).session === session;
+}
 
 function bytes(value: SQLOutputValue | undefined): Uint8Array {
   if (!(value instanceof Uint8Array))

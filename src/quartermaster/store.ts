@@ -16,6 +16,7 @@ import {
 } from '../../protocol/quartermaster/index.ts';
 import { failureOf, isFull } from '../evidence/sqlite-errors.ts';
 import { migrate } from './migrations.ts';
+import { sessionKey } from './session-key.ts';
 import { type RecordSource, StoreReader } from './store-reader.ts';
 
 export interface StoreParts {
@@ -216,7 +217,7 @@ export class Store implements Disposable {
       ARTIFACT_KINDS.get(facts.kind) ?? null,
       facts.atMs,
       facts.level ?? null,
-      facts.session === undefined ? null : Buffer.from(facts.session, 'hex'),
+      facts.session === undefined ? null : sessionKey(Buffer.from(facts.session, 'hex')),
       this.#name(facts.actor),
       this.#name(facts.peer),
       isElsewhere ? null : opening.salt,

@@ -14,10 +14,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { describeFinding, parseArtifact, parseVerifierKey, verifyLog } from '../../protocol/evidence/index.ts';
+import { describeFinding, parseVerifierKey, verifyLog } from '../../protocol/evidence/index.ts';
 import { Phase } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
 import { MemorySites } from '../../test/support/memory-sites.ts';
 import { needs } from '../../test/support/requirements.ts';
+import { artifactsIn } from '../../test/support/spool-records.ts';
 import { nodeCrypto } from '../base/crypto-node.ts';
 import { nodeEd25519 } from '../evidence/ed25519.ts';
 import type { EvidencePlace, EvidenceState } from '../evidence/evidence-store.ts';
@@ -227,12 +228,7 @@ async function expectWhole(key: string): Promise<void> {
 
 /** Phases of each session, in the order of its transits. */
 function transitsOf(directory: string): ReadonlyMap<string, readonly Phase[]> {
-  using database = new DatabaseSync(join(directory, 'spool', 'evidence.db'));
-  const rows = database
-    .prepare('SELECT record FROM entry WHERE record IS NOT NULL UNION ALL SELECT record FROM left_out')
-    .all();
-  const transits = rows
-    .map(({ record }) => parseArtifact(record instanceof Uint8Array ? record : new Uint8Array()))
+  const transits = artifactsIn(join(directory, 'spool', 'evidence.db'))
     .flatMap(({ body }) => (body.case === 'sessionTransit' ? [body.value] : []))
     .sort((one, other) => Number(one.transit - other.transit));
   const phases = new Map<string, Phase[]>();

@@ -6,10 +6,9 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { describeFinding, parseArtifact, parseVerifierKey, verifyLog } from '../../protocol/evidence/index.ts';
+import { describeFinding, parseVerifierKey, verifyLog } from '../../protocol/evidence/index.ts';
 import { Phase } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
 import type { PostureLevel } from '../../protocol/posture/index.ts';
 import { nodeCrypto } from '../../src/base/crypto-node.ts';
@@ -19,6 +18,7 @@ import { countEntries } from '../support/bpf-maps.ts';
 import { connect, createNamespace, type Namespace } from '../support/namespaces.ts';
 import { attempt, type Running, start } from '../support/processes.ts';
 import { describeWith } from '../support/requirements.ts';
+import { artifactsIn } from '../support/spool-records.ts';
 
 vi.setConfig({ testTimeout: 240_000 });
 const GATEWAY = fileURLToPath(new URL('../system/children/killed-recorder.ts', import.meta.url));
@@ -253,13 +253,8 @@ class Host implements AsyncDisposable {
 
   /** Of the spool that nobody has open any more. */
   #sessions(): Map<string, { intents: number; ends: Phase[] }> {
-    using database = new DatabaseSync(join(this.#folder, 'evidence', 'spool', 'evidence.db'));
-    const rows = database
-      .prepare('SELECT record FROM entry WHERE record IS NOT NULL UNION ALL SELECT record FROM left_out')
-      .all();
     const sessions = new Map<string, { intents: number; ends: Phase[] }>();
-    for (const { record } of rows) {
-      const { body } = parseArtifact(record instanceof Uint8Array ? record : new Uint8Array());
+    for (const { body } of artifactsIn(join(this.#folder, 'evidence', 'spool', 'evidence.db'))) {
       if (body.case !== 'sessionTransit') continue;
       const id = Buffer.from(body.value.sessionId).toString('hex');
       const session = sessions.get(id) ?? { intents: 0, ends: [] };

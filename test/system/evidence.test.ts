@@ -1,9 +1,7 @@
 /** What a running gateway leaves for outsiders: its log as Go's own library reads it, and as `verify-log` does. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { parseArtifact } from '../../protocol/evidence/index.ts';
 import { Phase } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
 import { BUILD_MS, buildGoTlog, GoTlog } from '../go-tlog/driver.ts';
 import { HOST, PORTS } from '../lab/lab.ts';
@@ -11,6 +9,7 @@ import { labSuite, startBoth } from '../lab/lab-suite.ts';
 import type { Site } from '../lab/site.ts';
 import { writeNumber } from '../support/bpf-maps.ts';
 import { eventually } from '../support/eventually.ts';
+import { artifactsIn } from '../support/spool-records.ts';
 
 labSuite('evidence of a running gateway', { start: false, needs: ['go'] }, (lab) => {
   let go: GoTlog;
@@ -147,12 +146,7 @@ async function verifyLog(site: Site, key: string) {
 
 /** Notarised or left out, in their order. The gateway must have stopped: the spool is its own. */
 function transitsOf(site: Site) {
-  using database = new DatabaseSync(join(site.options.directory, 'state', 'evidence', 'spool', 'evidence.db'));
-  const rows = database
-    .prepare('SELECT record FROM entry WHERE record IS NOT NULL UNION ALL SELECT record FROM left_out')
-    .all();
-  return rows
-    .map(({ record }) => parseArtifact(record instanceof Uint8Array ? record : new Uint8Array()))
+  return artifactsIn(join(site.options.directory, 'state', 'evidence', 'spool', 'evidence.db'))
     .flatMap(({ body }) => (body.case === 'sessionTransit' ? [body.value] : []))
     .sort((one, other) => Number(one.transit - other.transit));
 }

@@ -1,0 +1,103 @@
+/** How the spool's rows are written; all of it inside a transaction of the spool's. `spool-reader.ts` reads them. */
+import type { DatabaseSync } from 'node:sqlite';
+import { concatBytes, encodeEntry, type Frontier, recordEntry, type Sha256 } from '../../protocol/evidence/index.ts';
+import type { CommonParts } from './common-parts.ts';
+import type { Tree } from './spool-check.ts';
+import type { IntentMark, SamplingKey, SpoolItem } from './spool-items.ts';
+
+/** Of the entry of a record that is kept so many bytes stand: enough to name damage, since the tree is what proves it. */
+export const ENTRY_MARK_BYTES = 5;
+
+export class SpoolRows {
+  readonly #sha256: Sha256;
+  readonly #common: CommonParts;
+  readonly #statements: ReturnType<typeof prepare>;
+
+  constructor(sha256: Sha256, database: DatabaseSync, common: CommonParts) {
+    this.#sha256 = sha256;
+    this.#common = common;
+    database.function('whole_entry', { directOnly: true }, (salt: unknown, record: unknown) => {
+      return salt instanceof Uint8Array && record instanceof Uint8Array
+        ? recordEntry(sha256, salt, common.unpack(record))
+        : null;
+    });
+    this.#statements = prepare(database);
+  }
+
+  /** Returns the log's entry. */
+  putPublic(at: number, entry: (SpoolItem & { to: 'public' })['entry']): Uint8Array {
+    const encoded = encodeEntry(entry);
+    this.#statements.putEntry.run(at, encoded, null, null, PUBLIC_KIND, null);
+    return encoded;
+  }
+
+  /** Returns the log's entry. */
+  putRecord(at: number, { record, kind, level, intent }: SpoolItem & { to: 'log' }, salt: Uint8Array): Uint8Array {
+    const entry = recordEntry(this.#sha256, salt, record);
+    const mark = entry.subarray(0, ENTRY_MARK_BYTES);
+    this.#statements.putEntry.run(at, mark, salt, this.#common.pack(record), kind, level ?? null);
+    if (intent !== undefined) this.#mark(intent, 0, at);
+    return entry;
+  }
+
+  putLeftOut(at: number, { record, day, level, intent }: SpoolItem & { to: 'left-out' }, salt: Uint8Array): void {
+    this.#statements.putLeftOut.run(at, day, level, salt, this.#common.pack(record));
+    if (intent !== undefined) this.#mark(intent, 1, at);
+  }
+
+  putKey({ day, key, isRevealed }: SamplingKey): void {
+    this.#statements.putKey.run(day, key, isRevealed ? 1 : 0);
+  }
+
+  putTree({ size, checkpoint, leftOut, batched, transit }: Tree, frontier: Frontier): void {
+    this.#statements.putTree.run(size, concatBytes(frontier.roots), checkpoint, leftOut, batched, transit);
+  }
+
+  /** Records and salts of the log below `index` go, their entries stay. Returns how many went. */
+  forgetRecords(index: number): number {
+    return Number(this.#statements.forgetRecords.run(index).changes);
+  }
+
+  forgetLeftOut(number: number, commitment: Uint8Array): void {
+    this.#statements.forgetLeftOut.run(commitment, number);
+  }
+
+  /** Entries of the log below `index` go. */
+  forgetEntries(index: number): void {
+    this.#statements.forgetEntries.run(index);
+  }
+
+  /** Pages of the file that hold something. */
+  usedPages(): number {
+    const { pageCount, freePages } = this.#statements;
+    return Number(pageCount.get()?.page_count) - Number(freePages.get()?.freelist_count);
+  }
+
+  #mark({ kind, id, opens }: IntentMark, place: number, at: number): void {
+    if (opens) this.#statements.openIntent.run(kind, id, place, at);
+    else this.#statements.closeIntent.run(kind, id);
+  }
+}
+
+/** Kind of entries that are no records. */
+const PUBLIC_KIND = 0;
+
+function prepare(database: DatabaseSync) {
+  return {
+    putEntry: database.prepare('INSERT INTO entry (seq, entry, salt, record, kind, level) VALUES (?, ?, ?, ?, ?, ?)'),
+    putLeftOut: database.prepare('INSERT INTO left_out (number, day, level, salt, record) VALUES (?, ?, ?, ?, ?)'),
+    openIntent: database.prepare('INSERT OR REPLACE INTO open_intent (kind, id, place, at) VALUES (?, ?, ?, ?)'),
+    closeIntent: database.prepare('DELETE FROM open_intent WHERE kind = ? AND id = ?'),
+    putKey: database.prepare('INSERT OR REPLACE INTO sampling_key (day, key, revealed) VALUES (?, ?, ?)'),
+    putTree: database.prepare(
+      'INSERT OR REPLACE INTO tree (id, size, frontier, checkpoint, left_out, batched, transit) VALUES (1, ?, ?, ?, ?, ?, ?)',
+    ),
+    forgetRecords: database.prepare(
+      'UPDATE entry SET entry = whole_entry(salt, record), record = NULL, salt = NULL WHERE seq < ? AND record IS NOT NULL',
+    ),
+    forgetLeftOut: database.prepare('UPDATE left_out SET record = NULL, salt = NULL, commitment = ? WHERE number = ?'),
+    forgetEntries: database.prepare('DELETE FROM entry WHERE seq < ?'),
+    pageCount: database.prepare('PRAGMA page_count'),
+    freePages: database.prepare('PRAGMA freelist_count'),
+  };
+}
