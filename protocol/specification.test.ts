@@ -55,7 +55,7 @@ describe('protocol/README.md', () => {
       'a SPIFFE ID, bytes': LIMITS.spiffeIdBytes,
       'versions (at least 1)': LIMITS.versions,
       'capabilities, none twice': MAX_CAPABILITIES,
-      targets: MAX_TARGETS,
+      'targets, in each list': MAX_TARGETS,
       'prefixes, in each list': MAX_PREFIXES,
       'tunnel addresses (at least 1)': LIMITS.tunnelAddresses,
     });

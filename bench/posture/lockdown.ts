@@ -145,8 +145,8 @@ function joinOverlay(overlay: Overlay, dataplane: DataPlane, n: number): Promise
     presharedKey: nodeCrypto.randomBytes(32),
     keepalive: 0,
     prefixes,
-    direction: 'out',
-    targets: prefixes.slice(0, TARGETS_EACH).map((prefix) => ({ prefix, protocol: 6, port: 443, floor: 3 })),
+    hosted: [],
+    visited: prefixes.slice(0, TARGETS_EACH).map((prefix) => ({ prefix, protocol: 6, port: 443, floor: 3 })),
     level: 5,
     expiresAtBootNs: dataplane.bootTimeNs() + BigInt(HOUR_MS) * 1_000_000n,
   });

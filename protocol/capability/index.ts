@@ -2,5 +2,6 @@
 export * from './compare.ts';
 export * from './decide.ts';
 export * from './model.ts';
+export * from './offer.ts';
 export * from './scope.ts';
 export * from './tier.ts';

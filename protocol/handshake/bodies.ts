@@ -2,7 +2,7 @@
  * The payloads of messages 1 to 3: parsing of hostile bytes into values, and encoding of our own.
  * Each parser refuses unknown fields, trailing bytes, and anything over the limits in `constants.ts` with MALFORMED.
  */
-import type { Mode, SessionRequest, SessionType } from '../capability/model.ts';
+import type { Mode, SessionRequest, SessionType, Target } from '../capability/model.ts';
 import { ShellstreamError } from '../errors.ts';
 import {
   AttestInitSchema,
@@ -19,6 +19,8 @@ import {
   requestToWire,
   sessionTypeFromWire,
   sessionTypeToWire,
+  targetsFromWire,
+  targetToWire,
 } from '../wire/convert.ts';
 import { parseExact } from '../wire/parse.ts';
 import { writeMessage } from '../wire/write.ts';
@@ -53,6 +55,8 @@ export interface ConfirmBody {
   readonly wireguard?: WireguardOffer;
   /** 32 bytes, r_i. */
   readonly secret: Uint8Array;
+  /** What the responder may reach at the initiator; absent: nothing. Mesh sessions only. */
+  readonly offered?: readonly Target[];
 }
 
 export interface WireguardOffer {
@@ -127,6 +131,7 @@ export function encodeConfirmBody(body: ConfirmBody): Uint8Array {
     request: requestToWire(body.request),
     secret: body.secret,
     ...(body.wireguard === undefined ? {} : { wireguard: wireguardOfferToWire(body.wireguard) }),
+    ...(body.offered === undefined ? {} : { offered: body.offered.map(targetToWire) }),
   });
 }
 
@@ -145,6 +150,7 @@ export function parseConfirmBody(bytes: Uint8Array): ConfirmBody {
   };
   if ((offer.sessionType === 'mesh') !== (wire.wireguard !== undefined))
     throw malformed('wireguard', offer.sessionType);
+  if (offer.sessionType !== 'mesh' && wire.offered.length > 0) throw malformed('offered', offer.sessionType);
   return {
     offer,
     nonce: wire.nonce,
@@ -155,6 +161,7 @@ export function parseConfirmBody(bytes: Uint8Array): ConfirmBody {
     request: requestFromWire(wire.request),
     secret: wire.secret,
     ...(wire.wireguard === undefined ? {} : { wireguard: wireguardOfferFromWire(wire.wireguard) }),
+    ...(wire.offered.length === 0 ? {} : { offered: targetsFromWire(wire.offered) }),
   };
 }
 

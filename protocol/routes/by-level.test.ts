@@ -56,30 +56,37 @@ describe('the prefixes behind a peer', () => {
   const prefixes = ['10.2.0.0/24', '10.99.0.2/32'].map(parsePrefix);
   const ordinary = { prefix: parsePrefix('10.2.0.10/32'), class: 'ordinary' } as const;
   const management = { prefix: parsePrefix('10.2.0.20/32'), class: 'management' } as const;
-  const at = (level: PostureLevel, direction: 'in' | 'out', ...targets: (typeof ordinary | typeof management)[]) =>
-    overlayPrefixesAt(level, { prefixes, direction, targets }, ACCORD).map(formatPrefix);
+  const at = (level: PostureLevel, where: 'hosted' | 'visited', ...targets: (typeof ordinary | typeof management)[]) =>
+    overlayPrefixesAt(level, { prefixes, hosted: [], visited: [], [where]: targets }, ACCORD).map(formatPrefix);
 
   test.each([5, 4, 3] as const)('are routed whole at %i', (level) => {
-    expect(at(level, 'out', ordinary)).toEqual(['10.2.0.0/24', '10.99.0.2/32']);
+    expect(at(level, 'visited', ordinary)).toEqual(['10.2.0.0/24', '10.99.0.2/32']);
   });
 
   test('shrink at 2 to the management targets among them: the way to an ordinary host beside is gone', () => {
-    expect(at(2, 'out', ordinary, management, management)).toEqual(['10.2.0.20/32']);
-    expect(at(2, 'out', ordinary)).toEqual([]);
+    expect(at(2, 'visited', ordinary, management, management)).toEqual(['10.2.0.20/32']);
+    expect(at(2, 'visited', ordinary)).toEqual([]);
   });
 
   test('are at 2 the way of the answers, where we host a management target', () => {
-    expect(at(2, 'in', management)).toEqual(['10.2.0.0/24', '10.99.0.2/32']);
-    expect(at(2, 'in', ordinary)).toEqual([]);
+    expect(at(2, 'hosted', management)).toEqual(['10.2.0.0/24', '10.99.0.2/32']);
+    expect(at(2, 'hosted', ordinary)).toEqual([]);
+  });
+
+  test('of a session in both directions are what either needs', () => {
+    const both = (hosted: typeof ordinary | typeof management) =>
+      overlayPrefixesAt(2, { prefixes, hosted: [hosted], visited: [management] }, ACCORD).map(formatPrefix);
+    expect(both(ordinary)).toEqual(['10.2.0.20/32']);
+    expect(both(management)).toEqual(['10.2.0.0/24', '10.99.0.2/32']);
   });
 
   test('a target without a class is ordinary', () => {
-    expect(
-      overlayPrefixesAt(2, { prefixes, direction: 'out', targets: [{ prefix: management.prefix }] }, ACCORD),
-    ).toEqual([]);
+    expect(overlayPrefixesAt(2, { prefixes, hosted: [], visited: [{ prefix: management.prefix }] }, ACCORD)).toEqual(
+      [],
+    );
   });
 
-  test.each(['in', 'out'] as const)('are routed nowhere at 1 (%s)', (direction) => {
-    expect(at(1, direction, ordinary, management)).toEqual([]);
+  test.each(['hosted', 'visited'] as const)('are routed nowhere at 1 (%s)', (where) => {
+    expect(at(1, where, ordinary, management)).toEqual([]);
   });
 });

@@ -38,9 +38,15 @@ export function routesAt<R extends ClassedRoute>(
 export interface SessionReach {
   /** Behind the peer. */
   readonly prefixes: readonly Prefix[];
-  /** `in`: we host the targets; `out`: the peer does. */
-  readonly direction: 'in' | 'out';
-  readonly targets: readonly { readonly prefix: Prefix; readonly class?: TargetClass }[];
+  /** Here, for the peer. */
+  readonly hosted: readonly ReachedTarget[];
+  /** At the peer, for us. */
+  readonly visited: readonly ReachedTarget[];
+}
+
+interface ReachedTarget {
+  readonly prefix: Prefix;
+  readonly class?: TargetClass;
 }
 
 /**
@@ -50,13 +56,14 @@ export interface SessionReach {
  */
 export function overlayPrefixesAt(
   level: PostureLevel,
-  { prefixes, direction, targets }: SessionReach,
+  { prefixes, hosted, visited }: SessionReach,
   accord: Pick<Accord, 'levels'>,
 ): readonly Prefix[] {
   const stays = (of: TargetClass): boolean => routeStays(level, { kind: 'overlay', class: of }, accord);
   if (TARGET_CLASSES.every(stays)) return prefixes;
-  const left = targets.filter((target) => stays(target.class ?? 'ordinary'));
-  if (direction === 'in') return left.length > 0 ? prefixes : [];
+  const isLeft = (target: ReachedTarget): boolean => stays(target.class ?? 'ordinary');
+  if (hosted.some(isLeft)) return prefixes;
+  const left = visited.filter(isLeft);
   const routed = prefixes.flatMap((prefix) => left.flatMap((target) => intersectPrefixes(prefix, target.prefix) ?? []));
   return [...new Map(routed.map((prefix) => [formatPrefix(prefix), prefix])).values()];
 }

@@ -16,6 +16,7 @@ import { isTrustDomain, type SpiffeId } from '../../protocol/identity/spiffe-id.
 import { tryParseAddress } from '../../protocol/net/address.ts';
 import { isAdvertisable } from '../../protocol/net/special.ts';
 import { nodeCrypto } from './crypto-node.ts';
+import { offerProblems } from './mesh-offers.ts';
 import { prefixTranslation, translationProblems } from './prefix-translation.ts';
 
 /** An IP address or a DNS name, and a port. */
@@ -98,6 +99,8 @@ const peer = z
         targets: z.array(target).max(256).default([]),
       })
       .prefault({}),
+    /** What of ours it may reach, when we dial it, as far as the accord lets it. */
+    offer: z.array(target).max(256).default([]),
     /** Whose signature releases the site from a hold: verifier keys of its site_owner. */
     releaseKeys: z.array(verifierKey).max(8).default([]),
     /** Identities of its site, each a site_owner, whose management session with ADMIN releases it. */
@@ -320,7 +323,7 @@ export const configSchema = z
       seen.name.add(name);
       seen.spiffeId.add(spiffeId);
     }
-    for (const { path, message } of translationProblems(config)) {
+    for (const { path, message } of [...translationProblems(config), ...offerProblems(config)]) {
       context.addIssue({ code: 'custom', path: [...path], message });
     }
     for (const [at, { from, to }] of config.mesh.forward.entries()) {

@@ -87,6 +87,36 @@ test.each<readonly [string, string, RegExp]>([
     /mesh\.forward\.0\.to: the peer that it comes from/,
   ],
   [
+    'a tunnel that is to be carried when UDP is blocked, without keepalives to notice by',
+    `mesh: { peers: [${dialled('carry: auto, keepaliveSeconds: 0')}] }\n`,
+    /mesh\.peers\.0\.carry: without keepalives nobody notices/,
+  ],
+  [
+    'an offer to a peer that dials us',
+    `advertise: [10.1.0.0/24]\nmesh: { peers: [{ name: b, spiffeId: "spiffe://b/g", offer: [{ prefix: 10.1.0.9 }] }] }\n`,
+    /mesh\.peers\.0\.offer: this peer dials us/,
+  ],
+  [
+    'an offer of what is not advertised',
+    `advertise: [10.1.0.0/24]\nmesh: { peers: [${dialled('offer: [{ prefix: 10.1.0.9 }, { prefix: 10.1.0.0/16 }]')}] }\n`,
+    /mesh\.peers\.0\.offer\.1\.prefix: 10\.1\.0\.0\/16 is not advertised to this peer/,
+  ],
+  [
+    'an offer of what is advertised to others',
+    `advertise: [10.1.0.0/24]\nmesh: { peers: [${dialled('advertise: [10.2.0.0/24], offer: [{ prefix: 10.1.0.9 }]')}] }\n`,
+    /mesh\.peers\.0\.offer\.0\.prefix: .* is not advertised/,
+  ],
+  [
+    'an offer of what has other addresses in the tunnel',
+    `mesh: { peers: [${dialled('offer: [{ prefix: 192.168.77.9 }]')}], prefixTranslation: [${translated('192.168.77', '10.1.77')}] }\n`,
+    /mesh\.peers\.0\.offer\.0\.prefix: is translated/,
+  ],
+  [
+    'an offer of a port of ICMP',
+    `mesh: { peers: [${dialled('offer: [{ prefix: 10.1.0.9, protocol: icmp, port: 8 }]')}] }\n`,
+    /mesh\.peers\.0\.offer\.0\.port: no ports there/,
+  ],
+  [
     'a prefix translated to one of another size',
     'mesh: { prefixTranslation: [{ internal: 192.168.77.0/24, external: 10.1.0.0/16 }] }\n',
     /x\.yaml:3:.*mesh\.prefixTranslation\.0\.external: not as large/,
@@ -173,6 +203,11 @@ test('an accord file is read over the default, and its hash covers both', async 
     await rm(directory, { recursive: true });
   }
 });
+
+/** A peer that we dial. */
+function dialled(more: string): string {
+  return `{ name: b, spiffeId: "spiffe://b/g", address: "192.0.2.2:7843", ${more} }`;
+}
 
 function peer(name: string): string {
   return `{ name: ${name}, spiffeId: "spiffe://b.example/g" }`;

@@ -7,9 +7,11 @@ import {
   decide,
   decideTier,
   type Grant,
+  type GrantedTarget,
   type SessionRequest,
   type Tier,
   type TierPolicy,
+  takeOffer,
 } from '../../protocol/capability/index.ts';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import {
@@ -61,6 +63,8 @@ export interface Judged {
   readonly peer: PeerIdentity;
   readonly tier: Tier | undefined;
   readonly grant: Grant;
+  /** What of the initiator's is opened to us. */
+  readonly offered: readonly GrantedTarget[];
   readonly negotiated: Negotiated;
   /** The soonest of SVID and SAT, milliseconds of wall time. */
   readonly credentialsExpireAt: number;
@@ -156,6 +160,8 @@ export async function judge(parts: AdmitParts, input: AdmitInput): Promise<Judge
   if (releases && !(tier === 'site_owner' && decision.grant.capabilities.includes('ADMIN'))) {
     throw new ShellstreamError('PEER_HELD', 'a release takes a site_owner who is granted ADMIN');
   }
+  const { grant } = decision;
+  const offered = takeOffer(accord, body.offered ?? [], grant.reachable);
   if (
     body.wireguard !== undefined &&
     !wireguardProofHolds(crypto, input.wireguardShared, transcript, body.wireguard.proof)
@@ -163,7 +169,7 @@ export async function judge(parts: AdmitParts, input: AdmitInput): Promise<Judge
     throw new ShellstreamError('WIREGUARD_PROOF');
   }
   const credentialsExpireAt = Math.min(peer.expiresAt, token.expiresAt);
-  return { body, peer, tier, grant: decision.grant, negotiated, credentialsExpireAt, credentials, releases };
+  return { body, peer, tier, grant, offered, negotiated, credentialsExpireAt, credentials, releases };
 }
 
 /** Nobody of a held site comes in, but who was named beforehand, to end the hold: from no lockdown, and not as its gateway. */

@@ -3,7 +3,8 @@
  * Order matters here: chain, signature and pinned identity of the responder come before anything is minted for it, so
  * that whoever poses as the gateway never sees a token.
  */
-import type { SessionRequest } from '../../protocol/capability/model.ts';
+import { decideOffer, decideTier, type TierPolicy } from '../../protocol/capability/index.ts';
+import type { GrantedTarget, SessionRequest, Target } from '../../protocol/capability/model.ts';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import {
   boundAudience,
@@ -16,8 +17,15 @@ import {
   type VerifyBody,
   type WireguardOffer,
 } from '../../protocol/handshake/index.ts';
+import { hostPrefix } from '../../protocol/net/prefix.ts';
 import type { CryptoProvider } from '../../protocol/noise/crypto.ts';
-import { type Accord, freshSatRequired, remoteHandshakeAllowed, typeAllowed } from '../../protocol/posture/index.ts';
+import {
+  type Accord,
+  freshSatRequired,
+  type PostureLevel,
+  remoteHandshakeAllowed,
+  typeAllowed,
+} from '../../protocol/posture/index.ts';
 import { reasonFromWire } from '../../protocol/reasons.ts';
 import type { HeldSites } from './held-sites.ts';
 import type { Overlay } from './overlay.ts';
@@ -29,6 +37,8 @@ export interface Approached {
   readonly offer: Offer;
   readonly peer: PeerIdentity;
   readonly request: SessionRequest;
+  /** What of ours the responder may reach. */
+  readonly offered: readonly GrantedTarget[];
   readonly secret: Uint8Array;
   /** Our posture's, as the evidence told it. */
   readonly postureEpoch: bigint;
@@ -42,6 +52,9 @@ export interface ApproachParts {
   readonly posture: PostureReader;
   /** Absent on an operator's own machine, which has no site. */
   readonly accord?: Accord;
+  readonly tiers?: TierPolicy;
+  /** What of ours is opened to a peer in a mesh session that we begin. Absent: nothing to anybody. */
+  readonly offerTo?: (spiffeId: string) => readonly Target[];
   /** Absent where sessions carry streams only. */
   readonly overlay?: Overlay;
   /** Absent where nobody is ever held. */
@@ -74,6 +87,8 @@ export class Approaches {
     if (holds?.isHeld(peer.spiffeId)) throw new ShellstreamError('PEER_HELD');
     this.#refuseReplay(body.nonce);
     const fresh = body.freshSat || freshSatRequired(level, accord);
+    const wireguard = input.offer.sessionType === 'mesh' ? this.#wireguardOffer(input) : undefined;
+    const offered = wireguard === undefined ? [] : this.#offered(input, peer, wireguard, level);
     const own = attestor.self();
     const audience = fresh ? boundAudience(crypto, peer.spiffeId, input.transcript) : peer.spiffeId;
     const secret = crypto.randomBytes(SECRET_BYTES);
@@ -86,7 +101,8 @@ export class Approaches {
       postureEpoch: epoch,
       request: input.request,
       secret,
-      ...(input.offer.sessionType === 'mesh' ? { wireguard: this.#wireguardOffer(input) } : {}),
+      ...(wireguard === undefined ? {} : { wireguard }),
+      ...(offered.length === 0 ? {} : { offered }),
     });
     // Minting waits on others. What was true before it is looked at again.
     if (posture.level < level) throw new ShellstreamError('POSTURE_CHANGED');
@@ -95,6 +111,7 @@ export class Approaches {
       offer: input.offer,
       peer,
       request: input.request,
+      offered,
       secret,
       postureEpoch: epoch,
       credentialsExpireAt: own.expiresAt,
@@ -149,6 +166,26 @@ export class Approaches {
     const { crypto, overlay } = this.#parts;
     if (overlay === undefined) throw new ShellstreamError('TUNNEL_FAILED', 'no overlay on this node');
     return overlay.offer(crypto, input.ephemeralKey, input.transcript);
+  }
+
+  /** A responder shows no token: its tier is what our accord gives its identity. */
+  #offered(
+    { offer: { mode }, request }: ApproachInput,
+    { spiffeId }: PeerIdentity,
+    { addresses }: WireguardOffer,
+    level: PostureLevel,
+  ): readonly GrantedTarget[] {
+    const { accord, tiers, offerTo } = this.#parts;
+    if (accord === undefined || tiers === undefined || offerTo === undefined) return [];
+    return decideOffer({
+      accord,
+      identity: spiffeId,
+      tier: decideTier(spiffeId, undefined, tiers),
+      level,
+      mode,
+      targets: offerTo(spiffeId),
+      advertised: [...request.advertise, ...addresses.map(hostPrefix)],
+    });
   }
 
   #remember(nonce: Uint8Array, approached: Approached): void {

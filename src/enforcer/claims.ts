@@ -73,9 +73,8 @@ export class Claims {
   }
 
   /** Who came for it would be answered from another address, and could tell what we have inside. */
-  #refuseInternal({ direction, targets }: MemberSpec): void {
-    if (direction === 'out') return;
-    const internal = targets.find(({ prefix }) => this.#internals.some((one) => prefixesOverlap(one, prefix)));
+  #refuseInternal({ hosted }: MemberSpec): void {
+    const internal = hosted.find(({ prefix }) => this.#internals.some((one) => prefixesOverlap(one, prefix)));
     if (internal === undefined) return;
     throw new ShellstreamError(
       'TARGET_NOT_ALLOWED',

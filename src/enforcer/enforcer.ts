@@ -4,21 +4,21 @@
  * terminator's own: what another one holds it cannot name.
  */
 
-import { type Grant, mayAdvertise, type Prefix, targetFloor } from '../../protocol/capability/index.ts';
+import { type Grant, type GrantedTarget, type Prefix, targetFloor } from '../../protocol/capability/index.ts';
 import type { GrantBody } from '../../protocol/channel/grant.ts';
 import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
-import { deriveSecrets, type Evidence, SECRET_BYTES, wireguardProofHolds } from '../../protocol/handshake/index.ts';
+import { deriveSecrets, type Evidence, SECRET_BYTES } from '../../protocol/handshake/index.ts';
 import { tryParseAddress } from '../../protocol/net/address.ts';
-import { hostPrefix, prefixesEqual } from '../../protocol/net/prefix.ts';
 import { negotiate, type PostureLevel, remoteHandshakeAllowed, typeAllowed } from '../../protocol/posture/index.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import type { Clock } from '../base/clock.ts';
 import type { ControlFlow, DataPlane } from '../dataplane/ports.ts';
 import { type AdmitParts, challenge, type Judged, judge } from './admit.ts';
-import { type Approached, Approaches } from './approach.ts';
+import { type Approached, Approaches, type ApproachParts } from './approach.ts';
 import { type CarryingParts, carried } from './carrying.ts';
 import type { Holder, SessionDirectory, Standing } from './directory.ts';
 import type { Keeper } from './keeper.ts';
+import { advertisedBy, initiatorAsMember, responderAsMember, type TunnelTerms } from './mesh-member.ts';
 import type { Member, MemberSpec, Overlay } from './overlay.ts';
 import type {
   AcceptInput,
@@ -38,7 +38,7 @@ import type { Approach } from './terminator-port.ts';
 import type { TransitEvidence } from './transit-evidence.ts';
 import { Undo } from './undo.ts';
 
-export interface EnforcerParts extends AdmitParts, CarryingParts {
+export interface EnforcerParts extends AdmitParts, CarryingParts, Pick<ApproachParts, 'offerTo'> {
   readonly clock: Clock;
   readonly accordHash: Uint8Array;
   readonly dataplane: DataPlane;
@@ -51,6 +51,8 @@ export interface EnforcerParts extends AdmitParts, CarryingParts {
   readonly evidence?: TransitEvidence;
   /** Seconds between keepalives in the tunnel to a peer that we dialled: holds a NAT's mapping open. 0: none. */
   readonly keepaliveOf: (spiffeId: string) => number;
+  /** What lies behind us, for a peer that offers us targets of its own. Absent: nothing. */
+  readonly advertiseTo?: (spiffeId: string) => readonly Prefix[];
   /** Whether this node itself wants such a session: a terminator opens none of its own. */
   readonly intends: (approach: Approach) => boolean;
   readonly onPeerLevel?: (standing: Standing) => void;
@@ -92,7 +94,7 @@ export class LocalEnforcer implements Enforcer, Holder {
   async admit(input: AdmitInput): Promise<Admission> {
     const { crypto, posture, clock } = this.#parts;
     const judged = await judge(this.#parts, input);
-    const { body, peer, tier, grant, negotiated, releases } = judged;
+    const { body, peer, tier, grant, offered, negotiated, releases } = judged;
     if (releases) await this.#parts.holds?.releaseAttested(peer.spiffeId);
     const renewed = this.#renewed(input.renews, peer.spiffeId, body.offer.sessionType);
     const secret = crypto.randomBytes(SECRET_BYTES);
@@ -108,6 +110,7 @@ export class LocalEnforcer implements Enforcer, Holder {
           peer: { spiffeId: peer.spiffeId, trustDomain: peer.trustDomain, ...(tier === undefined ? {} : { tier }) },
           offer: body.offer,
           grant,
+          ...opened(offered),
           effectiveLevel: negotiated.effective,
           governedBy: negotiated.governedBy,
           peerLevel: body.postureLevel,
@@ -118,7 +121,7 @@ export class LocalEnforcer implements Enforcer, Holder {
           answer,
         },
       },
-      this.#hostedMember(judged, input, secrets.presharedKey, expiresAt),
+      initiatorAsMember(judged, input.connection, this.#terms(secrets.presharedKey, expiresAt)),
       input.connection,
       renewed,
     );
@@ -138,7 +141,7 @@ export class LocalEnforcer implements Enforcer, Holder {
   async accept(input: AcceptInput): Promise<Admission> {
     const { crypto, posture, clock, accord } = this.#parts;
     const approached = this.#approaches.take(input.nonce);
-    const { peer, offer } = approached;
+    const { peer, offer, offered } = approached;
     const { grant: answer } = input;
     refuseWider(approached, answer);
     const negotiated = negotiate({ initiator: posture.level, responder: answer.postureLevel });
@@ -152,6 +155,8 @@ export class LocalEnforcer implements Enforcer, Holder {
     const expiresAt = Math.min(approached.credentialsExpireAt, peer.expiresAt, lifetimeEnd);
 
     if (renewed === undefined) refuseStale(this.#parts.revocations, negotiated.effective);
+    const grant = this.#ownView(approached, answer);
+    const terms = this.#terms(secrets.presharedKey, expiresAt);
 
     const admission = await this.#stand(
       {
@@ -161,7 +166,8 @@ export class LocalEnforcer implements Enforcer, Holder {
           id: input.renews ?? hex(secrets.sessionId),
           peer: { spiffeId: peer.spiffeId, trustDomain: peer.trustDomain },
           offer,
-          grant: this.#ownView(approached, answer),
+          grant,
+          ...opened(offered),
           effectiveLevel: negotiated.effective,
           governedBy: negotiated.governedBy,
           peerLevel: answer.postureLevel,
@@ -171,7 +177,7 @@ export class LocalEnforcer implements Enforcer, Holder {
           reattestSecret: secrets.reattest,
         },
       },
-      this.#visitedMember(approached, input, secrets.presharedKey, expiresAt),
+      responderAsMember(this.#parts, approached, grant, input, terms),
       input.connection,
       renewed,
     );
@@ -242,68 +248,6 @@ export class LocalEnforcer implements Enforcer, Holder {
 
   #standing(session: SessionId): Standing | undefined {
     return this.#own.has(session) ? this.#parts.directory.get(session) : undefined;
-  }
-
-  // ── members ────────────────────────────────────────────────────────────────────────────────────────────────
-
-  /** The initiator's site behind our tunnel: it may reach the granted targets here. */
-  #hostedMember(
-    judged: Judged,
-    input: AdmitInput,
-    presharedKey: Uint8Array,
-    expiresAt: number,
-  ): MemberSpec | undefined {
-    const { body, peer, grant } = judged;
-    const { wireguard } = body;
-    if (wireguard === undefined) return undefined;
-    return {
-      spiffeId: peer.spiffeId,
-      publicKey: wireguard.publicKey,
-      presharedKey,
-      ...(wireguard.port === 0 ? {} : { endpoint: { address: input.connection.remoteAddress, port: wireguard.port } }),
-      keepalive: 0,
-      prefixes: distinct(grant.reachable),
-      direction: 'in',
-      targets: grant.targets,
-      level: body.postureLevel,
-      expiresAtBootNs: this.#bootTimeOf(expiresAt),
-    };
-  }
-
-  /** The responder's targets behind our tunnel, as far as our own accord lets its identity have them. */
-  #visitedMember(
-    approached: Approached,
-    input: AcceptInput,
-    presharedKey: Uint8Array,
-    expiresAt: number,
-  ): MemberSpec | undefined {
-    const { grant: answer, connection } = input;
-    const { crypto, accord, keepaliveOf } = this.#parts;
-    if (approached.offer.sessionType !== 'mesh') return undefined;
-    const { wireguard } = answer;
-    if (wireguard === undefined) throw new ShellstreamError('MALFORMED', 'a mesh grant without a WireGuard key');
-    if (!wireguardProofHolds(crypto, input.wireguardShared, input.handshakeHash, wireguard.proof)) {
-      throw new ShellstreamError('WIREGUARD_PROOF');
-    }
-    const prefixes = distinct([
-      ...answer.targets.map((target) => target.prefix),
-      ...wireguard.addresses.map(hostPrefix),
-    ]);
-    for (const prefix of prefixes) {
-      if (!mayAdvertise(accord, approached.peer.spiffeId, prefix)) throw new ShellstreamError('PREFIX_NOT_ALLOWED');
-    }
-    return {
-      spiffeId: approached.peer.spiffeId,
-      publicKey: wireguard.publicKey,
-      presharedKey,
-      ...(wireguard.port === 0 ? {} : { endpoint: { address: connection.remoteAddress, port: wireguard.port } }),
-      keepalive: keepaliveOf(approached.peer.spiffeId),
-      prefixes,
-      direction: 'out',
-      targets: this.#ownView(approached, answer).targets,
-      level: answer.postureLevel,
-      expiresAtBootNs: this.#bootTimeOf(expiresAt),
-    };
   }
 
   /** Puts a session into the data plane and the directory; whatever fails takes back what came before it. */
@@ -427,14 +371,15 @@ export class LocalEnforcer implements Enforcer, Holder {
 
   // ── grants ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #answer({ body, grant, negotiated }: Judged, input: AdmitInput, secret: Uint8Array, expiresAt: number): GrantBody {
-    const { crypto, posture, clock, overlay, accordHash } = this.#parts;
+  #answer(judged: Judged, input: AdmitInput, secret: Uint8Array, expiresAt: number): GrantBody {
+    const { crypto, posture, clock, overlay, accordHash, advertiseTo } = this.#parts;
+    const { body, grant, negotiated } = judged;
     const mesh = body.wireguard !== undefined && overlay !== undefined;
     return {
       mode: grant.mode,
       capabilities: grant.capabilities,
       targets: grant.targets,
-      advertise: mesh ? distinct(grant.targets.map((target) => target.prefix)) : [],
+      advertise: mesh ? advertisedBy(judged, advertiseTo) : [],
       reachable: grant.reachable,
       lifetimeMs: Math.max(1, Math.floor(expiresAt - clock.now())),
       effectiveLevel: negotiated.effective,
@@ -461,9 +406,10 @@ export class LocalEnforcer implements Enforcer, Holder {
     };
   }
 
-  #bootTimeOf(wallMs: number): bigint {
+  #terms(presharedKey: Uint8Array, expiresAt: number): TunnelTerms {
     const { clock, dataplane } = this.#parts;
-    return dataplane.bootTimeNs() + BigInt(Math.max(0, Math.floor(wallMs - clock.now()))) * 1_000_000n;
+    const leftMs = Math.max(0, Math.floor(expiresAt - clock.now()));
+    return { presharedKey, expiresAtBootNs: dataplane.bootTimeNs() + BigInt(leftMs) * 1_000_000n };
   }
 }
 
@@ -487,8 +433,8 @@ function ofTunnel(
   return { tunnelGeneration: member.generation, ...(carriesPackets ? { carriesPackets } : {}) };
 }
 
-function distinct(prefixes: readonly Prefix[]): readonly Prefix[] {
-  return prefixes.filter((prefix, at) => prefixes.findIndex((other) => prefixesEqual(other, prefix)) === at);
+function opened(offered: readonly GrantedTarget[]): Pick<Admission, 'offered'> {
+  return offered.length === 0 ? {} : { offered };
 }
 
 function hex(bytes: Uint8Array): string {

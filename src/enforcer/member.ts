@@ -19,11 +19,17 @@ export interface MemberSpec {
   readonly isCarried?: boolean;
   /** What lies behind the peer: WireGuard's allowed IPs, the pinned sources, and the routes, all from one list. */
   readonly prefixes: readonly Prefix[];
-  /** `in`: we host the targets; `out`: the peer does. */
-  readonly direction: 'in' | 'out';
-  readonly targets: readonly (Target & { readonly floor: number; readonly class?: TargetClass })[];
+  /** Here, for the peer to reach. */
+  readonly hosted: readonly MemberTarget[];
+  /** At the peer, for us to reach. */
+  readonly visited: readonly MemberTarget[];
   readonly level: PostureLevel;
   readonly expiresAtBootNs: bigint;
+}
+
+export interface MemberTarget extends Target {
+  readonly floor: number;
+  readonly class?: TargetClass;
 }
 
 export interface Member {

@@ -33,26 +33,27 @@ async function scene() {
   return { dataplane, overlay, inKernel: () => inKernel, breaks };
 }
 
-function member(spiffeId: string, prefix: string, direction: 'in' | 'out'): MemberSpec {
+function member(spiffeId: string, prefix: string, direction: 'hosted' | 'visited'): MemberSpec {
   return {
     spiffeId,
     publicKey: nodeCrypto.x25519Generate().publicKey,
     presharedKey: new Uint8Array(32),
     keepalive: 0,
     prefixes: [parsePrefix(prefix)],
-    direction,
-    targets: [{ prefix: parsePrefix('10.2.0.10/32'), protocol: 6, port: 443, floor: 3 }],
+    hosted: [],
+    visited: [],
+    [direction]: [{ prefix: parsePrefix('10.2.0.10/32'), protocol: 6, port: 443, floor: 3 }],
     level: 5,
     expiresAtBootNs: 2n ** 62n,
   };
 }
 
-const specA = () => member(A, '10.1.0.0/24', 'in');
-const specB = () => member(B, '10.2.0.0/24', 'out');
+const specA = () => member(A, '10.1.0.0/24', 'hosted');
+const specB = () => member(B, '10.2.0.0/24', 'visited');
 
 test('only while both are there, in that direction, and for nobody else', async () => {
   const { overlay, inKernel } = await scene();
-  await overlay.join(member('spiffe://c.test/gateway', '10.3.0.0/24', 'in'));
+  await overlay.join(member('spiffe://c.test/gateway', '10.3.0.0/24', 'hosted'));
   const a = await overlay.join(specA());
   expect(inKernel()).toEqual([]);
   const b = await overlay.join(specB());
@@ -69,7 +70,7 @@ test('whoever gets the place of one that left does not get what that one was all
   const a = await overlay.join(specA());
   await overlay.join(specB());
   await overlay.leave(a);
-  const c = await overlay.join(member('spiffe://c.test/gateway', '10.1.0.0/24', 'in'));
+  const c = await overlay.join(member('spiffe://c.test/gateway', '10.1.0.0/24', 'hosted'));
   expect(c.session.peerSlot).toBe(a.session.peerSlot);
   expect(inKernel()).toEqual([]);
 });

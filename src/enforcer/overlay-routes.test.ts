@@ -34,8 +34,8 @@ const MEMBER: MemberSpec = {
   presharedKey: new Uint8Array(32),
   keepalive: 0,
   prefixes: [parsePrefix('10.2.0.0/24'), parsePrefix('10.99.0.2/32')],
-  direction: 'out',
-  targets: [{ prefix: NARROW, protocol: 6, port: 443, floor: 2, class: 'management' }],
+  hosted: [],
+  visited: [{ prefix: NARROW, protocol: 6, port: 443, floor: 2, class: 'management' }],
   level: 5,
   expiresAtBootNs: 2n ** 62n,
 };

@@ -24,8 +24,8 @@ function guest(prefix: string, target: string): MemberSpec {
     presharedKey: new Uint8Array(32),
     keepalive: 0,
     prefixes: [parsePrefix(prefix)],
-    direction: 'in',
-    targets: [{ prefix: parsePrefix(target), protocol: 6, port: 443, floor: 3 }],
+    hosted: [{ prefix: parsePrefix(target), protocol: 6, port: 443, floor: 3 }],
+    visited: [],
     level: 5,
     expiresAtBootNs: 2n ** 62n,
   };

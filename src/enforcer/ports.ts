@@ -7,7 +7,7 @@
  *
  * Inward, `Attestor` and `PostureReader`: identity and posture as the enforcer needs them, built in `roots/`.
  */
-import type { Grant, SessionRequest, Tier } from '../../protocol/capability/model.ts';
+import type { Grant, GrantedTarget, SessionRequest, Tier } from '../../protocol/capability/model.ts';
 import type { Governor, GrantBody } from '../../protocol/channel/grant.ts';
 import type { Evidence, Offer } from '../../protocol/handshake/index.ts';
 import type { SpiffeId } from '../../protocol/identity/spiffe-id.ts';
@@ -108,6 +108,8 @@ export interface Admission {
   readonly peer: { readonly spiffeId: SpiffeId; readonly trustDomain: string; readonly tier?: Tier };
   readonly offer: Offer;
   readonly grant: Grant;
+  /** Mesh only: in the other direction, what at the initiator the responder may reach. Absent: nothing. */
+  readonly offered?: readonly GrantedTarget[];
   readonly effectiveLevel: PostureLevel;
   readonly governedBy: Governor;
   readonly peerLevel: PostureLevel;

@@ -3,9 +3,13 @@ import type { Prefix } from '../../protocol/capability/model.ts';
 import { intersectPrefixes, prefixesEqual } from '../../protocol/net/prefix.ts';
 import { MAIN_TABLE } from '../../protocol/routes/index.ts';
 import type { FlowRule, Route } from '../dataplane/ports.ts';
-import type { MemberSpec } from './member.ts';
+import type { MemberSpec, MemberTarget } from './member.ts';
 
-export function flowRules(ifindex: number, { targets, direction }: MemberSpec): FlowRule[] {
+export function flowRules(ifindex: number, { hosted, visited }: MemberSpec): FlowRule[] {
+  return [...rules(ifindex, 'in', hosted), ...rules(ifindex, 'out', visited)];
+}
+
+function rules(ifindex: number, direction: FlowRule['direction'], targets: readonly MemberTarget[]): FlowRule[] {
   return targets.map(({ prefix, protocol, port, floor }) => ({
     ifindex,
     direction,
@@ -21,9 +25,9 @@ export function routesTo(ifindex: number, destinations: readonly Prefix[]): Rout
 }
 
 /** What it may have had under any level. */
-export function allRoutes(ifindex: number, { prefixes, targets }: MemberSpec): Route[] {
+export function allRoutes(ifindex: number, { prefixes, visited }: MemberSpec): Route[] {
   const narrowed = prefixes.flatMap((prefix) =>
-    targets.flatMap((target) => intersectPrefixes(prefix, target.prefix) ?? []),
+    visited.flatMap((target) => intersectPrefixes(prefix, target.prefix) ?? []),
   );
   return routesTo(ifindex, [...prefixes, ...narrowed]);
 }
@@ -31,12 +35,18 @@ export function allRoutes(ifindex: number, { prefixes, targets }: MemberSpec): R
 /** Whether two specs differ in nothing that flows, pins or routes come from. */
 export function sameReach(a: MemberSpec, b: MemberSpec): boolean {
   return (
-    a.direction === b.direction &&
     a.prefixes.length === b.prefixes.length &&
     a.prefixes.every((prefix, i) => matches(prefix, b.prefixes[i])) &&
-    a.targets.length === b.targets.length &&
-    a.targets.every((target, i) => {
-      const other = b.targets[i];
+    sameTargets(a.hosted, b.hosted) &&
+    sameTargets(a.visited, b.visited)
+  );
+}
+
+function sameTargets(a: readonly MemberTarget[], b: readonly MemberTarget[]): boolean {
+  return (
+    a.length === b.length &&
+    a.every((target, i) => {
+      const other = b[i];
       return (
         other !== undefined &&
         prefixesEqual(target.prefix, other.prefix) &&

@@ -3,6 +3,7 @@ import { RequestSchema } from '../../protocol/gen/shellstream/wire/v1/wire_pb.ts
 import { encodeOffer, VERSION } from '../../protocol/handshake/index.ts';
 import { requestToWire } from '../../protocol/wire/convert.ts';
 import type { Config, MeshPeerConfig } from '../base/config.ts';
+import type { EnforcerParts } from '../enforcer/enforcer.ts';
 import type { AllowedForward } from '../enforcer/forwards.ts';
 import type { Approach } from '../enforcer/terminator-port.ts';
 
@@ -16,6 +17,15 @@ export function meshApproach(config: Config, peer: MeshPeerConfig): Approach {
       targets: peer.request.targets,
       advertise: peer.advertise ?? config.advertise,
     },
+  };
+}
+
+/** What we open to a peer that we dial, and where we say we come from to one that dialled us and opens something. */
+export function meshOpenings({ mesh, advertise }: Config): Required<Pick<EnforcerParts, 'offerTo' | 'advertiseTo'>> {
+  const peers = new Map<string, MeshPeerConfig>(mesh.peers.map((peer) => [peer.spiffeId, peer]));
+  return {
+    offerTo: (spiffeId) => peers.get(spiffeId)?.offer ?? [],
+    advertiseTo: (spiffeId) => peers.get(spiffeId)?.advertise ?? advertise,
   };
 }
 

@@ -29,7 +29,7 @@ import { ConsoleStatements } from '../posture/console-statements.ts';
 import { PostureEngine } from '../posture/engine.ts';
 import { FORGETFUL } from '../posture/unconfirmed-store.ts';
 import type { Underlay } from '../underlay/underlay.ts';
-import { intentions, meshApproach, meshForwards } from './approach.ts';
+import { intentions, meshApproach, meshForwards, meshOpenings } from './approach.ts';
 import type { EnforcerWorld } from './enforcer-world.ts';
 import { type NodeEvidence, openEvidence, recordHolds } from './evidence.ts';
 import { followHolds, openHolds } from './holds.ts';
@@ -210,6 +210,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
     keepaliveOf: (spiffeId: string) =>
       config.mesh.peers.find((peer) => peer.spiffeId === spiffeId)?.keepaliveSeconds ?? 0,
     intends: intentions(config),
+    ...meshOpenings(config),
     onPeerLevel: overseer.peerLevelChanged.bind(overseer),
   };
   const hire: EnforcerNode['hire'] = async <T extends Terminator>(

@@ -175,7 +175,7 @@ async function status(node: EnforcerNode, { version, tunnelWhy }: ViewOptions): 
       sessions: directory.size,
       streams,
       tunnelPeers: members.length,
-      flows: members.reduce((sum, { spec }) => sum + spec.targets.length, 0),
+      flows: members.reduce((sum, { spec }) => sum + spec.hosted.length + spec.visited.length, 0),
       heldPeers: mesh.peers.filter(({ spiffeId }) => holds.isHeld(spiffeId)).length,
       terminators: terminators.count,
     },

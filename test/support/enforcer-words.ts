@@ -165,6 +165,7 @@ export const admission: fc.Arbitrary<Admission> = fc
     toldEpoch: u64,
     expiresAt: milliseconds,
     reattestSecret: key,
+    offered: optional(fc.array(granted, { minLength: 1, maxLength: 4 })),
     answer: optional(grantBody),
     tunnelGeneration: optional(fc.integer({ min: 1, max: 0xffff_ffff })),
     carriesPackets: optional(fc.constant(true)),

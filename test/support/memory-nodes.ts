@@ -7,15 +7,26 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type EntryOptions, memorySource } from '../../certs-dev/index.ts';
 import { TrustDomain } from '../../certs-dev/trust-domain.ts';
-import { type SessionRequest, type SessionType, type Tier, tierPolicyOf } from '../../protocol/capability/index.ts';
+import {
+  type Prefix,
+  type SessionRequest,
+  type SessionType,
+  type Target,
+  type Tier,
+  tierPolicyOf,
+} from '../../protocol/capability/index.ts';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import {
+  type ConfirmBody,
+  type Evidence,
+  encodeConfirmBody,
   initiate,
   type Offer,
   parseConfirmBody,
   parseVerifyBody,
   type Role,
   respond,
+  signedMessage,
 } from '../../protocol/handshake/index.ts';
 import { type SpiffeId, trustDomainOf } from '../../protocol/identity/spiffe-id.ts';
 import { parsePrefix } from '../../protocol/net/prefix.ts';
@@ -38,6 +49,8 @@ import { parseJwtSvid } from '../../src/identity/jwt-svid.ts';
 
 export const TARGET = { prefix: parsePrefix('10.2.0.10/32'), protocol: 6, port: 8080 };
 export const MANAGEMENT = { prefix: parsePrefix('10.2.0.10/32'), protocol: 6, port: 9443 };
+/** Behind site-a, for site-b alone. */
+export const PRINTER = { prefix: parsePrefix('10.1.0.20/32'), protocol: 6, port: 631 };
 export const REQUEST: SessionRequest = { capabilities: ['OBSERVE', 'CONNECT'], targets: [TARGET], advertise: [] };
 
 /** One accord for every node of a test: who may have which prefixes behind it, and what may be reached. */
@@ -71,6 +84,12 @@ targets:
     protocol: tcp
     ports: [1-65535]
     allow: [{ identities: any, minimumTier: apprentice, types: [operator, management] }]
+  - name: printer
+    class: ordinary
+    prefixes: [10.1.0.20/32]
+    protocol: tcp
+    ports: [631, 632]
+    allow: [{ identities: ['spiffe://b.test/gateway'], minimumTier: journeyman }]
 advertise:
   - identities: ['spiffe://b.test/gateway']
     prefixes: [10.2.0.0/24, 10.99.0.2/32]
@@ -79,6 +98,8 @@ advertise:
   - identities: ['spiffe://c.test/gateway']
     prefixes: [10.1.0.0/16, 10.99.0.3/32]
 tiers:
+  assigned:
+    - { identity: 'spiffe://b.test/gateway', tier: master }
   ceilings:
     - { identity: 'spiffe://a.test/**', tier: site_owner }
     - { identity: 'spiffe://b.test/**', tier: site_owner }
@@ -208,12 +229,15 @@ export async function memoryNode({ clock, wire, name, identity, host, ...options
   const directory = new SessionDirectory({ sessions: 1_000, sessionsPerIdentity: 100 });
   const revoked: SessionId[] = [];
   const onRevoked = (session: SessionId): void => void revoked.push(session);
+  const opens: Opens = { offer: [], advertise: [] };
   const enforcer = new LocalEnforcer({
     ...parts,
     directory,
     tiers,
     keepaliveOf: () => 25,
     intends: () => true,
+    offerTo: () => opens.offer,
+    advertiseTo: () => opens.advertise,
     onRevoked,
   });
   await dataplane.flows.renewLease(dataplane.bootTimeNs() + 86_400_000_000_000n);
@@ -222,7 +246,13 @@ export async function memoryNode({ clock, wire, name, identity, host, ...options
     posture.epoch += 1n;
   };
   const spiffeId = source.current().spiffeId;
-  return { ...parts, spiffeId, host, source, tokens, entry, directory, enforcer, revoked, change };
+  return { ...parts, spiffeId, host, source, tokens, entry, directory, enforcer, revoked, change, opens };
+}
+
+/** What a node opens to whoever it dials, and where it says it comes from to whoever opens something to it. */
+interface Opens {
+  offer: readonly Target[];
+  advertise: readonly Prefix[];
 }
 
 /** Who is held is what the test says. */
@@ -263,6 +293,8 @@ export interface AttemptOptions {
   readonly keys?: Partial<Record<Role, ReturnType<typeof crypto.x25519Generate>>>;
   /** What the initiator says in message 3 instead of message 1's offer. */
   readonly confirmOffer?: Offer;
+  /** What a dishonest initiator makes of its message 3, and signs. */
+  readonly lie?: (body: ConfirmBody) => ConfirmBody;
 }
 
 let lastPort = 40_000;
@@ -280,12 +312,13 @@ export async function attempt(from: MemoryNode, to: MemoryNode, options: Attempt
   const init = respond(handshake('responder')).readInit(first.record);
   const second = init.writeVerify(await to.enforcer.challenge(init));
   const verify = first.next.readVerify(second.record);
-  const evidence = await from.enforcer.approach({
+  const honest = await from.enforcer.approach({
     ...verify,
     offer: options.confirmOffer ?? offer,
     expectedId,
     request,
   });
+  const evidence = options.lie === undefined ? honest : signedAnew(from, verify, options.lie, honest);
   const third = verify.writeConfirm(evidence);
   const confirm = second.next.readConfirm(third.record);
   const { wireguard } = parseConfirmBody(confirm.evidence.body);
@@ -318,6 +351,17 @@ export async function attempt(from: MemoryNode, to: MemoryNode, options: Attempt
       });
     },
   };
+}
+
+function signedAnew(
+  { attestor }: MemoryNode,
+  { transcript, staticKey }: { readonly transcript: Uint8Array; readonly staticKey: Uint8Array },
+  lie: (body: ConfirmBody) => ConfirmBody,
+  honest: Evidence,
+): Evidence {
+  const body = encodeConfirmBody(lie(parseConfirmBody(honest.body)));
+  const message = signedMessage(crypto, { role: 'initiator', transcript, staticKey }, body);
+  return { ...honest, body, signature: attestor.self().sign(message) };
 }
 
 /** A whole first attestation; both ends stand. */

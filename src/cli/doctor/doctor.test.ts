@@ -3,9 +3,12 @@ import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { SteppedClock, TemporaryDomains } from '../../../certs-dev/testing.ts';
+import type { Tier } from '../../../protocol/capability/index.ts';
 import { ShellstreamError } from '../../../protocol/errors.ts';
+import { parseSpiffeIdPattern } from '../../../protocol/identity/spiffe-id.ts';
 import { DEFAULT_ACCORD_FILE, loadAccord } from '../../base/accord-file.ts';
 import { systemClock } from '../../base/clock.ts';
 import { parseConfig } from '../../base/config.ts';
@@ -19,6 +22,7 @@ import { FakeWorld } from '../fixtures.ts';
 import type { Host } from './host.ts';
 import { realHost } from './real-host.ts';
 
+const EXAMPLE_ACCORD = fileURLToPath(new URL('../../../protocol/accords/example-site.yaml', import.meta.url));
 const NOW = Date.UTC(2027, 0, 15, 8);
 const CAPABLE = 'CapEff:\t000001ffffffffff\n';
 
@@ -315,6 +319,30 @@ mesh:
   it('each family by itself', async () => {
     const found = await forwarding({ '/proc/sys/net/ipv4/ip_forward': '1\n' });
     expect(found.map(({ state }) => state)).toEqual(['ok', 'warning']);
+  });
+});
+
+describe('what is offered to a peer that we dial', () => {
+  const ANCHOR = 'spiffe://beta.example/gateway/one';
+  const config = parseConfig(`apiVersion: shellstream/v1
+site: { trustDomain: alpha.example }
+advertise: [10.1.0.0/24]
+mesh: { peers: [{ name: beta, spiffeId: '${ANCHOR}', address: '192.0.2.2:7843', offer: [{ prefix: 10.1.0.9, port: 443 }] }] }
+`);
+  const offered = async (tier: Tier | undefined) => {
+    const loaded = await loadAccord(EXAMPLE_ACCORD, nodeCrypto.sha256);
+    const pattern = parseSpiffeIdPattern(ANCHOR);
+    if (pattern === undefined) throw new Error('no pattern');
+    const tiers = { ...loaded.accord.tiers, assigned: tier === undefined ? [] : [{ pattern, tier }] };
+    const loadAccordOfSite = async () => ({ ...loaded, accord: { ...loaded.accord, tiers } });
+    const { findings } = await diagnose({ loadConfig: async () => config, loadAccord: loadAccordOfSite });
+    return findings.filter(({ name }) => name === 'offer').map(({ state, detail }) => `${state} ${detail}`);
+  };
+
+  it('is looked for in the accord, as the dial would', async () => {
+    expect(await offered('master')).toEqual(['ok beta may have what mesh.peers offers it']);
+    expect(await offered('apprentice')).toEqual([expect.stringMatching(/^missing beta: .*TYPE_NOT_AUTHORISED/)]);
+    expect(await offered(undefined)).toEqual([expect.stringMatching(/^missing beta: .*TIER_UNKNOWN/)]);
   });
 });
 

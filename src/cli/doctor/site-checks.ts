@@ -8,6 +8,7 @@ import { DEFAULT_INSTANCE } from '../console.ts';
 import { duration, problem } from '../output.ts';
 import type { Host } from './host.ts';
 import { missing, ok, warning } from './kernel-checks.ts';
+import { offers } from './offer-checks.ts';
 
 export interface Site {
   readonly configPath: string;
@@ -20,7 +21,7 @@ export async function readSite(host: Host, configPath: string): Promise<Site> {
   try {
     const config = await host.loadConfig(configPath);
     const detail = `${configPath}: instance ${config.instance} of ${config.site.trustDomain}`;
-    const findings = [ok('configuration', detail), await accord(host, config)];
+    const findings = [ok('configuration', detail), ...(await accord(host, config))];
     return { configPath, config, findings };
   } catch (error) {
     const isUnreadable = reasonOf(error) === 'INTERNAL';
@@ -37,17 +38,18 @@ function instanceOf(configPath: string): string {
   return /^[a-z0-9]{1,10}$/.test(name) ? name : DEFAULT_INSTANCE;
 }
 
-async function accord(host: Host, config: Config): Promise<Finding> {
+async function accord(host: Host, config: Config): Promise<readonly Finding[]> {
   try {
     const { accord, hash } = await host.loadAccord(config.accord.file);
     const short = Buffer.from(hash).toString('hex').slice(0, 16);
-    return ok('accord', `${config.accord.file}: ${accord.id} serial ${accord.serial}, ${short}`);
+    const found = ok('accord', `${config.accord.file}: ${accord.id} serial ${accord.serial}, ${short}`);
+    return [found, ...offers(config, accord)];
   } catch (error) {
     const mend =
       reasonOf(error) === 'INTERNAL'
         ? `shellstream init --trust-domain ${config.site.trustDomain} --out DIRECTORY writes a first one; or set accord.file`
         : `mend ${config.accord.file}`;
-    return missing('accord', problem(error), mend);
+    return [missing('accord', problem(error), mend)];
   }
 }
 

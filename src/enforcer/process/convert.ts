@@ -1,7 +1,7 @@
 /** Between the ports' values and the messages of shellstream.enforcer.v1. Every `…From` refuses with MALFORMED. */
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import type { SessionRequest } from '../../../protocol/capability/model.ts';
-import { CAPABILITIES, MODES, TARGET_CLASSES, TIERS } from '../../../protocol/capability/model.ts';
+import { CAPABILITIES, type GrantedTarget, MODES, TARGET_CLASSES, TIERS } from '../../../protocol/capability/model.ts';
 import { decodeFrame, encodeFrame, type GrantBody, MAX_PACKET_BYTES } from '../../../protocol/channel/index.ts';
 import { ShellstreamError } from '../../../protocol/errors.ts';
 import type {
@@ -19,6 +19,7 @@ import type {
   Claim as WireClaim,
   Connection as WireConnection,
   Grant as WireGrant,
+  GrantedTarget as WireGrantedTarget,
   StreamTotals as WireTotals,
 } from '../../../protocol/gen/shellstream/enforcer/v1/enforcer_pb.ts';
 import { RequestSchema, type Request as WireRequest } from '../../../protocol/gen/shellstream/wire/v1/wire_pb.ts';
@@ -155,11 +156,7 @@ export function admissionTo(admission: Admission): MessageInitShape<typeof Admis
     grant: {
       mode: grant.mode,
       capabilities: [...grant.capabilities],
-      targets: grant.targets.map((target) => ({
-        target: targetToWire(target),
-        class: target.class,
-        floor: target.floor,
-      })),
+      targets: grant.targets.map(grantedTo),
       reachable: grant.reachable.map(prefixToWire),
       lifetimeMs: BigInt(grant.lifetimeMs),
     },
@@ -170,6 +167,7 @@ export function admissionTo(admission: Admission): MessageInitShape<typeof Admis
     toldEpoch: admission.toldEpoch,
     expiresAtMs: BigInt(Math.floor(admission.expiresAt)),
     reattestSecret: admission.reattestSecret,
+    offered: (admission.offered ?? []).map(grantedTo),
     answer: answer === undefined ? NOTHING : encodeFrame({ type: 'GRANT', grant: answer }),
     tunnelGeneration: admission.tunnelGeneration ?? 0,
     carriesPackets: admission.carriesPackets === true,
@@ -195,6 +193,7 @@ export function admissionFrom(wire: WireAdmission): Admission {
     toldEpoch: wire.toldEpoch,
     expiresAt: Number(wire.expiresAtMs),
     reattestSecret: key(wire.reattestSecret),
+    ...maybe('offered', wire.offered, grantedFrom),
     ...maybe('answer', wire.answer, grantFrame),
     ...(wire.tunnelGeneration === 0 ? {} : { tunnelGeneration: wire.tunnelGeneration }),
     ...(wire.carriesPackets ? { carriesPackets: true } : {}),
@@ -202,16 +201,24 @@ export function admissionFrom(wire: WireAdmission): Admission {
   };
 }
 
+function grantedTo(target: GrantedTarget) {
+  return { target: targetToWire(target), class: target.class, floor: target.floor };
+}
+
+function grantedFrom(wire: readonly WireGrantedTarget[]): readonly GrantedTarget[] {
+  return wire.map((granted) => ({
+    ...targetFromWire(present('target', granted.target)),
+    class: word(TARGET_CLASSES, granted.class),
+    floor: level(granted.floor),
+  }));
+}
+
 function grantFrom(wire: WireGrant | undefined): Admission['grant'] {
   const { mode, capabilities, targets, reachable, lifetimeMs } = present('grant', wire);
   return {
     mode: word(MODES, mode),
     capabilities: capabilities.map((capability) => word(CAPABILITIES, capability)),
-    targets: targets.map((granted) => ({
-      ...targetFromWire(present('target', granted.target)),
-      class: word(TARGET_CLASSES, granted.class),
-      floor: level(granted.floor),
-    })),
+    targets: grantedFrom(targets),
     reachable: prefixesFromWire(reachable),
     lifetimeMs: Number(lifetimeMs),
   };
@@ -358,7 +365,7 @@ export function present<T>(what: string, value: T | undefined): T {
   return value;
 }
 
-/** An empty text or no bytes: left out. */
+/** An empty text, no bytes or an empty list: left out. */
 function maybe<Name extends string, Raw extends { readonly length: number }, Value>(
   name: Name,
   raw: Raw,

@@ -8,6 +8,7 @@ import type { ControlFlow } from '../../dataplane/ports.ts';
 import type { Credentials } from '../credentials.ts';
 import type { KeptSession } from '../kept-session.ts';
 import type { Member } from '../overlay.ts';
+import type { Admission } from '../ports.ts';
 import {
   address,
   admissionFrom,
@@ -50,7 +51,7 @@ export function decodeKept(bytes: Uint8Array, circumstances: Uint8Array): KeptSe
   const kept = parseExact(KeptSchema, bytes, MAX_BYTES);
   if (Buffer.compare(key(kept.circumstances), circumstances) !== 0) return undefined;
   const admission = admissionFrom(present('admission', kept.admission));
-  const member = memberFrom(kept, admission.peer.spiffeId, admission.grant.targets);
+  const member = memberFrom(kept, admission);
   const control = kept.connection === undefined ? undefined : controlOf(kept.connection);
   return {
     resumeHash: key(kept.resumeHash),
@@ -85,11 +86,10 @@ function memberTo({ session, spec, generation }: Member) {
     port: spec.endpoint?.port ?? 0,
     keepalive: spec.keepalive,
     prefixes: spec.prefixes.map(prefixToWire),
-    out: spec.direction === 'out',
   };
 }
 
-function memberFrom(kept: Kept, spiffeId: string, targets: Member['spec']['targets']): Member {
+function memberFrom(kept: Kept, { peer, grant, offered = [] }: Admission): Member {
   const wire = present('member', kept.member);
   if (wire.keepalive > MAX_KEEPALIVE) throw malformed('keepalive', wire.keepalive);
   const { sessionSlot, generation, peerSlot, expiresAtBootNs } = wire;
@@ -99,13 +99,12 @@ function memberFrom(kept: Kept, spiffeId: string, targets: Member['spec']['targe
     session: { sessionSlot, generation, peerSlot, expiresAtBootNs },
     generation: wire.attestations,
     spec: {
-      spiffeId,
+      spiffeId: peer.spiffeId,
       publicKey: key(wire.publicKey),
       ...(wire.address === '' ? {} : { endpoint: { address: address(wire.address), port: port(wire.port) } }),
       keepalive: wire.keepalive,
       prefixes: prefixesFromWire(wire.prefixes),
-      direction: wire.out ? 'out' : 'in',
-      targets,
+      ...(kept.initiator ? { hosted: offered, visited: grant.targets } : { hosted: grant.targets, visited: offered }),
       level: level(kept.peerLevel),
       expiresAtBootNs,
     },
