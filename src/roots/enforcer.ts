@@ -33,7 +33,7 @@ import { intentions, meshApproach, meshForwards, meshOpenings } from './approach
 import type { EnforcerWorld } from './enforcer-world.ts';
 import { type NodeEvidence, openEvidence, recordHolds } from './evidence.ts';
 import { followHolds, openHolds } from './holds.ts';
-import { Isolation } from './isolation.ts';
+import { Isolation, keepCovered } from './isolation.ts';
 import { Lease } from './lease.ts';
 import { recordLevelsSeen } from './level-telemetry.ts';
 import { PostureEvidence } from './posture-evidence.ts';
@@ -189,6 +189,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
   // What it takes back holds before anything follows the level.
   await console.resume();
   await posture.start(steps);
+  parts.use(keepCovered(isolation, { clock, log, posture }));
   if (recorded !== undefined) parts.use(recorded.follow(posture));
   parts.use(await startRevocationFeeds(world, revocations, svids));
   parts.use(identity.onChange((change) => change === 'identity' && terminators.identityRotated()));
