@@ -8,6 +8,7 @@ import { labSuite } from '../lab/lab-suite.ts';
 import { writeNumber } from '../support/bpf-maps.ts';
 import { Capture } from '../support/capture.ts';
 import { eventually } from '../support/eventually.ts';
+import { connect } from '../support/namespaces.ts';
 import { run, start } from '../support/processes.ts';
 
 labSuite('posture', {}, (lab) => {
@@ -168,11 +169,20 @@ labSuite('posture', {}, (lab) => {
     expect(await eventually('the way open', async () => !(await isCutOff()))).toBe(true);
   });
 
-  test('a looser word of another program does not lift what the console said', async () => {
-    const { b } = lab();
+  test('a looser word of another program does not lift what the console said, nor does an interface that comes later', async () => {
+    const { b, host } = lab();
     await b.setPosture(1);
     await external(5);
     expect(await b.postureInKernel()).toEqual([5, 1]);
     expect(await isCutOff()).toBe(true);
+    await connect(
+      { in: b.namespace, name: 'late', addresses: ['10.78.0.1/24', 'fd78::1/64'] },
+      { in: host, name: 'late', addresses: ['10.78.0.2/24', 'fd78::2/64'] },
+    );
+    await eventually('the filter on it', async () => (await b.shellstream('status')).stdout.includes('late (outer)'));
+    for (const address of ['10.78.0.1', 'fd78::1'])
+      await expect(host.run('ping', ['-c1', '-W1', address])).rejects.toThrow();
+    await b.setPosture(5);
+    await host.run('ping', ['-c1', '-W1', '10.78.0.1']);
   });
 });
