@@ -83,6 +83,8 @@ export function parseArtifact(record: Uint8Array): Artifact {
     case 'consoleUse':
       texts([body.value.verb]);
       size('arguments hash', body.value.argumentsHash, [HASH]);
+      size('payload hash', body.value.payloadHash, [0, HASH]);
+      headers(body.value.frameHeaders);
       return artifact;
     case 'enforcementReceipt': {
       const { statement, signature, chain } = body.value;
@@ -124,7 +126,7 @@ function checkTransit(transit: SessionTransitArtifact): void {
   targetsFromWire(transit.targets);
   checkCounters(transit.counters);
   size('payload hash', transit.payloadHash, [0, HASH]);
-  if (transit.frameHeaders.length > MAX_FRAME_HEADERS) throw malformed('frame headers', transit.frameHeaders.length);
+  headers(transit.frameHeaders);
 }
 
 function checkCounters(counters: readonly Counters[]): void {
@@ -184,6 +186,10 @@ function oneOf(what: string, value: number, words: Readonly<Record<string, strin
 
 function texts(all: readonly string[]): void {
   for (const text of all) if (text.length > MAX_TEXT) throw malformed('text', `${text.length} characters`);
+}
+
+function headers(bytes: Uint8Array): void {
+  if (bytes.length > MAX_FRAME_HEADERS) throw malformed('frame headers', bytes.length);
 }
 
 function size(what: string, bytes: Uint8Array, sizes: readonly number[]): void {

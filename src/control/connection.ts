@@ -1,19 +1,26 @@
 /** One console at the socket: a request, its answer, the next request; or, after `watch`, events until it goes. */
 import type { Socket } from 'node:net';
-import { toBinary } from '@bufbuild/protobuf';
 import type { ShellstreamError } from '../../protocol/errors.ts';
-import { type Response, ResponseSchema } from '../../protocol/gen/shellstream/control/v1/control_pb.ts';
 import type { Clock, Timer } from '../base/clock.ts';
-import { type Ask, parseRequest, refusal, refused } from './answer.ts';
-import { FrameReader, frame, LARGEST_REQUEST, LARGEST_RESPONSE } from './frame.ts';
+import { refusal } from './answer.ts';
+import { FrameReader, LARGEST_REQUEST } from './frame.ts';
+import { encodeResponse } from './response.ts';
 
 export interface ConnectionOwner {
   readonly clock: Clock;
   /** How long a console may take for its next request, or to read an answer, milliseconds. */
   readonly idleMs: number;
-  answer(ask: Ask): Promise<Response>;
+  /** Of a request as it came. Must not reject. */
+  answer(message: Uint8Array): Promise<Answered>;
   /** The console wants events from here on. */
   watch(socket: Socket): void;
+}
+
+export interface Answered {
+  /** The bytes that leave. */
+  readonly frame: Buffer;
+  /** After a message that makes no sense nothing tells where the next one begins. */
+  readonly then: 'read' | 'watch' | 'hang up';
 }
 
 export function serve(socket: Socket, owner: ConnectionOwner): void {
@@ -34,34 +41,38 @@ export function serve(socket: Socket, owner: ConnectionOwner): void {
 
   function next(): void {
     if (state !== 'reading' || socket.destroyed) return;
-    let ask: Ask;
+    let message: Uint8Array | undefined;
     try {
-      const message = reader.next();
-      if (message === undefined) return;
-      ask = parseRequest(message);
+      message = reader.next();
     } catch (error) {
-      // After a length or a message that makes no sense nothing tells where the next one begins.
+      // After a length that makes no sense, neither.
       state = 'refused';
-      socket.end(encode(refusal(error)));
+      socket.end(encodeResponse(refusal(error)));
       return;
     }
+    if (message === undefined) return;
     state = 'answering';
     idle?.cancel();
     socket.pause();
-    void answer(ask);
+    void answer(message);
   }
 
-  async function answer(ask: Ask): Promise<void> {
-    const response = await owner.answer(ask).catch(refusal);
+  async function answer(message: Uint8Array): Promise<void> {
+    const { frame, then } = await owner.answer(message);
     if (socket.destroyed) return;
-    const watches = response.answer.case === 'watching';
     // The clock runs again while the answer is read: a console that does not read cannot stay.
     restartIdle();
-    socket.write(encode(response), () => {
+    if (then === 'hang up') {
+      state = 'refused';
+      socket.resume();
+      socket.end(frame);
+      return;
+    }
+    socket.write(frame, () => {
       if (socket.destroyed) return;
       restartIdle();
       state = 'reading';
-      if (watches) {
+      if (then === 'watch') {
         if (!reader.isEmpty) return void socket.destroy();
         idle?.cancel();
         state = 'watching';
@@ -88,13 +99,7 @@ export function turnAway(socket: Socket, clock: Clock, error: ShellstreamError):
   socket.on('error', () => socket.destroy());
   socket.on('close', () => timer.cancel());
   socket.resume();
-  socket.end(encode(refusal(error)));
+  socket.end(encodeResponse(refusal(error)));
 }
 
 const LINGER_MS = 1_000;
-
-function encode(response: Response): Buffer {
-  const bytes = toBinary(ResponseSchema, response);
-  if (bytes.length <= LARGEST_RESPONSE) return frame(bytes);
-  return encode(refused('INTERNAL', `the answer takes ${bytes.length} bytes`));
-}

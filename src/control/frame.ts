@@ -8,7 +8,8 @@ import { ShellstreamError } from '../../protocol/errors.ts';
 export const LARGEST_REQUEST = 64 * 1024;
 export const LARGEST_RESPONSE = 1024 * 1024;
 
-const PREFIX = 4;
+/** Bytes before each message: its length. */
+export const PREFIX = 4;
 
 export class FrameReader {
   readonly #limit: number;

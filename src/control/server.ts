@@ -11,10 +11,13 @@ import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import { listenAt } from '../link/index.ts';
 import { type AccessRules, type Standing, standingOf } from './access.ts';
-import { type Ask, answer } from './answer.ts';
-import { serve, turnAway } from './connection.ts';
+import { type Ask, answer, parseRequest, refusal } from './answer.ts';
+import { type Answered, serve, turnAway } from './connection.ts';
+import { frame } from './frame.ts';
+import { LookPace, type Passed, passed, WatchedFrames } from './passed.ts';
 import type { Actor, GatewayView } from './ports.ts';
-import { Watchers } from './watchers.ts';
+import { encodeResponse } from './response.ts';
+import { type EventSink, Watchers } from './watchers.ts';
 
 export interface ControlOptions {
   /** Absolute path of the socket. */
@@ -25,22 +28,32 @@ export interface ControlOptions {
   readonly log: Logger;
   /** SO_PEERCRED of the connection; undefined, or a throw, counts as a stranger. */
   readonly credentialsOf: (socket: Socket) => Actor | undefined;
-  /** Told of each order, and of each look at evidence, before it is answered. Must not throw. */
+  /**
+   * Told of each order, and of each look at evidence, before it is answered; while `isFull`, of everything that passes. Must
+   * not throw.
+   */
   readonly onUse?: (use: ConsoleUse) => Promise<void>;
+  /** As the accord's row of the level has it, 1 by default: evidence is of all that passes, with its frames. */
+  readonly isFull?: () => boolean;
   /** Owners and observers together; observers get at most half. 64 unless told. */
   readonly mostConnections?: number;
   /** 30 s unless told. */
   readonly idleMs?: number;
 }
 
-/** What a console had the gateway do, or show of its evidence. */
+/** What a console had the gateway do or show. */
 export interface ConsoleUse {
   readonly by: Actor;
-  readonly verb: Ask['case'];
-  /** As it came, encoded again. */
+  /** `unreadable`: the request was none. */
+  readonly verb: Ask['case'] | 'unreadable';
+  /** As it came. */
   readonly request: Uint8Array;
   /** Undefined: it was done. */
   readonly refused: Reason | undefined;
+  /** It changed nothing, and nothing but level 1 has it recorded. */
+  readonly isLook: boolean;
+  /** At level 1: request and answer, or what a watching console was told since the record before. */
+  readonly passed?: Passed;
 }
 
 export interface ControlServer extends AsyncDisposable {
@@ -54,6 +67,8 @@ export async function startControl(options: ControlOptions): Promise<ControlServ
   const connected = new Map<Socket, Standing>();
   const refused = new Set<Socket>();
   const watchers = new Watchers(view, clock);
+  const pace = new LookPace(clock);
+  const isFull = (): boolean => options.isFull?.() === true;
   const server = createServer(accept);
   const place = await listenAt(server, { path: options.path, group: access.observerGroup });
   server.on('error', (error) => log.error('control socket failed', { error }));
@@ -82,19 +97,35 @@ export async function startControl(options: ControlOptions): Promise<ControlServ
       return;
     }
     connected.set(socket, standing);
-    socket.on('close', () => {
-      connected.delete(socket);
-      watchers.remove(socket);
-    });
+    socket.on('close', () => connected.delete(socket));
     serve(socket, {
       clock,
       idleMs: options.idleMs ?? 30_000,
-      answer: (ask) => respondTo(ask, by, standing),
-      watch(watcher) {
-        watcher.on('drain', () => watchers.drained(watcher));
-        watchers.add(watcher);
-      },
+      answer: (message) => respondTo(message, by, standing),
+      watch: (watcher) => tell(watcher, by),
     });
+  }
+
+  function tell(socket: Socket, by: Actor): void {
+    const frames = new WatchedFrames(clock, (all) => {
+      void options.onUse?.({ by, verb: 'watch', request: WATCH, refused: undefined, isLook: true, passed: all });
+    });
+    const sink: EventSink = {
+      get writableLength() {
+        return socket.writableLength;
+      },
+      write(bytes) {
+        if (isFull()) frames.add(bytes);
+        else frames[Symbol.dispose]();
+        return socket.write(bytes);
+      },
+    };
+    socket.on('drain', () => watchers.drained(sink));
+    socket.on('close', () => {
+      watchers.remove(sink);
+      frames[Symbol.dispose]();
+    });
+    watchers.add(sink);
   }
 
   // Whoever hangs up before he is asked for must not bring the gateway down.
@@ -127,32 +158,37 @@ export async function startControl(options: ControlOptions): Promise<ControlServ
     return observers < Math.floor(most / 2);
   }
 
-  async function respondTo(ask: Ask, by: Actor, standing: Standing): Promise<Response> {
+  async function respondTo(request: Uint8Array, by: Actor, standing: Standing): Promise<Answered> {
+    // What begins or ends with level 1 is of level 1.
+    const wasFull = isFull();
+    let verb: ConsoleUse['verb'] = 'unreadable';
+    let then: Answered['then'] = 'hang up';
+    let refused: Reason | undefined;
+    let response: Response;
     try {
-      const response = await answer(ask, view, by, standing);
-      if (!LOOKS.has(ask.case)) log.info('console order carried out', { uid: by.uid, pid: by.pid, ask: ask.case });
-      await witness(ask, by, undefined);
-      return response;
+      const ask = parseRequest(request);
+      verb = ask.case;
+      then = 'read';
+      if (wasFull && LOOKS.has(verb)) await pace.turn(standing);
+      response = await answer(ask, view, by, standing);
+      if (!LOOKS.has(verb)) log.info('console order carried out', { uid: by.uid, pid: by.pid, ask: verb });
+      if (response.answer.case === 'watching') then = 'watch';
     } catch (error) {
-      log.warn('console request refused', { uid: by.uid, pid: by.pid, ask: ask.case, error });
-      await witness(ask, by, reasonOf(error));
-      throw error;
+      log.warn('console request refused', { uid: by.uid, pid: by.pid, ask: verb, error });
+      refused = reasonOf(error);
+      response = refusal(error);
     }
-  }
-
-  async function witness(ask: Ask, by: Actor, refused: Reason | undefined): Promise<void> {
-    if (LOOKS.has(ask.case)) return;
-    await options.onUse?.({
-      by,
-      verb: ask.case,
-      request: toBinary(RequestSchema, create(RequestSchema, { ask })),
-      refused,
-    });
+    const bytes = encodeResponse(response);
+    const isLook = verb === 'unreadable' || LOOKS.has(verb);
+    if (wasFull || isFull()) {
+      await options.onUse?.({ by, verb, request, refused, isLook, passed: passed([frame(request), bytes]) });
+    } else if (!isLook) await options.onUse?.({ by, verb, request, refused, isLook });
+    return { frame: bytes, then };
   }
 }
 
 /** What changes nothing and is asked every few seconds; whatever else there is leaves a trace. */
-const LOOKS: ReadonlySet<Ask['case']> = new Set<Ask['case']>([
+const LOOKS: ReadonlySet<ConsoleUse['verb']> = new Set<Ask['case']>([
   'status',
   'sessions',
   'session',
@@ -165,6 +201,9 @@ const LOOKS: ReadonlySet<Ask['case']> = new Set<Ask['case']>([
   'proposals',
   'revocations',
 ]);
+
+/** The request with which a console began to watch; it has but one form. */
+const WATCH = toBinary(RequestSchema, create(RequestSchema, { ask: { case: 'watch', value: {} } }));
 
 function close(server: Server): Promise<void> {
   return new Promise((resolve) => server.close(() => resolve()));

@@ -142,6 +142,7 @@ test('records are shown by tier, each with its proof; who may only look is refus
     verb: 'setPosture',
     request: Uint8Array.of(1),
     refused: 'CAPABILITY_NOT_GRANTED',
+    isLook: false,
   });
   const [use] = await recorded(sites, 'consoleUse', (all) => all.length === 1);
   await used;

@@ -25,7 +25,7 @@ import { bootId } from './boot-id.ts';
 import { startEnforcer } from './enforcer.ts';
 import type { EnforcerWorld } from './enforcer-world.ts';
 import { evidencePlace } from './evidence.ts';
-import { recordConsole } from './evidence-console.ts';
+import { consoleEvidence } from './evidence-console.ts';
 import { gatewayView } from './gateway-view.ts';
 import { serveMetrics } from './metrics.ts';
 import { privateDirectory } from './private-directory.ts';
@@ -113,7 +113,7 @@ export async function runGateway(configPath: string): Promise<void> {
       clock,
       log: log.child({ part: 'control' }),
       credentialsOf: peerCredentialsOf,
-      ...(node.evidence === undefined ? {} : { onUse: recordConsole(node.evidence, crypto, log) }),
+      ...consoleEvidence(node),
     }),
   );
   const quartermaster = await attachQuartermaster(world, node.evidence?.store);
