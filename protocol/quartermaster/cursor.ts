@@ -1,6 +1,7 @@
 /**
- * Where a page ended, as the asker carries it. Opaque to him, of one length, and of use for one question only. It is no
- * secret and gives no right: whoever makes one up is answered as what he may see from there on.
+ * Where a page ended, as the asker carries it. Opaque to him, of one length, and of use for one question only. One that was
+ * changed on its way is told, or what it skips would read as "there was none". It is no secret and gives no right: whoever
+ * makes one up is answered as what he may see from there on.
  */
 import { sha256 } from '@noble/hashes/sha2.js';
 import { ShellstreamError } from '../errors.ts';
@@ -14,7 +15,8 @@ export interface Cursor {
 
 /** @param question of `questionKey`. */
 export function formatCursor({ atMs, number }: Cursor, question: Uint8Array): string {
-  const bytes = concatBytes([binding(question), uint64(atMs), uint64(number)]);
+  const place = concatBytes([uint64(atMs), uint64(number)]);
+  const bytes = concatBytes([binding(question, place), place]);
   return [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
@@ -22,8 +24,8 @@ export function formatCursor({ atMs, number }: Cursor, question: Uint8Array): st
 export function parseCursor(text: string, question: Uint8Array): Cursor {
   if (!CURSOR.test(text)) throw malformed('no cursor');
   const bytes = Uint8Array.from({ length: CURSOR_BYTES }, (_, i) => Number.parseInt(text.slice(2 * i, 2 * i + 2), 16));
-  if (!sameBytes(bytes.subarray(0, BINDING_BYTES), binding(question)))
-    throw malformed('the cursor of another question');
+  if (!sameBytes(bytes.subarray(0, BINDING_BYTES), binding(question, bytes.subarray(BINDING_BYTES))))
+    throw malformed('changed, or of another question');
   const view = new DataView(bytes.buffer, BINDING_BYTES);
   const [atMs, number] = [Number(view.getBigUint64(0)), Number(view.getBigUint64(8))];
   if (!Number.isSafeInteger(atMs) || !Number.isSafeInteger(number)) throw malformed('a cursor out of range');
@@ -34,8 +36,9 @@ const BINDING_BYTES = 8;
 const CURSOR_BYTES = BINDING_BYTES + 16;
 const CURSOR = new RegExp(`^[0-9a-f]{${2 * CURSOR_BYTES}}$`);
 
-function binding(question: Uint8Array): Uint8Array {
-  return sha256(question).subarray(0, BINDING_BYTES);
+/** The place has one length, and stands last. */
+function binding(question: Uint8Array, place: Uint8Array): Uint8Array {
+  return sha256(concatBytes([question, place])).subarray(0, BINDING_BYTES);
 }
 
 function uint64(value: number): Uint8Array {

@@ -126,6 +126,16 @@ describe('questions', () => {
     expect(second.next).toBe('');
   });
 
+  test('attack: a cursor with any digit changed, which would pass records over in silence', async () => {
+    const auditor = service.as(AUDITOR);
+    const { next } = await auditor.query({ filter: { level: 3 }, limit: 1 });
+    for (let at = 0; at < next.length; at += 1) {
+      const cursor = `${next.slice(0, at)}${next[at] === '0' ? '1' : '0'}${next.slice(at + 1)}`;
+      const asked = auditor.query({ filter: { level: 3 }, cursor });
+      expect(await refusal(asked), cursor).toEqual([Code.InvalidArgument, 'MALFORMED']);
+    }
+  });
+
   test('attack: the cursor of another question, or none of ours', async () => {
     const auditor = service.as(AUDITOR);
     const { next } = await auditor.query({ filter: { level: 3 }, limit: 2 });
