@@ -17,6 +17,11 @@ export function postureLevel(text: string): PostureLevel {
   return level;
 }
 
+export function epoch(text: string): bigint {
+  if (!/^\d{1,19}$/.test(text)) throw new InvalidArgumentError('An epoch is a whole number.');
+  return BigInt(text);
+}
+
 /** Milliseconds of `500ms`, `90s`, `30m`, `2h`, `1d`. */
 export function milliseconds(text: string): number {
   const [, count, unit] = /^(\d{1,9})(ms|s|m|h|d)$/.exec(text) ?? [];

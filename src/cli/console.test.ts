@@ -174,10 +174,24 @@ describe('posture', () => {
     expect(unknown).toMatchObject({ code: 1, err: 'shellstream: MALFORMED: no source bascule says anything\n' });
   });
 
+  it('set-aside of a statement that is not the last one any more is refused', async () => {
+    view.state('map', 2, 'slot 0 says 2');
+    const told: { sources: { epoch: number }[] } = JSON.parse((await shellstream('posture', 'get', '--json')).out);
+    const meant = ['--reason', 'its writer is broken', '--epoch', String(told.sources[0]?.epoch)];
+    view.state('map', 1, 'slot 0 says 1');
+    expect(await shellstream('posture', 'set-aside', 'map', ...meant)).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('POSTURE_CHANGED'),
+    });
+    expect((await view.posture()).effective).toBe(1);
+    expect((await shellstream('posture', 'set-aside', 'map', '--reason', 'x', '--epoch', '-1')).code).toBe(2);
+  });
+
   it('set that the gateway refuses is exit code 1 with its reason', async () => {
     const ran = await shellstream('posture', 'set', '3', '--reason', 'two\nlines', '--json');
     expect(ran).toMatchObject({ code: 1, out: '' });
     expect(JSON.parse(ran.err)).toEqual({ error: 'MALFORMED', detail: 'a reason is 1 to 256 characters in one line' });
+    expect((await shellstream('posture', 'set', '3', '--reason', '  ')).code).toBe(1);
   });
 
   it('of another user is refused, and stays', async () => {

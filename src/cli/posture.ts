@@ -1,7 +1,7 @@
 /** `shellstream posture`: the console as one source of posture, and its word over others. The most restrictive governs. */
 import type { Command } from 'commander';
 import type { PostureLevel } from '../../protocol/posture/level.ts';
-import { milliseconds, postureLevel } from './arguments.ts';
+import { epoch, milliseconds, postureLevel } from './arguments.ts';
 import { asksGateway, type ConsoleOptions, withGateway } from './console.ts';
 import { DEFAULT_CONFIG } from './gateway.ts';
 import { json } from './output.ts';
@@ -14,6 +14,11 @@ interface SetOptions extends ConsoleOptions {
   readonly for?: number;
   readonly dryRun?: boolean;
   readonly confirmWithin?: number;
+}
+
+interface SetAsideOptions extends ConsoleOptions {
+  readonly reason: string;
+  readonly epoch?: bigint;
 }
 
 export function addPosture(program: Command, world: CliWorld): void {
@@ -64,11 +69,16 @@ export function addPosture(program: Command, world: CliWorld): void {
 
   asksGateway(posture.command('set-aside'))
     .description('what a source has said so far does not count any more; its next statement does')
-    .argument('<source>', 'as `posture get` names it: map, bascule, record')
+    .argument('<source>', 'as `posture get` names it: map, bascule, console, timer-NAME, record')
     .requiredOption('--reason <words>', 'why; goes to log and evidence')
-    .action((source: string, options: SetOptions) =>
+    .option(
+      '--epoch <number>',
+      'the statement that is meant, as `posture get` shows it; refused after another one',
+      epoch,
+    )
+    .action((source: string, options: SetAsideOptions) =>
       withGateway(world, options, async (gateway) => {
-        const posture = await gateway.setAside(source, options.reason);
+        const posture = await gateway.setAside(source, options.reason, options.epoch);
         world.out.write(options.json ? json(posture) : postureReport(posture, world.clock.now()));
       }),
     );

@@ -4,7 +4,7 @@ import type { EvidenceView } from '../control/evidence-desk.ts';
 import { type Health, healthOf } from '../control/health.ts';
 import type { GatewayStatus, PeerView, PostureView } from '../control/ports.ts';
 import { asksGateway, type ConsoleOptions, withGateway } from './console.ts';
-import { duration, json, pairs, table } from './output.ts';
+import { duration, json, pairs, printable, table } from './output.ts';
 import type { CliWorld } from './world.ts';
 
 export function addStatus(program: Command, world: CliWorld): void {
@@ -26,14 +26,16 @@ export function postureReport(posture: PostureView, nowMs: number): string {
     source.governs ? '*' : '',
     source.source,
     String(source.level),
+    String(source.epoch),
     duration(nowMs - source.sinceMs),
     expiryText(source.expiresAtMs, nowMs),
     source.setAside ? `set aside: ${source.reason}` : source.reason,
   ]);
   const level = `posture level ${posture.effective} for ${duration(nowMs - posture.sinceMs)} (epoch ${posture.epoch})\n`;
-  const problems = posture.problems.map((problem) => `${problem}\n`).join('') + unconfirmedText(posture, nowMs);
+  const problems =
+    posture.problems.map((problem) => `${printable(problem)}\n`).join('') + unconfirmedText(posture, nowMs);
   if (rows.length === 0) return `${level}no source says anything\n${problems}`;
-  return level + table(['', 'SOURCE', 'LEVEL', 'FOR', 'EXPIRES', 'REASON'], rows) + problems;
+  return level + table(['', 'SOURCE', 'LEVEL', 'EPOCH', 'FOR', 'EXPIRES', 'REASON'], rows) + problems;
 }
 
 function unconfirmedText({ unconfirmed }: PostureView, nowMs: number): string {
@@ -57,6 +59,7 @@ function report(status: GatewayStatus, peers: readonly PeerView[], health: Healt
     ['accord', `${accord.id} serial ${accord.serial}, ${accord.hash.slice(0, 16)}`],
     ['tunnel', `${tunnel.driver} (${tunnel.why})${tunnel.device && `, ${tunnel.device} on UDP ${tunnel.listenPort}`}`],
     ['evidence', evidenceText(status.evidence)],
+    ['quartermaster', quartermasterText(status.evidence.quartermaster, nowMs)],
     ['filter', status.interfaces.map(({ name, kind }) => `${name} (${kind})`).join(', ') || 'attached nowhere'],
     ['lease', status.leaseRemainingMs === undefined ? 'none' : `${duration(status.leaseRemainingMs)} left`],
     [
@@ -89,6 +92,15 @@ function evidenceText(evidence: EvidenceView): string {
   const cosigning = witnesses.filter(({ problem }) => problem === undefined).length;
   const witnessed = witnesses.length === 0 ? '' : `, ${cosigning} of ${witnesses.length} witnesses, ${quorum} needed`;
   return `${facts}${witnessed}; key ${verifierKeys.join(', ')}`;
+}
+
+function quartermasterText(view: EvidenceView['quartermaster'], nowMs: number): string {
+  if (view === undefined) return 'none';
+  const { place, state, acknowledged, behind, behindBytes, awaySinceMs, problem, forgotten } = view;
+  const away = awaySinceMs === undefined ? state : `not reached for ${duration(Math.max(0, nowMs - awaySinceMs))}`;
+  const lag = behind === 0 ? 'nothing behind' : `${behind} entries behind, about ${Math.ceil(behindBytes / 1_024)} KiB`;
+  const lost = forgotten === 0 ? '' : `, lost what it had acknowledged ${forgotten} times`;
+  return `${place}, ${away}, acknowledged below ${acknowledged}, ${lag}${lost}${problem && `: ${problem}`}`;
 }
 
 function peerTable(peers: readonly PeerView[], nowMs: number): string {

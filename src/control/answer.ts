@@ -17,12 +17,13 @@ import { proposalId, proposalsPage, requestToken, routesPage, tokenTerms } from 
 import { LOG_ACTS } from './evidence-desk.ts';
 import { LARGEST_REQUEST } from './frame.ts';
 import { type Actor, type ConsoleStatement, type GatewayView, SESSION_STATES, type SessionFilter } from './ports.ts';
-import { decodeLevel, word } from './wire/decode.ts';
+import { decodeLevel } from './wire/decode.ts';
 import { encodeDetail, encodeFinding, encodePeer, encodePosture, encodeSession, encodeStatus } from './wire/encode.ts';
 import { decodeQuery, encodeProven, encodeRecords, encodeTended, index, tierOf } from './wire/evidence.ts';
 import { encodePreview } from './wire/preview.ts';
 import { revocationsPage } from './wire/revocations.ts';
 import { decodeChange } from './wire/routes.ts';
+import { word } from './wire/words.ts';
 
 export type Ask = Exclude<Request['ask'], { case: undefined }>;
 
@@ -74,8 +75,8 @@ export async function answer(ask: Ask, view: GatewayView, by: Actor, standing: S
     }
     case 'setAside': {
       requireOwner(standing, 'setting a source aside');
-      const { source, reason } = ask.value;
-      const posture = await view.setAside(sourceName(source), words(reason, 1), by);
+      const { source, reason, epoch } = ask.value;
+      const posture = await view.setAside(sourceName(source), words(reason, 1), by, epoch);
       return respond({ case: 'posture', value: encodePosture(posture) });
     }
     case 'hold': {
@@ -207,7 +208,7 @@ function peerName(name: string): string {
 
 // The words go to logs and to other consoles' terminals: a line break or an escape sequence would forge their lines.
 function words(text: string, least: number): string {
-  if (text.length < least || text.length > 256 || /\p{C}/u.test(text)) {
+  if (text.trim().length < least || text.length > 256 || /\p{C}/u.test(text)) {
     throw malformed(`a reason is ${least} to 256 characters in one line`);
   }
   return text;

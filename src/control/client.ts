@@ -52,7 +52,7 @@ export interface ControlClient extends Disposable {
   setPosture(statement: ConsoleStatement): Promise<PostureView>;
   confirmPosture(): Promise<PostureView>;
   previewPosture(level: PostureLevel): Promise<PosturePreview>;
-  setAside(source: string, why: string): Promise<PostureView>;
+  setAside(source: string, why: string, epoch?: bigint): Promise<PostureView>;
   holdPeer(peer: string, why: string): Promise<void>;
   releasePeer(peer: string, why: string): Promise<boolean>;
   deliverRelease(document: Uint8Array): Promise<void>;
@@ -119,8 +119,9 @@ export async function connectControl({ path, clock, timeoutMs = 10_000 }: Client
     async previewPosture(level) {
       return decodePreview((await ask({ case: 'previewPosture', value: { level } }, 'posturePreview')).value);
     },
-    async setAside(source, reason) {
-      return decodePosture((await ask({ case: 'setAside', value: { source, reason } }, 'posture')).value);
+    async setAside(source, reason, epoch) {
+      const value = { source, reason, ...(epoch === undefined ? {} : { epoch }) };
+      return decodePosture((await ask({ case: 'setAside', value }, 'posture')).value);
     },
     async holdPeer(peer, reason) {
       await ask({ case: 'hold', value: { peer, reason } }, 'done');

@@ -178,9 +178,10 @@ export class MemoryGateway implements GatewayView {
     return { from: this.#effective(), to: level, counts, sessions, isolates: level === LOCKDOWN ? ['eth0'] : [] };
   }
 
-  async setAside(source: string, _why: string, by: Actor): Promise<PostureView> {
+  async setAside(source: string, _why: string, by: Actor, epoch?: bigint): Promise<PostureView> {
     const statement = this.#statements.get(source);
     if (statement === undefined) throw new ShellstreamError('MALFORMED', `no source ${source} says anything`);
+    if (epoch !== undefined && epoch !== statement.epoch) throw new ShellstreamError('POSTURE_CHANGED');
     this.orders.push({ verb: 'setAside', by });
     this.#statements.set(source, { ...statement, setAside: true });
     return this.posture();

@@ -43,7 +43,7 @@ export interface GatewayView {
    * What a source has said so far does not count any more; its next statement does. Answers the posture after it.
    * MALFORMED for a source that never said anything.
    */
-  setAside(source: string, why: string, by: Actor): Promise<PostureView>;
+  setAside(source: string, why: string, by: Actor, epoch?: bigint): Promise<PostureView>;
 
   /** Neither dials nor admits the peer's site, and ends what stands of it; MALFORMED for a name that no peer has. */
   holdPeer(peer: string, why: string, by: Actor): Promise<void>;

@@ -175,6 +175,16 @@ describe('a source with epochs of its own', () => {
     expect(engine.level).toBe(2);
   });
 
+  it('is not set aside for what whoever sets it aside has not seen', async () => {
+    await engine.hear(said(2, 8n));
+    await engine.hear(said(1, 9n));
+    await expect(engine.setAside('bascule', 8n)).rejects.toThrow('POSTURE_CHANGED: bascule says level 1 now, epoch 9');
+    await expect(engine.setAside('bascule', 10n)).rejects.toThrow('POSTURE_CHANGED');
+    expect(engine.level).toBe(1);
+    await engine.setAside('bascule', 9n);
+    expect(engine.level).toBe(5);
+  });
+
   it('may say again what it said last: who comes back is told where it stands', async () => {
     await engine.hear(said(2, 8n));
     expect([await engine.hear(said(2, 8n)), await engine.hear(said(3, 9n)), engine.level]).toEqual([

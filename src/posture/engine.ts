@@ -201,11 +201,15 @@ export class PostureEngine implements PostureReader, Disposable {
 
   /**
    * What a source has said so far does not count any more; its next statement does. Resolves as `state` does.
-   * @throws ShellstreamError MALFORMED for a source that never said anything
+   * @param meant the epoch of the statement that whoever asks has seen; absent: whatever it said last
+   * @throws ShellstreamError MALFORMED for a source that never said anything; POSTURE_CHANGED when it said another one
    */
-  async setAside(source: string): Promise<void> {
-    const held = this.#statements.get(source);
-    const aside = setAside(this.#statements, source, held?.statement.epoch ?? 0n);
+  async setAside(source: string, meant?: bigint): Promise<void> {
+    const said = this.#statements.get(source)?.statement;
+    if (said !== undefined && meant !== undefined && meant !== said.epoch) {
+      throw new ShellstreamError('POSTURE_CHANGED', `${source} says level ${said.level} now, epoch ${said.epoch}`);
+    }
+    const aside = setAside(this.#statements, source, said?.epoch ?? 0n);
     if (aside.kind !== 'set-aside') throw new ShellstreamError('MALFORMED', `no source ${source} says anything`);
     this.#statements = aside.statements;
     await Promise.all([this.#follow(), this.#save()]);

@@ -23,6 +23,8 @@ import type { EnforcerNode } from './enforcer.ts';
 import { evidenceDesk, evidenceFindings, evidenceView } from './evidence-desk.ts';
 import { holdEvent, holdFindings, holdVerbs, holdView } from './hold-view.ts';
 import { previewPosture } from './posture-preview.ts';
+import type { AttachedQuartermaster } from './quartermaster.ts';
+import { quartermasterFindings } from './quartermaster-view.ts';
 import { revocationDesk, revocationFindings } from './revocation-view.ts';
 import { routeDesk, routeFindings } from './underlay.ts';
 
@@ -30,6 +32,8 @@ export interface ViewOptions {
   readonly version: string;
   /** What the probe of the tunnel driver found. */
   readonly tunnelWhy: string;
+  /** Where evidence goes; absent: none is kept, or nobody forwards it. */
+  readonly quartermaster?: AttachedQuartermaster | undefined;
 }
 
 /** A bundle that was not confirmed for this long is told as stale. */
@@ -73,9 +77,9 @@ export function gatewayView(node: EnforcerNode, options: ViewOptions): GatewayVi
       return postureView(node);
     },
     previewPosture: async (level) => previewPosture(node, level),
-    setAside: async (source, why, by) => {
+    setAside: async (source, why, by, epoch) => {
       log.warn('a source of posture was set aside by the console', { source, why, by });
-      await posture.setAside(source);
+      await posture.setAside(source, epoch);
       return postureView(node);
     },
     ...holdVerbs(node),
@@ -90,6 +94,7 @@ export function gatewayView(node: EnforcerNode, options: ViewOptions): GatewayVi
       ...diagnose(await status(node, options)),
       ...holdFindings(node),
       ...evidenceFindings(node.evidence),
+      ...quartermasterFindings(evidenceView(node.evidence, options.quartermaster).quartermaster),
       ...routeFindings(node.underlay),
       ...revocationFindings(node.revocations),
     ],
@@ -134,7 +139,7 @@ export function gatewayView(node: EnforcerNode, options: ViewOptions): GatewayVi
 /** How much longer than its drain a session may stand. */
 const DRAIN_GRACE_MS = 1_000;
 
-async function status(node: EnforcerNode, { version, tunnelWhy }: ViewOptions): Promise<GatewayStatus> {
+async function status(node: EnforcerNode, { version, tunnelWhy, quartermaster }: ViewOptions): Promise<GatewayStatus> {
   const { world, directory, terminators, overlay, isolation, lease, mesh, holds } = node;
   const { config, clock, identity, accord, dataplane } = world;
   const nowMs = clock.now();
@@ -181,7 +186,7 @@ async function status(node: EnforcerNode, { version, tunnelWhy }: ViewOptions): 
     },
     revocationsStale: node.revocations.stale,
     accord: { id: accord.accord.id, serial: accord.accord.serial, hash: Buffer.from(accord.hash).toString('hex') },
-    evidence: evidenceView(node.evidence),
+    evidence: evidenceView(node.evidence, quartermaster),
   };
 }
 
