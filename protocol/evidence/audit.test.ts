@@ -28,12 +28,16 @@ describe('what sampling left out', () => {
     const all = [transit(0, 5, 5), transit(1, 5, 5), transit(2, 5, 5)];
     const { findings, uncommitted, verdict } = audit(all, 2);
     expect([findings, uncommitted]).toEqual([[], 1]);
-    expect([0, 1, 2, 3].map((n) => verdict(id(n)))).toEqual([
-      'left out',
-      'left out',
-      'not committed to yet',
-      'deleted',
+    expect([0, 1, 2, 3].map((n) => verdict(id(n)))).toEqual(['left out', 'left out', 'not committed to', 'deleted']);
+  });
+
+  it('attack: one of a batch is kept back: that one is named, and the others are no deletions', () => {
+    const { findings, verdict } = audit([transit(0, 5, 5), transit(1, 5, 5), transit(2, 5, 5)], 3, [1]);
+    expect(findings).toEqual([
+      { kind: 'record', entry: 9, why: 'left-out record 1 of its batch is not shown' },
+      { kind: 'deleted', first: 1, count: 1 },
     ]);
+    expect([0, 1].map((n) => verdict(id(n)))).toEqual(['not committed to', 'deleted']);
   });
 
   it('attack: two transits of one number', () => {
@@ -41,8 +45,8 @@ describe('what sampling left out', () => {
   });
 });
 
-/** Of a log that left all of these out, the first `committed` of them under one batch root, at entry 9. */
-function audit(records: readonly Opening[], committed = records.length): Audit {
+/** Of a log that left all of these out, the first `committed` of them under one batch root, at entry 9; some not shown. */
+function audit(records: readonly Opening[], committed = records.length, hidden: readonly number[] = []): Audit {
   const leaves = records.slice(0, committed).map(({ salt, record }) => {
     const entry: LogEntry = { kind: 'record', commitment: commitmentOf(sha256, salt, record) };
     return leafHash(sha256, encodeEntry(entry));
@@ -54,7 +58,7 @@ function audit(records: readonly Opening[], committed = records.length): Audit {
     batches: [{ entry: 9, day: DAY, first: 0, count: committed, root: rootOf(sha256, leaves) }],
     entries: new Map(),
     records: new Map(),
-    leftOut: new Map(records.entries()),
+    leftOut: new Map([...records.entries()].filter(([number]) => !hidden.includes(number))),
   });
 }
 

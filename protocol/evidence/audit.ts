@@ -31,7 +31,7 @@ export interface AuditParts {
 }
 
 /** What became of the transits of a session that somebody knows took place. */
-export type SessionVerdict = 'notarised' | 'left out' | 'not committed to yet' | 'deleted';
+export type SessionVerdict = 'notarised' | 'left out' | 'not committed to' | 'deleted';
 
 export interface Audit {
   readonly findings: readonly Finding[];
@@ -86,10 +86,15 @@ class Auditor {
       const opening = this.#parts.leftOut.get(number);
       const commitment = opening === undefined ? undefined : this.#commitment(opening);
       if (opening === undefined || commitment === undefined) {
+        // The others are there, though nothing can be proven of them.
+        this.#unproven(first, first + count);
         return this.#wrong(entry, `left-out record ${number} of its batch is not shown`);
       }
       leaves.push(leafHash(this.#parts.crypto.sha256, encodeEntry({ kind: 'record', commitment })));
-      if ('record' in opening) this.#leftOut(entry, day, number, opening);
+    }
+    for (let number = first; number < first + count; number += 1) {
+      const opening = this.#parts.leftOut.get(number);
+      if (opening !== undefined && 'record' in opening) this.#leftOut(entry, day, number, opening);
       else this.#forgotten += 1;
     }
     if (!sameBytes(rootOf(this.#parts.crypto.sha256, leaves), root)) {
@@ -101,14 +106,8 @@ class Auditor {
   uncommitted(): number {
     const { batches, leftOut } = this.#parts;
     const committed = batches.reduce((end, { first, count }) => Math.max(end, first + count), 0);
-    let waiting = 0;
-    for (const [number, opening] of leftOut) {
-      if (number < committed || !('record' in opening)) continue;
-      const found = this.#transit(number, opening);
-      if (found !== undefined) this.#seen(number, found.transit, 'not committed to yet');
-      waiting += 1;
-    }
-    return waiting;
+    const above = [...leftOut.keys()].filter((number) => number >= committed);
+    return above.reduce((count, number) => count + this.#unproven(number, number + 1), 0);
   }
 
   close(): void {
@@ -125,6 +124,19 @@ class Auditor {
       missing -= length;
       number += length;
     }
+  }
+
+  /** Of these, how many transits are shown that no root proves. */
+  #unproven(from: number, to: number): number {
+    let shown = 0;
+    for (let number = from; number < to; number += 1) {
+      const opening = this.#parts.leftOut.get(number);
+      const found = opening !== undefined && 'record' in opening ? this.#transit(number, opening) : undefined;
+      if (found === undefined) continue;
+      this.#seen(number, found.transit, 'not committed to');
+      shown += 1;
+    }
+    return shown;
   }
 
   #leftOut(entry: number, day: number, number: number, opening: Opening): void {
@@ -179,7 +191,7 @@ class Auditor {
 }
 
 /** Of several transits of a session the first of these is told. */
-const VERDICTS: readonly SessionVerdict[] = ['notarised', 'left out', 'not committed to yet', 'deleted'];
+const VERDICTS: readonly SessionVerdict[] = ['notarised', 'left out', 'not committed to', 'deleted'];
 
 function levelOf(value: number): PostureLevel {
   switch (value) {
