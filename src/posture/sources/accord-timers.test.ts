@@ -55,6 +55,22 @@ describe('a daily timer', () => {
     expect(engine.level).toBe(5);
   });
 
+  test('a host clock set back by minutes in its window does not open for a moment before its end', async () => {
+    await clock.advance(17 * MINUTE);
+    const changes: number[] = [];
+    using _ = engine.onChange(({ to }) => changes.push(to));
+    clock.setWall(clock.now() - 90_003);
+    await clock.advance(20 * MINUTE);
+    expect(changes).toEqual([5]);
+  });
+
+  test('a host clock set ahead within its window does not end it sooner', async () => {
+    await clock.advance(16 * MINUTE);
+    clock.setWall(clock.now() + 10 * MINUTE);
+    await clock.advance(13 * MINUTE);
+    expect(engine.level).toBe(3);
+  });
+
   test('a host clock set into its window tightens at once', async () => {
     clock.setWall(NOON + 20 * MINUTE);
     await clock.advance(MINUTE);

@@ -28,17 +28,24 @@ export function followTimers(parts: TimerParts): Disposable {
 
 /** The host's clock may be set at any time, and tells nobody. */
 const LOOK_MS = 10_000;
-/** What is said ends at the same time as the window, but for what the host's clock was set meanwhile. */
+/** What was set aside ends at the same time as the window, but for what the host's clock was set meanwhile. */
 const SAME_END_MS = 3_600_000;
+/** Of the clock's own steps. */
+const DRIFT_MS = 1_000;
 
 function say({ clock, sources, state }: TimerParts, { name, level, window }: AccordTimer): void {
   const now = clock.now();
   const end = windowEnd(window, now);
   if (end === undefined) return;
   const source = `timer-${name}`;
-  // Said again, it would undo that a site_owner set this window aside.
   const held = sources().find((stated) => stated.source === source);
-  const until = held?.level === level ? (held.expiresAtMs ?? 0) : 0;
-  const isSaid = until > now && Math.abs(until - end) < SAME_END_MS;
-  if (!isSaid) state(source, level, `the accord's timer ${name}`, end - now);
+  if (held?.level === level && isSaid(held, now, end)) return;
+  state(source, level, `the accord's timer ${name}`, end - now);
+}
+
+function isSaid({ counts, expiresAtMs: until = 0 }: StatedSource, now: number, end: number): boolean {
+  // A clock that was set back, by minutes too, would let it run out before its window does.
+  if (counts) return until >= end - DRIFT_MS;
+  // Said again, it would undo that a site_owner set this window aside.
+  return until > now && Math.abs(until - end) < SAME_END_MS;
 }
