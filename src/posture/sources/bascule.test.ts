@@ -60,6 +60,8 @@ describe('the stream', () => {
     server.say({ level: 5, epoch: 8n, reason: 'x' });
     await eventually('both refused', async () => bascule.health.counts.stale === 2, FAST);
     expect([engine.level, bascule.health.problem]).toEqual([2, expect.stringContaining('stale')]);
+    server.say({ level: 2, epoch: 9n, reason: 'x' });
+    await eventually('its next word', async () => bascule.health.problem === undefined, FAST);
   });
 
   test('attack: a message of any size is cut off at 4 KiB; what was said stands', async () => {

@@ -164,6 +164,8 @@ export class Bascule implements AsyncDisposable {
       const { level, epoch } = statement;
       this.#problem = `a stale statement was refused: level ${level}, epoch ${epoch}`;
       log.warn('a stale statement of Bascule was refused', { level, epoch: String(epoch) });
+    } else if (this.#stream !== 'lost') {
+      this.#problem = undefined;
     }
     return heard;
   }
