@@ -67,11 +67,32 @@ describe('status', () => {
     expect(ran.out).toMatch(/^instance {2,}test, version 0\.1\.0, up /m);
     expect(ran.out).toMatch(/^identity {2,}spiffe:\/\/alpha\.test\/gateway, expires in /m);
     expect(ran.out).toMatch(/^tunnel {2,}embedded \(the kernel has no wireguard\), shstest0 on UDP 51840$/m);
+    expect(ran.out).toMatch(/^quartermaster {2,}remote, waiting, acknowledged below 12, nothing behind$/m);
     expect(ran.out).toMatch(/^posture level 4 for .* \(epoch 1\)\n {3}SOURCE +LEVEL .*\n\* {2}map +4 /m);
     expect(ran.out).toMatch(/^beta +connected +b\.test:7843 +s-1$/m);
     expect(ran.out).toMatch(/^gamma +expected +dials us +PEER_HELD, .* ago: evil\\u\{1b\}\[2J$/m);
     expect(ran.out).toMatch(/^PROBLEMS\nthe trust bundle of beta\.test is stale: /m);
     expect(ran.out).not.toContain('\u001b');
+  });
+
+  it('tells since when Quartermaster is not reached, and how much waits', async () => {
+    const away = {
+      state: 'connecting',
+      behind: 5,
+      behindBytes: 1_700,
+      problem: 'nobody listens',
+      forgotten: 1,
+    } as const;
+    const quartermaster = FACTS.evidence.quartermaster && {
+      ...FACTS.evidence.quartermaster,
+      ...away,
+      awaySinceMs: view.facts.startedAtMs,
+    };
+    view.facts = { ...view.facts, evidence: { ...FACTS.evidence, quartermaster } };
+    const { out } = await shellstream('status');
+    expect(out).toMatch(
+      /^quartermaster {2,}remote, not reached for .+, acknowledged below 12, 5 entries behind, about 2 KiB, lost .* 1 times: nobody listens$/m,
+    );
   });
 
   it('tells programs the same as JSON', async () => {

@@ -8,8 +8,8 @@ import type {
 } from '../../protocol/gen/shellstream/control/v1/control_pb.ts';
 import { parseSpiffeId } from '../../protocol/identity/spiffe-id.ts';
 import type { RouteDesk, TokenTerms } from './route-desk.ts';
-import { word } from './wire/decode.ts';
 import { encodeProposal, encodeRoutes } from './wire/routes.ts';
+import { word } from './wire/words.ts';
 
 export async function routesPage({ after }: RoutesRequest, desk: RouteDesk) {
   const view = await desk.list();

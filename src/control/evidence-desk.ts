@@ -96,6 +96,33 @@ export interface EvidenceView {
   readonly witnesses: readonly WitnessView[];
   /** What is before this entry was pruned. */
   readonly firstEntry: number;
+  /** Undefined: no evidence is kept. */
+  readonly quartermaster: QuartermasterView | undefined;
+  /** Of the last minute; every handshake waits for one. */
+  readonly slowestCommitMs: number;
+  /** Why less is forgotten than the clock says; empty: it is not. */
+  readonly retentionHeld: string;
+}
+
+export const QUARTERMASTER_PLACES = ['embedded', 'remote'] as const;
+export const FORWARDING_STATES = ['connecting', 'forwarding', 'waiting'] as const;
+
+/** Where the evidence goes, and how far it is there. */
+export interface QuartermasterView {
+  readonly place: (typeof QUARTERMASTER_PLACES)[number];
+  readonly state: (typeof FORWARDING_STATES)[number];
+  /** All of the log below this index. */
+  readonly acknowledged: number;
+  /** Entries of the log and left-out records that are not acknowledged. */
+  readonly behind: number;
+  /** About, by the average of the spool. */
+  readonly behindBytes: number;
+  /** Nobody answers, or it is refused, since then; undefined: all is well. */
+  readonly awaySinceMs: number | undefined;
+  /** Why; empty while all is well. */
+  readonly problem: string;
+  /** How often it held less than it had acknowledged. */
+  readonly forgotten: number;
 }
 
 export interface WitnessView {
@@ -129,4 +156,7 @@ export const EVIDENCE_OFF: EvidenceView = {
   quorum: 0,
   witnesses: [],
   firstEntry: 0,
+  quartermaster: undefined,
+  slowestCommitMs: 0,
+  retentionHeld: '',
 };

@@ -7,6 +7,17 @@ import { MemoryGateway } from './memory-view.ts';
 import type { ConsoleUse } from './server.ts';
 import { tierOf } from './wire/evidence.ts';
 
+const AWAY: EvidenceView['quartermaster'] = {
+  place: 'remote',
+  state: 'connecting',
+  acknowledged: 7,
+  behind: 5,
+  behindBytes: 1_700,
+  awaySinceMs: 1_799_999_940_000,
+  problem: 'nobody listens',
+  forgotten: 1,
+};
+
 test.each<readonly [string, Partial<EvidenceView>, boolean, RegExp]>([
   ['nearly full is told while all is well', { usedBytes: 750_000 }, true, /71 % of the room for evidence is used/],
   ['full ends readiness', { state: 'full' }, false, /no room for evidence, so no session is admitted/],
@@ -19,6 +30,7 @@ test.each<readonly [string, Partial<EvidenceView>, boolean, RegExp]>([
     true,
     /the witness w\.example does not cosign: no answer in time/,
   ],
+  ['a Quartermaster that is away', { quartermaster: AWAY }, true, /is not reached, 5 entries wait: nobody listens/],
   ['none at all', EVIDENCE_OFF, true, /no evidence is kept/],
 ])('health: %s', async (_, changes, isReady, text) => {
   await using world = await ControlWorld.create();
@@ -30,6 +42,15 @@ test.each<readonly [string, Partial<EvidenceView>, boolean, RegExp]>([
   const health = healthOf(await view.status());
   expect(health).toMatchObject({ isLive: true, isReady });
   expect(health.problems.join()).toMatch(text);
+});
+
+test('what is told of Quartermaster comes over the socket as it is', async () => {
+  await using world = await ControlWorld.create();
+  const evidence = { ...FACTS.evidence, quartermaster: AWAY, slowestCommitMs: 7, retentionHeld: 'the clock' };
+  world.view.facts = { ...FACTS, evidence };
+  await world.start();
+  const console = await world.console();
+  expect((await console.status()).evidence).toEqual(evidence);
 });
 
 test('each order of a console is told with who gave it and what became of it; looks are not', async () => {

@@ -66,6 +66,18 @@ export const FACTS: StatusFacts = {
     quorum: 1,
     witnesses: [{ name: 'witness.example/one', size: 12, problem: undefined }],
     firstEntry: 0,
+    quartermaster: {
+      place: 'remote',
+      state: 'waiting',
+      acknowledged: 12,
+      behind: 0,
+      behindBytes: 0,
+      awaySinceMs: undefined,
+      problem: '',
+      forgotten: 0,
+    },
+    slowestCommitMs: 3,
+    retentionHeld: '',
   },
   identity: {
     workloadApiConnected: true,

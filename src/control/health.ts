@@ -100,7 +100,7 @@ function revocations({ revocationsStale: why }: GatewayStatus): readonly Problem
 }
 
 function evidence({ evidence }: GatewayStatus): readonly Problem[] {
-  const { state, detail, usedBytes, budgetBytes, isReserveHeld, witnesses } = evidence;
+  const { state, detail, usedBytes, budgetBytes, isReserveHeld, witnesses, quartermaster } = evidence;
   switch (state) {
     case 'off':
       return [{ ends: 'nothing', text: 'no evidence is kept: the configuration says so' }];
@@ -115,6 +115,9 @@ function evidence({ evidence }: GatewayStatus): readonly Problem[] {
         ...(isReserveHeld ? [] : ['the room that is kept for evidence of the console is not there: the disk is full']),
         ...(detail === '' ? [] : [`the evidence log cannot be published: ${detail}`]),
         // Of those that are needed the line above tells already.
+        ...(quartermaster === undefined || quartermaster.problem === ''
+          ? []
+          : [`Quartermaster is not reached, ${quartermaster.behind} entries wait: ${quartermaster.problem}`]),
         ...witnesses.flatMap(({ name, problem }) =>
           problem === undefined || detail !== '' ? [] : [`the witness ${name} does not cosign: ${problem}`],
         ),

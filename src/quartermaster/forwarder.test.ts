@@ -104,6 +104,7 @@ describe('a Quartermaster that is not there', () => {
     const back = connect;
     connect = () => Promise.reject(new ShellstreamError('CONNECTION_LOST', 'no route'));
     append(40);
+    const awaySinceMs = depot.clock.now();
     start();
     for (let hour = 0; hour < 24; hour += 1) {
       await depot.clock.advance(DAY_MS / 24);
@@ -113,10 +114,12 @@ describe('a Quartermaster that is not there', () => {
     expect(dials).toBeGreaterThan(24);
     expect(dials).toBeLessThan(24 * 12 * 2 + 20);
     expect(said).toEqual(['warn']);
-    expect(forwarder.status).toMatchObject({ state: 'connecting', behind: 64 });
+    expect(forwarder.status).toMatchObject({ state: 'connecting', behind: 64, awaySinceMs });
     connect = back;
     await depot.clock.advance(300_000);
     await until(() => held(LOG) === 64);
+    await until(() => forwarder.status.state === 'waiting');
+    expect(forwarder.status).toMatchObject({ behind: 0, problem: undefined, awaySinceMs: undefined });
   });
 
   test('or that hangs: its call is given up', async () => {

@@ -36,6 +36,8 @@ export interface ForwarderStatus {
   readonly forgotten: number;
   /** The last thing that went wrong; undefined while all is well. */
   readonly problem: string | undefined;
+  /** It was never reached since its start, or not since this failed; wall time. Undefined while all is well. */
+  readonly awaySinceMs: number | undefined;
 }
 
 export class Forwarder implements AsyncDisposable {
@@ -45,11 +47,13 @@ export class Forwarder implements AsyncDisposable {
   #bell = new AbortController();
   #state: ForwarderStatus['state'] = 'connecting';
   #problem: string | undefined;
+  #awaySinceMs: number | undefined;
   #forgotten = 0;
   #running: Promise<void> = Promise.resolve();
 
   private constructor(parts: ForwarderParts) {
     this.#parts = parts;
+    this.#awaySinceMs = parts.clock.now();
   }
 
   /** Starts at once. That nobody answers is no reason not to. */
@@ -69,7 +73,7 @@ export class Forwarder implements AsyncDisposable {
     const next = (lane: LogName['lane']): number => this.#next.get(lane) ?? marks.acknowledged(lane);
     const behind = LANES.reduce((sum, lane) => sum + Math.max(0, (source.end(lane) ?? 0) - next(lane)), 0);
     const state = { state: this.#state, acknowledged: next(Lane.LOG), behind };
-    return { ...state, forgotten: this.#forgotten, problem: this.#problem };
+    return { ...state, forgotten: this.#forgotten, problem: this.#problem, awaySinceMs: this.#awaySinceMs };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -88,10 +92,12 @@ export class Forwarder implements AsyncDisposable {
         await this.#forward(link.client, () => {
           failures = 0;
           this.#problem = undefined;
+          this.#awaySinceMs = undefined;
         });
       } catch (error) {
         if (signal.aborted) break;
         this.#problem = error instanceof Error ? error.message : String(error);
+        this.#awaySinceMs ??= clock.now();
         const reason = reasonOf(error);
         if (HOPELESS.has(reason)) {
           // Time alone mends none of these.

@@ -13,6 +13,8 @@ import { LogDirectory } from '../evidence/log-directory.ts';
 import { Records } from '../evidence/records.ts';
 import type { EnforcerWorld } from './enforcer-world.ts';
 import type { NodeEvidence } from './evidence.ts';
+import type { AttachedQuartermaster } from './quartermaster.ts';
+import { quartermasterView } from './quartermaster-view.ts';
 
 export function evidenceDesk({ crypto }: EnforcerWorld, evidence: NodeEvidence | undefined): EvidenceDesk {
   if (evidence === undefined) return NO_EVIDENCE;
@@ -49,7 +51,11 @@ async function tend({ store }: NodeEvidence, act: LogAct): Promise<TendedLog> {
   }
 }
 
-export function evidenceView(evidence: NodeEvidence | undefined): EvidenceView {
+/** @param quartermaster where all of it goes; absent: it was not asked for */
+export function evidenceView(
+  evidence: NodeEvidence | undefined,
+  quartermaster?: Pick<AttachedQuartermaster, 'place' | 'status'>,
+): EvidenceView {
   if (evidence === undefined) return EVIDENCE_OFF;
   const {
     origin,
@@ -81,6 +87,9 @@ export function evidenceView(evidence: NodeEvidence | undefined): EvidenceView {
     quorum,
     witnesses,
     firstEntry,
+    quartermaster: quartermaster && quartermasterView(quartermaster, { usedBytes, entries, leftOut }),
+    slowestCommitMs: 0,
+    retentionHeld: '',
   };
 }
 

@@ -3,6 +3,7 @@
  * index of the spool, that the console asks.
  */
 import { join } from 'node:path';
+import { Lane } from '../../protocol/quartermaster/index.ts';
 import type { Config } from '../base/config.ts';
 import { peerCredentialsOf } from '../dataplane/linux/index.ts';
 import type { EvidenceStore } from '../evidence/evidence-store.ts';
@@ -11,6 +12,7 @@ import {
   createQuartermaster,
   Forwarder,
   type ForwarderStatus,
+  type ForwardSource,
   fileMarks,
   keepWithin,
   LocalLedger,
@@ -27,6 +29,7 @@ import {
 import type { EnforcerWorld } from './enforcer-world.ts';
 
 export interface AttachedQuartermaster extends AsyncDisposable {
+  readonly place: 'embedded' | 'remote';
   readonly status: ForwarderStatus;
 }
 
@@ -43,18 +46,32 @@ export async function attachQuartermaster(
   const { origin, quartermaster: remote } = config.evidence;
   await using parts = new AsyncDisposableStack();
   const way = { ...world, log };
-  const found = remote === undefined ? await tryWithin(way, evidence, config.evidence, parts) : await away(way, remote);
-  if (found === undefined) return undefined;
-  const { connect, marks } = found;
+  const place = remote === undefined ? 'embedded' : 'remote';
   const source = spoolSource(() => evidence.spool);
+  const found = remote === undefined ? await tryWithin(way, evidence, config.evidence, parts) : await away(way, remote);
+  if ('problem' in found) return notThere(found.problem, clock.now(), source);
+  const { connect, marks } = found;
   const forwarder = parts.use(Forwarder.start({ origin, source, connect, marks, clock, log, random }));
   parts.use(evidence.onDurable(() => forwarder.wake()));
   const owned = parts.move();
   return {
+    place,
     get status() {
       return forwarder.status;
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+/** All stays in the spool. */
+function notThere(problem: string, awaySinceMs: number, source: ForwardSource): AttachedQuartermaster {
+  return {
+    place: 'embedded',
+    get status(): ForwarderStatus {
+      const behind = [Lane.LOG, Lane.LEFT_OUT].reduce((sum, lane) => sum + (source.end(lane) ?? 0), 0);
+      return { state: 'connecting', acknowledged: 0, behind, forgotten: 0, problem, awaySinceMs };
+    },
+    [Symbol.asyncDispose]: () => Promise.resolve(),
   };
 }
 
@@ -79,7 +96,7 @@ async function tryWithin(
     world.log.error('no Quartermaster within this process: evidence stays in the spool and cannot be asked for', {
       error,
     });
-    return undefined;
+    return { problem: error instanceof Error ? error.message : String(error) };
   }
 }
 

@@ -104,7 +104,9 @@ export async function runGateway(configPath: string): Promise<void> {
     interface: node.overlay?.device.name,
     level: node.posture.level,
   });
-  const view = gatewayView(node, { version: packageVersion(), tunnelWhy: tunnels.why });
+  const quartermaster = await attachQuartermaster(world, node.evidence?.store);
+  if (quartermaster !== undefined) parts.use(quartermaster);
+  const view = gatewayView(node, { version: packageVersion(), tunnelWhy: tunnels.why, quartermaster });
   parts.use(
     await startControl({
       path: config.control.socket,
@@ -116,8 +118,6 @@ export async function runGateway(configPath: string): Promise<void> {
       ...consoleEvidence(node),
     }),
   );
-  const quartermaster = await attachQuartermaster(world, node.evidence?.store);
-  if (quartermaster !== undefined) parts.use(quartermaster);
   if (config.evidence?.serve !== undefined && node.evidence !== undefined) {
     parts.use(await serveLogAt(config.evidence.serve, node.evidence.store.logPath));
   }

@@ -21,6 +21,18 @@ labSuite('Quartermaster of a running gateway', {}, (lab) => {
     ]);
     expect(await query(b, '--level', '3')).toEqual([]);
   });
+
+  test('is told in status: where it is, and that nothing waits for it', async () => {
+    const { b } = lab();
+    const { quartermaster } = await eventually('nothing waits', async () => {
+      const { evidence } = await b.json<{ readonly evidence: { readonly quartermaster?: { behind: number } } }>(
+        'status',
+      );
+      return evidence.quartermaster?.behind === 0 ? evidence : undefined;
+    });
+    expect(quartermaster).toMatchObject({ place: 'embedded', state: 'waiting', problem: '' });
+    expect(quartermaster).not.toHaveProperty('awaySinceMs');
+  });
 });
 
 async function query(site: Site, ...options: string[]): Promise<unknown[]> {

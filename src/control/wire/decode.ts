@@ -38,6 +38,7 @@ import {
   type WatchedEvent,
 } from '../ports.ts';
 import { decodeEvidence } from './evidence-state.ts';
+import { word } from './words.ts';
 
 export function decodeStatus(status: Status): GatewayStatus {
   const identity = present(status.identity, 'identity');
@@ -246,13 +247,6 @@ export function decodeEvent(event: Event): WatchedEvent {
 export function decodeLevel(level: number): PostureLevel {
   if (!isPostureLevel(level)) throw new ShellstreamError('MALFORMED', `${level} is no posture level; they are 1 to 5`);
   return level;
-}
-
-/** The word if it is one of the list; anything else is MALFORMED. */
-export function word<W extends string>(words: readonly W[], value: string): W {
-  const found = words.find((candidate) => candidate === value);
-  if (found !== undefined) return found;
-  throw new ShellstreamError('MALFORMED', `${JSON.stringify(value.slice(0, 64))} is none of ${words.join(', ')}`);
 }
 
 function decodeDenial(denied: Denied): Extract<GatewayEvent, { kind: 'denied' }>['denial'] {

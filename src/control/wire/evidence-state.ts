@@ -1,12 +1,33 @@
 /** How evidence stands, on the control socket's wire, there and back. */
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import { ShellstreamError } from '../../../protocol/errors.ts';
-import type { Evidence, EvidenceSchema } from '../../../protocol/gen/shellstream/control/v1/control_pb.ts';
-import { EVIDENCE_STATES, type EvidenceView } from '../evidence-desk.ts';
+import type {
+  Evidence,
+  EvidenceSchema,
+  Quartermaster,
+  QuartermasterSchema,
+} from '../../../protocol/gen/shellstream/control/v1/control_pb.ts';
+import {
+  EVIDENCE_STATES,
+  type EvidenceView,
+  FORWARDING_STATES,
+  QUARTERMASTER_PLACES,
+  type QuartermasterView,
+} from '../evidence-desk.ts';
+import { word } from './words.ts';
 
 export function encodeEvidence(evidence: EvidenceView): MessageInitShape<typeof EvidenceSchema> {
-  const { entries, published, leftOut, usedBytes, budgetBytes, verifierKeys, witnesses, firstEntry, ...rest } =
-    evidence;
+  const {
+    entries,
+    published,
+    leftOut,
+    usedBytes,
+    budgetBytes,
+    verifierKeys,
+    witnesses,
+    firstEntry,
+    quartermaster,
+    ...rest
+  } = evidence;
   return {
     ...rest,
     verifierKeys: [...verifierKeys],
@@ -21,15 +42,15 @@ export function encodeEvidence(evidence: EvidenceView): MessageInitShape<typeof 
       size: size === undefined ? undefined : BigInt(size),
       problem,
     })),
+    quartermaster: quartermaster && encodeQuartermaster(quartermaster),
   };
 }
 
 export function decodeEvidence(evidence: Evidence): EvidenceView {
-  const { state, detail, origin, verifierKeys, openIntents, isReserveHeld, quorum } = evidence;
-  const known = EVIDENCE_STATES.find((word) => word === state);
-  if (known === undefined) throw new ShellstreamError('MALFORMED', 'evidence in a state that is not known');
+  const { state, detail, origin, verifierKeys, openIntents, isReserveHeld, quorum, slowestCommitMs, retentionHeld } =
+    evidence;
   return {
-    state: known,
+    state: word(EVIDENCE_STATES, state),
     detail,
     origin,
     verifierKeys,
@@ -42,10 +63,37 @@ export function decodeEvidence(evidence: Evidence): EvidenceView {
     isReserveHeld,
     quorum,
     firstEntry: Number(evidence.firstEntry),
+    slowestCommitMs,
+    retentionHeld,
+    quartermaster: evidence.quartermaster && decodeQuartermaster(evidence.quartermaster),
     witnesses: evidence.witnesses.map(({ name, size, problem }) => ({
       name,
       size: size === undefined ? undefined : Number(size),
       problem,
     })),
+  };
+}
+
+function encodeQuartermaster(view: QuartermasterView): MessageInitShape<typeof QuartermasterSchema> {
+  const { acknowledged, behind, behindBytes, awaySinceMs, ...rest } = view;
+  return {
+    ...rest,
+    acknowledged: BigInt(acknowledged),
+    behind: BigInt(behind),
+    behindBytes: BigInt(behindBytes),
+    awaySinceMs: awaySinceMs === undefined ? undefined : BigInt(Math.floor(awaySinceMs)),
+  };
+}
+
+function decodeQuartermaster({ place, state, awaySinceMs, problem, forgotten, ...counts }: Quartermaster) {
+  return {
+    place: word(QUARTERMASTER_PLACES, place),
+    state: word(FORWARDING_STATES, state),
+    acknowledged: Number(counts.acknowledged),
+    behind: Number(counts.behind),
+    behindBytes: Number(counts.behindBytes),
+    awaySinceMs: awaySinceMs === undefined ? undefined : Number(awaySinceMs),
+    problem,
+    forgotten,
   };
 }

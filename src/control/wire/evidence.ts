@@ -13,7 +13,8 @@ import type {
 } from '../../../protocol/gen/shellstream/control/v1/control_pb.ts';
 import type { Standing } from '../access.ts';
 import { type ProvenView, RECORD_KINDS, type RecordPage, type RecordQuery, type TendedLog } from '../evidence-desk.ts';
-import { decodeLevel, word } from './decode.ts';
+import { decodeLevel } from './decode.ts';
+import { word } from './words.ts';
 
 /** Who may look may see what every tier may. */
 export function tierOf(standing: Standing): Tier {

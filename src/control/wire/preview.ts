@@ -7,7 +7,8 @@ import type {
 } from '../../../protocol/gen/shellstream/control/v1/control_pb.ts';
 import { PREVIEWED_FATES } from '../../../protocol/posture/index.ts';
 import type { PosturePreview } from '../ports.ts';
-import { decodeLevel, word } from './decode.ts';
+import { decodeLevel } from './decode.ts';
+import { word } from './words.ts';
 
 export function encodePreview(preview: PosturePreview): MessageInitShape<typeof PosturePreviewSchema> {
   const { from, to, counts, sessions, isolates } = preview;

@@ -2,7 +2,7 @@
 import type { RevocationsRequest } from '../../../protocol/gen/shellstream/control/v1/control_pb.ts';
 import { parseStatement, type Staleness, type Statement } from '../../../protocol/revocation/index.ts';
 import type { RevocationDesk, RevocationsView } from '../revocation-desk.ts';
-import { word } from './decode.ts';
+import { word } from './words.ts';
 
 export function revocationsPage({ skip }: RevocationsRequest, { issuers, stale, documents }: RevocationDesk) {
   return {

@@ -17,7 +17,7 @@ import { isCanonicalPrefix } from '../../../protocol/net/prefix.ts';
 import { DIFFERENCE_KINDS, ROUTE_ACTIONS, type RouteChange, type RouteSpec } from '../../../protocol/routes/index.ts';
 import { PROPOSAL_STATES, type Proposal, RECORD_STATES } from '../../underlay/ports.ts';
 import type { RoutesView } from '../route-desk.ts';
-import { word } from './decode.ts';
+import { word } from './words.ts';
 
 type RecordView = RoutesView['routes'][number];
 
