@@ -60,6 +60,7 @@ export function parseWanted(filter: Filter | undefined, tier: Tier | undefined):
   if (session !== undefined && session.length !== 0 && session.length !== SESSION_BYTES)
     throw malformed(`a session of ${session.length} bytes`);
   if (origin !== '' && !isKeyName(origin)) throw malformed('the origin of a log');
+  const isNarrowed = level !== undefined || spiffeId !== undefined || (session?.length ?? 0) > 0;
   const range = { fromMs: wholeMs(fromMs), toMs: toMs === 0n ? Number.MAX_SAFE_INTEGER : wholeMs(toMs) };
   return {
     level,
@@ -67,7 +68,7 @@ export function parseWanted(filter: Filter | undefined, tier: Tier | undefined):
     session: session === undefined || session.length === 0 ? undefined : toHex(session),
     ...range,
     origin: origin === '' ? undefined : origin,
-    kinds: visibleKinds(kinds, tier),
+    kinds: visibleKinds(kinds, tier, isNarrowed),
   };
 }
 
@@ -78,11 +79,20 @@ export function questionKey(wanted: Wanted, newestFirst: boolean): Uint8Array {
 
 const SESSION_BYTES = 16;
 
-function visibleKinds(asked: readonly string[], tier: Tier | undefined): ReadonlySet<ArtifactKind> {
+/** @param isNarrowed only to what transits and mutations have */
+function visibleKinds(
+  asked: readonly string[],
+  tier: Tier | undefined,
+  isNarrowed: boolean,
+): ReadonlySet<ArtifactKind> {
   if (tier === undefined || !TIERS.includes(tier)) throw refused('an identity without a tier');
   const all = [...ARTIFACT_KINDS.keys()];
   if (asked.length > ARTIFACT_KINDS.size) throw malformed(`${asked.length} kinds`);
-  if (asked.length === 0) return new Set(all.filter((kind) => mayRead(tier, kind)));
+  if (asked.length === 0) {
+    // Both are for the same tiers.
+    if (isNarrowed && !mayRead(tier, 'sessionTransit')) throw refused(`the tier ${tier} does not see sessionTransit`);
+    return new Set(all.filter((kind) => mayRead(tier, kind)));
+  }
   const kinds = asked.map((name) => {
     const kind = all.find((known) => known === name);
     if (kind === undefined) throw malformed('a kind not known');

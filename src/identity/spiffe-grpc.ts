@@ -51,7 +51,6 @@ export async function serveSpiffeGrpc(parts: SpiffeTlsParts, service: SpiffeGrpc
   const handle = grpcListener({
     routes: service.routes,
     readMaxBytes: service.maxMessageBytes,
-    maxTimeoutMs: LONGEST_CALL_MS,
     contextValues: (request) => {
       const session = 'stream' in request ? request.stream.session : undefined;
       const peer = session === undefined ? undefined : peers.get(session);
@@ -75,7 +74,6 @@ export function peerOf(context: HandlerContext): SpiffeId {
 
 const PEER = createContextKey<SpiffeId | undefined>(undefined);
 const PING_MS = 10_000;
-const LONGEST_CALL_MS = 30_000;
 const MAX_SESSION_MB = 1;
 const SETTINGS = { maxConcurrentStreams: 16, maxHeaderListSize: 8_192 };
 

@@ -6,7 +6,7 @@ import { issueRequestToken, MAX_PROPOSAL_BYTES, type TokenTerms } from '../../pr
 import { SUBMIT_LIMITS } from '../../protocol/quartermaster/submission.ts';
 import { rest } from '../base/simulated-clock.ts';
 import { nodeEd25519, noteSigner } from '../evidence/ed25519.ts';
-import { consoleUse, ORIGIN, sha256 } from '../evidence/fixtures.ts';
+import { consoleUse, id, ORIGIN, sha256 } from '../evidence/fixtures.ts';
 import { consoleCaller } from './access.ts';
 import {
   AUDITOR,
@@ -168,7 +168,8 @@ describe('questions', () => {
     const apprentice = service.as(spiffeId('spiffe://alpha.example/apprentice/one'));
     expect((await apprentice.query({})).found).toEqual([]);
     const refused = [Code.PermissionDenied, 'CAPABILITY_NOT_GRANTED'];
-    expect(await refusal(apprentice.query({ filter: { kinds: ['sessionTransit'] } }))).toEqual(refused);
+    for (const filter of [{ kinds: ['sessionTransit'] }, { level: 3 }, { session: id(1) }, { identity: OPERATOR }])
+      expect(await refusal(apprentice.query({ filter })), Object.keys(filter).join()).toEqual(refused);
     expect(await refusal(service.as(GATEWAY).query({}))).toEqual(refused);
     expect((await service.by(consoleCaller(0, 'site_owner')).query({})).found).toHaveLength(5);
   });
@@ -199,6 +200,23 @@ describe('proposals', () => {
     expect(answer.number).toBe(1n);
     const { proposals } = await service.as(AUDITOR).listProposals({});
     expect(proposals).toMatchObject([{ number: 1n, proposer: OPERATOR, proposal: new Uint8Array(proposal) }]);
+  });
+
+  test('are listed in pages that any gRPC client takes, and all of them', async () => {
+    const operator = service.as(OPERATOR);
+    const large = new Uint8Array(65_536);
+    for (let i = 0; i < 20; i += 1) {
+      await operator.submitProposal({ requestToken: token({ id: id(i + 1) }), proposal: large });
+    }
+    const numbers: bigint[] = [];
+    for (let after = 0n; ; after = numbers.at(-1) ?? 0n) {
+      const { proposals } = await service.as(AUDITOR).listProposals({ after });
+      if (proposals.length === 0) break;
+      expect(proposals.reduce((size, { proposal: content }) => size + content.length, 0)).toBeLessThan(4 << 20);
+      expect(proposals.length).toBeLessThan(20);
+      numbers.push(...proposals.map(({ number }) => number));
+    }
+    expect(new Set(numbers).size).toBe(20);
   });
 
   test('attack: a token is used twice, one after the other or at once', async () => {

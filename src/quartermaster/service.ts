@@ -92,6 +92,7 @@ const MUTATIONS: ReadonlySet<ArtifactKind> = new Set<ArtifactKind>(['networkMuta
 const SNAPSHOTS: ReadonlySet<ArtifactKind> = new Set<ArtifactKind>(['forensicSnapshot', 'snapshotPart']);
 const OTHERS: ReadonlySet<ArtifactKind> = new Set<ArtifactKind>([...TRANSITS, ...MUTATIONS, ...SNAPSHOTS]);
 const MOST_PROPOSALS = 100;
+const MAX_PROPOSALS_BYTES = 1_048_576;
 
 async function position(ledger: Ledger, { origin, lane }: GetPositionRequest, caller: Caller) {
   const log = parseLogName(origin, lane);
@@ -140,7 +141,13 @@ async function listProposals(ledger: Ledger, { after, limit }: ListProposalsRequ
     throw new ShellstreamError('CAPABILITY_NOT_GRANTED', 'the tier does not see proposals');
   if (limit > MOST_PROPOSALS) throw new ShellstreamError('MALFORMED', `${limit} proposals at once`);
   const stored = ledger.reader.proposals(Number(after), limit === 0 ? MOST_PROPOSALS : limit);
-  const proposals = stored.map(({ number, proposer, receivedMs, content }) => ({
+  let size = 0;
+  // gRPC's own clients take 4 MiB unless they are told otherwise; there is always one, so who goes on gets on.
+  const page = stored.filter(({ content }, at) => {
+    size += content.length;
+    return at === 0 || size <= MAX_PROPOSALS_BYTES;
+  });
+  const proposals = page.map(({ number, proposer, receivedMs, content }) => ({
     number: BigInt(number),
     proposer,
     receivedAtMs: BigInt(receivedMs),
