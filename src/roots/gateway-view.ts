@@ -319,7 +319,7 @@ function peerView(
   }
 }
 
-function diagnose({ identity, tunnel, leaseRemainingMs, nowMs }: GatewayStatus): readonly Finding[] {
+function diagnose({ identity, tunnel, leaseRemainingMs, posture, nowMs }: GatewayStatus): readonly Finding[] {
   const svidLeftMs = (identity.svidExpiresAtMs ?? 0) - nowMs;
   return [
     identity.workloadApiConnected
@@ -337,6 +337,14 @@ function diagnose({ identity, tunnel, leaseRemainingMs, nowMs }: GatewayStatus):
           detail: 'lapsed: the data plane drops everything',
           mend: 'restart the gateway',
         },
+    ...posture.problems.map((detail): Finding => {
+      return {
+        name: 'posture',
+        state: 'warning',
+        detail,
+        mend: 'shellstream posture get: who says what, and since when',
+      };
+    }),
   ];
 }
 

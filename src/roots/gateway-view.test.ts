@@ -1,0 +1,59 @@
+/** What the console is told, against what the gateway then does: two whole gateways in memory. */
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import type { PostureLevel } from '../../protocol/posture/index.ts';
+import { MANAGEMENT } from '../../test/support/memory-nodes.ts';
+import { MemorySites, type Visitor } from '../../test/support/memory-sites.ts';
+import type { GatewayView } from '../control/ports.ts';
+import { gatewayView } from './gateway-view.ts';
+
+const CONSOLE = { uid: 0, gid: 0, pid: 1 };
+let sites: MemorySites;
+let view: GatewayView;
+
+beforeEach(async () => {
+  sites = await MemorySites.connected();
+  view = gatewayView(sites.b.gateway, { version: '0', tunnelWhy: 'memory' });
+});
+afterEach(() => sites[Symbol.asyncDispose]());
+
+it.for([4, 3, 2, 1] as const)('a dry run of %i says what then happens to each session', async (level) => {
+  const visitors = [
+    await sites.visitor('operator', [MANAGEMENT], '/master'),
+    await sites.visitor('operator', [MANAGEMENT], '/apprentice', ['OBSERVE', 'CONNECT', 'PROPOSE'], 'apprentice'),
+    await sites.visitor('management', [MANAGEMENT], '/manager'),
+  ];
+  const { counts, sessions, from, to } = await view.previewPosture(level);
+  expect([from, to, sites.b.gateway.posture.level]).toEqual([5, level, 5]);
+  const foretold = (id: string): string => sessions.find((session) => session.id === id)?.fate ?? 'keep';
+  const before = visitors.map(({ session }) => foretold(session.id));
+  await view.setPosture({ level, reason: 'drill', forMs: undefined, confirmWithinMs: undefined }, CONSOLE);
+  await sites.clock.advance(100);
+  expect(visitors.map(fateOf)).toEqual(before);
+  expect(before).toEqual(FATES[level]);
+  const standing = Object.values(counts).reduce((sum, count) => sum + count, 0);
+  expect([standing, counts.end]).toEqual([4, level === 1 ? 4 : before.filter((fate) => fate === 'end').length]);
+});
+
+it('what is wrong with the posture is a finding of the doctor', async () => {
+  expect((await view.diagnose()).filter(({ name }) => name === 'posture')).toEqual([]);
+  sites.b.dataplane.flows.replacePostureMap('foreign', 5);
+  await sites.until('followed', () => sites.b.gateway.posture.level === 2);
+  expect((await view.diagnose()).filter(({ name }) => name === 'posture')).toMatchObject([
+    { state: 'warning', detail: expect.stringContaining('another one was put in its place') },
+  ]);
+});
+
+/** Of the master, the apprentice who may propose, and the manager. */
+const FATES: Readonly<Record<Exclude<PostureLevel, 5>, readonly string[]>> = {
+  4: ['keep', 'keep', 'keep'],
+  3: ['reattest', 'drain', 'reattest'],
+  2: ['end', 'end', 'reattest'],
+  1: ['end', 'end', 'end'],
+};
+
+/** One that drains with nothing to do is over at once, too: the word that came first tells them apart. */
+function fateOf({ session, heard }: Visitor): string {
+  if (heard.some((what) => what.startsWith('drain POSTURE_DRAIN'))) return 'drain';
+  if (session.state === 'ended') return 'end';
+  return heard.includes('attested again') ? 'reattest' : 'keep';
+}
