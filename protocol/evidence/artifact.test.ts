@@ -51,6 +51,7 @@ describe('an artifact', () => {
       'with a target that has host bits',
       transit({ targets: [{ prefix: { address: Uint8Array.of(10, 0, 0, 1), length: 8 } }] }),
     ],
+    ['with 257 offered targets', transit({ offered: Array(257).fill(TRANSIT.targets[0]) })],
     ['with 257 targets', transit({ targets: Array(257).fill(TRANSIT.targets[0]) })],
     ['with an identity of 2,049 characters', transit({ initiatorId: 'x'.repeat(2_049) })],
     ['with counters of a witness that there is not', transit({ counters: [{ countedBy: 3 }] })],

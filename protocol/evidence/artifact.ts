@@ -124,6 +124,7 @@ function checkTransit(transit: SessionTransitArtifact): void {
   modeFromWire(transit.mode);
   capabilitiesFromWire(transit.capabilities);
   targetsFromWire(transit.targets);
+  targetsFromWire(transit.offered);
   checkCounters(transit.counters);
   size('payload hash', transit.payloadHash, [0, HASH]);
   headers(transit.frameHeaders);

@@ -125,12 +125,14 @@ describe('sessions', () => {
   it('show tells targets, tunnel and streams; numbers too large for JSON are strings', async () => {
     const { out } = await shellstream('sessions', 'show', 's-1');
     expect(out).toMatch(/^10\.1\.0\.5\/32 +tcp +443 +ordinary +3$/m);
+    expect(out).toMatch(/^OFFERED BY THE INITIATOR .*\n10\.2\.0\.9\/32 +udp +any +management +2$/m);
     expect(out).toMatch(/^tunnel +handshake 1 s ago, 192\.0\.2\.7:51840, /m);
     expect(out).toMatch(/^1 +10\.1\.0\.5:443 +peer /m);
     const { out: asJson } = await shellstream('sessions', 'show', 's-1', '--json');
     expect(JSON.parse(asJson)).toMatchObject({
       id: 's-1',
       targets: [{ prefix: '10.1.0.5/32', protocol: 6, port: 443, class: 'ordinary', floor: 3 }],
+      offered: [{ prefix: '10.2.0.9/32', protocol: 17, port: 0, class: 'management', floor: 2 }],
       counters: { packets: 12, bytes: 34567, denied: 1 },
       tunnel: { receivedBytes: '9007199254740993', sentBytes: 5 },
     });

@@ -1,6 +1,6 @@
 /** `shellstream sessions list|show|drain|end`. */
 import type { Command } from 'commander';
-import { SESSION_TYPES, type SessionType } from '../../protocol/capability/model.ts';
+import { type GrantedTarget, SESSION_TYPES, type SessionType } from '../../protocol/capability/model.ts';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import { formatPrefix } from '../../protocol/net/prefix.ts';
 import { SESSION_STATES, type SessionDetail, type SessionState, type SessionView } from '../control/ports.ts';
@@ -108,16 +108,6 @@ function show(session: SessionDetail, nowMs: number): string {
       `${age}, ${tunnel.carried ? 'carried in the session' : (tunnel.endpoint ?? 'endpoint not learnt')}, ${tunnel.receivedBytes} bytes in, ${tunnel.sentBytes} out`,
     ]);
   }
-  const targets = table(
-    ['TARGET', 'PROTOCOL', 'PORT', 'CLASS', 'FLOWS DOWN TO LEVEL'],
-    session.targets.map((target) => [
-      formatPrefix(target.prefix),
-      protocolName(target.protocol),
-      target.port === 0 ? 'any' : String(target.port),
-      target.class,
-      String(target.floor),
-    ]),
-  );
   const streams = table(
     ['STREAM', 'TARGET', 'OPENED BY', 'OPEN FOR', 'BYTES IN', 'BYTES OUT'],
     session.streams.map((stream) => [
@@ -129,10 +119,29 @@ function show(session: SessionDetail, nowMs: number): string {
       String(stream.sentBytes),
     ]),
   );
-  return [pairs(facts), targets, ...(session.streams.length > 0 ? [streams] : [])].join('\n');
+  return [
+    pairs(facts),
+    targetTable('TARGET', session.targets),
+    ...(session.offered === undefined ? [] : [targetTable('OFFERED BY THE INITIATOR', session.offered)]),
+    ...(session.streams.length > 0 ? [streams] : []),
+  ].join('\n');
+}
+
+function targetTable(heading: string, targets: readonly GrantedTarget[]): string {
+  return table(
+    [heading, 'PROTOCOL', 'PORT', 'CLASS', 'FLOWS DOWN TO LEVEL'],
+    targets.map((target) => [
+      formatPrefix(target.prefix),
+      protocolName(target.protocol),
+      target.port === 0 ? 'any' : String(target.port),
+      target.class,
+      String(target.floor),
+    ]),
+  );
 }
 
 function plain(session: SessionDetail): unknown {
-  const targets = session.targets.map(({ prefix, ...target }) => ({ prefix: formatPrefix(prefix), ...target }));
-  return { ...session, targets };
+  const asText = ({ prefix, ...target }: GrantedTarget) => ({ prefix: formatPrefix(prefix), ...target });
+  const { targets, offered = [] } = session;
+  return { ...session, targets: targets.map(asText), offered: offered.map(asText) };
 }

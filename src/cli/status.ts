@@ -60,6 +60,7 @@ function report(status: GatewayStatus, peers: readonly PeerView[], health: Healt
     ['tunnel', `${tunnel.driver} (${tunnel.why})${tunnel.device && `, ${tunnel.device} on UDP ${tunnel.listenPort}`}`],
     ['evidence', evidenceText(status.evidence)],
     ['quartermaster', quartermasterText(status.evidence.quartermaster, nowMs)],
+    ...meshFacts(status),
     ['filter', status.interfaces.map(({ name, kind }) => `${name} (${kind})`).join(', ') || 'attached nowhere'],
     ['lease', status.leaseRemainingMs === undefined ? 'none' : `${duration(status.leaseRemainingMs)} left`],
     [
@@ -79,6 +80,15 @@ function report(status: GatewayStatus, peers: readonly PeerView[], health: Healt
     );
   }
   return sections.join('\n');
+}
+
+function meshFacts({ translations, forwards }: GatewayStatus): (readonly [string, string])[] {
+  const translated = translations.map(({ internal, external }) => `${internal} is ${external} to peers`);
+  const forwarded = forwards.map(({ from, to, stands }) => `${from} to ${to}${stands ? '' : ' (not both connected)'}`);
+  return [
+    ...(translated.length === 0 ? [] : [['translated', translated.join(', ')] as const]),
+    ...(forwarded.length === 0 ? [] : [['forwards', forwarded.join(', ')] as const]),
+  ];
 }
 
 function evidenceText(evidence: EvidenceView): string {

@@ -91,6 +91,8 @@ export const FACTS: StatusFacts = {
   tunnel: { driver: 'embedded', why: 'the kernel has no wireguard', device: 'shstest0', listenPort: 51840 },
   interfaces: [{ name: 'shstest0', ifindex: 7, kind: 'tunnel' }],
   leaseRemainingMs: 9_000,
+  translations: [{ internal: '192.168.77.0/24', external: '10.1.77.0/24' }],
+  forwards: [{ from: 'beta', to: 'gamma', stands: true }],
   accord: { id: 'default', serial: 1, hash: '00'.repeat(32) },
 };
 
@@ -116,6 +118,15 @@ export function session(id: string, changes: Partial<SessionDetail> = {}): Sessi
         port: 443,
         class: 'ordinary',
         floor: 3,
+      },
+    ],
+    offered: [
+      {
+        prefix: { address: Uint8Array.of(10, 2, 0, 9), length: 32 },
+        protocol: 17,
+        port: 0,
+        class: 'management',
+        floor: 2,
       },
     ],
     counters: { packets: 12n, bytes: 34_567n, denied: 1n },

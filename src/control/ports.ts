@@ -88,6 +88,10 @@ export interface GatewayStatus {
   readonly counts: Counts;
   readonly accord: { readonly id: string; readonly serial: number; readonly hash: string };
   readonly evidence: EvidenceView;
+  /** Prefixes, as text: what is internal here is external to peers. */
+  readonly translations: readonly { readonly internal: string; readonly external: string }[];
+  /** Names of peers: whose packets may go on to whom through us. `stands`: both are connected. */
+  readonly forwards: readonly { readonly from: string; readonly to: string; readonly stands: boolean }[];
   /** Why newcomers at level 3 and below are refused; undefined: what was revoked is known whole and recent. */
   readonly revocationsStale?: string | undefined;
 }
@@ -187,6 +191,8 @@ export interface SessionView {
 
 export interface SessionDetail extends SessionView {
   readonly targets: readonly GrantedTarget[];
+  /** At the initiator, for the responder to reach. Absent: nothing. */
+  readonly offered?: readonly GrantedTarget[];
   readonly counters: FlowCounters;
   /** Mesh sessions only. */
   readonly tunnel?: TunnelPeerView | undefined;

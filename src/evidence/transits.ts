@@ -139,7 +139,7 @@ export class Transits implements TransitEvidence {
       .finally(() => this.#open.delete(id));
   }
 
-  #facts({ id, peer, offer, grant, effectiveLevel, expiresAt }: Admission, role: Role): Transit {
+  #facts({ id, peer, offer, grant, offered = [], effectiveLevel, expiresAt }: Admission, role: Role): Transit {
     const self = this.#parts.self();
     const [initiatorId, responderId] = role === 'initiator' ? [self, peer.spiffeId] : [peer.spiffeId, self];
     return {
@@ -153,6 +153,7 @@ export class Transits implements TransitEvidence {
       mode: modeToWire(grant.mode),
       capabilities: capabilitiesToWire(grant.capabilities),
       targets: grant.targets.map(targetToWire),
+      offered: offered.map(targetToWire),
       expiresAtMs: BigInt(Math.floor(expiresAt)),
     };
   }

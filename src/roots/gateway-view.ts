@@ -22,6 +22,7 @@ import type { MeshPeer } from '../mesh/mesh.ts';
 import type { EnforcerNode } from './enforcer.ts';
 import { evidenceDesk, evidenceFindings, evidenceView } from './evidence-desk.ts';
 import { holdEvent, holdFindings, holdVerbs, holdView } from './hold-view.ts';
+import { meshView } from './mesh-view.ts';
 import { previewPosture } from './posture-preview.ts';
 import type { AttachedQuartermaster } from './quartermaster.ts';
 import { quartermasterFindings } from './quartermaster-view.ts';
@@ -184,6 +185,7 @@ async function status(node: EnforcerNode, { version, tunnelWhy, quartermaster }:
       heldPeers: mesh.peers.filter(({ spiffeId }) => holds.isHeld(spiffeId)).length,
       terminators: terminators.count,
     },
+    ...meshView(node),
     revocationsStale: node.revocations.stale,
     accord: { id: accord.accord.id, serial: accord.accord.serial, hash: Buffer.from(accord.hash).toString('hex') },
     evidence: evidenceView(node.evidence, quartermaster),
@@ -270,6 +272,7 @@ async function sessionDetail(node: EnforcerNode, standing: Standing): Promise<Se
   return {
     ...sessionView(node, standing),
     targets: admission.grant.targets,
+    ...(admission.offered === undefined ? {} : { offered: admission.offered }),
     counters,
     streams: streams.map(({ address, port, ...stream }) => ({ ...stream, target: hostPort(address, port) })),
     ...(peer === undefined ? {} : { tunnel: { ...tunnelView(peer), carried: isCarried(standing, peer) } }),

@@ -2,7 +2,14 @@
  * From the messages of shellstream.control.v1 to the words of `ports.ts`, at the client's end. A word or level outside
  * the closed lists is MALFORMED: a console that guesses would show an operator what is not so.
  */
-import { CAPABILITIES, MODES, SESSION_TYPES, TARGET_CLASSES, TIERS } from '../../../protocol/capability/model.ts';
+import {
+  CAPABILITIES,
+  type GrantedTarget,
+  MODES,
+  SESSION_TYPES,
+  TARGET_CLASSES,
+  TIERS,
+} from '../../../protocol/capability/model.ts';
 import { ShellstreamError } from '../../../protocol/errors.ts';
 import type {
   Denied,
@@ -11,6 +18,7 @@ import type {
   Posture,
   Session,
   Status,
+  Target,
   SessionDetail as WireDetail,
   Finding as WireFinding,
 } from '../../../protocol/gen/shellstream/control/v1/control_pb.ts';
@@ -86,6 +94,8 @@ export function decodeStatus(status: Status): GatewayStatus {
     },
     accord: { id: accord.id, serial: Number(accord.serial), hash: accord.hash },
     evidence: decodeEvidence(present(status.evidence, 'evidence')),
+    translations: status.translations.map(({ internal, external }) => ({ internal, external })),
+    forwards: status.forwards.map(({ from, to, stands }) => ({ from, to, stands })),
     revocationsStale: status.revocationsStale,
   };
 }
@@ -140,13 +150,8 @@ export function decodeDetail(detail: WireDetail): SessionDetail {
   const { tunnel } = detail;
   return {
     ...decodeSession(present(detail.session, 'session')),
-    targets: detail.targets.map((target) => ({
-      prefix: { address: target.address, length: target.length },
-      protocol: target.protocol,
-      port: target.port,
-      class: word(TARGET_CLASSES, target.class),
-      floor: target.floor,
-    })),
+    targets: detail.targets.map(decodeTarget),
+    ...(detail.offered.length === 0 ? {} : { offered: detail.offered.map(decodeTarget) }),
     counters: { packets: counters.packets, bytes: counters.bytes, denied: counters.denied },
     tunnel: tunnel && {
       handshakeAgeMs: maybeNumber(tunnel.handshakeAgeMs),
@@ -164,6 +169,10 @@ export function decodeDetail(detail: WireDetail): SessionDetail {
       sentBytes: stream.sentBytes,
     })),
   };
+}
+
+function decodeTarget({ address, length, protocol, port, class: kind, floor }: Target): GrantedTarget {
+  return { prefix: { address, length }, protocol, port, class: word(TARGET_CLASSES, kind), floor };
 }
 
 export function decodePeer(peer: Peer): PeerView {

@@ -1,5 +1,6 @@
 /** From the words of `ports.ts` to the messages of shellstream.control.v1. The other way is `decode.ts`. */
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
+import type { GrantedTarget } from '../../../protocol/capability/model.ts';
 import { assertNever } from '../../../protocol/errors.ts';
 import {
   type Event,
@@ -49,6 +50,8 @@ export function encodeStatus(status: GatewayStatus): MessageInitShape<typeof Sta
     counts: { ...status.counts },
     accord: { id: accord.id, serial: whole(accord.serial), hash: accord.hash },
     evidence: encodeEvidence(status.evidence),
+    translations: status.translations.map(({ internal, external }) => ({ internal, external })),
+    forwards: status.forwards.map(({ from, to, stands }) => ({ from, to, stands })),
     revocationsStale: status.revocationsStale,
   };
 }
@@ -102,14 +105,8 @@ export function encodeDetail(session: SessionDetail): MessageInitShape<typeof Se
   const { tunnel } = session;
   return {
     session: encodeSession(session),
-    targets: session.targets.map((target) => ({
-      address: target.prefix.address,
-      length: target.prefix.length,
-      protocol: target.protocol,
-      port: target.port,
-      class: target.class,
-      floor: target.floor,
-    })),
+    targets: session.targets.map(encodeTarget),
+    offered: (session.offered ?? []).map(encodeTarget),
     counters: { ...session.counters },
     ...(tunnel !== undefined && {
       tunnel: {
@@ -129,6 +126,10 @@ export function encodeDetail(session: SessionDetail): MessageInitShape<typeof Se
       sentBytes: stream.sentBytes,
     })),
   };
+}
+
+function encodeTarget({ prefix, protocol, port, class: kind, floor }: GrantedTarget) {
+  return { address: prefix.address, length: prefix.length, protocol, port, class: kind, floor };
 }
 
 export function encodePeer(peer: PeerView): MessageInitShape<typeof PeerSchema> {
