@@ -68,6 +68,8 @@ describe('status', () => {
     expect(ran.out).toMatch(/^identity {2,}spiffe:\/\/alpha\.test\/gateway, expires in /m);
     expect(ran.out).toMatch(/^tunnel {2,}embedded \(the kernel has no wireguard\), shstest0 on UDP 51840$/m);
     expect(ran.out).toMatch(/^quartermaster {2,}remote, waiting, acknowledged below 12, nothing behind$/m);
+    expect(ran.out).toMatch(/^translated +192\.168\.77\.0\/24 is 10\.1\.77\.0\/24 to peers$/m);
+    expect(ran.out).toMatch(/^forwards +beta to gamma, gamma to beta \(not both connected\)$/m);
     expect(ran.out).toMatch(/^posture level 4 for .* \(epoch 1\)\n {3}SOURCE +LEVEL .*\n\* {2}map +4 /m);
     expect(ran.out).toMatch(/^beta +connected +b\.test:7843 +s-1$/m);
     expect(ran.out).toMatch(/^gamma +expected +dials us +PEER_HELD, .* ago: evil\\u\{1b\}\[2J$/m);
@@ -102,6 +104,11 @@ describe('status', () => {
       posture: { effective: 5, epoch: 0, sources: [] },
       tunnel: { driver: 'embedded' },
       counts: { sessions: 0 },
+      translations: [{ internal: '192.168.77.0/24', external: '10.1.77.0/24' }],
+      forwards: [
+        { from: 'beta', stands: true },
+        { from: 'gamma', stands: false },
+      ],
       peers: [],
       health: { isLive: true, isReady: true, problems: [expect.stringContaining('beta.test')] },
     });

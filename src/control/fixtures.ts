@@ -92,7 +92,10 @@ export const FACTS: StatusFacts = {
   interfaces: [{ name: 'shstest0', ifindex: 7, kind: 'tunnel' }],
   leaseRemainingMs: 9_000,
   translations: [{ internal: '192.168.77.0/24', external: '10.1.77.0/24' }],
-  forwards: [{ from: 'beta', to: 'gamma', stands: true }],
+  forwards: [
+    { from: 'beta', to: 'gamma', stands: true },
+    { from: 'gamma', to: 'beta', stands: false },
+  ],
   accord: { id: 'default', serial: 1, hash: '00'.repeat(32) },
 };
 

@@ -100,7 +100,7 @@ export class MemoryGateway implements GatewayView {
         sessions: sessions.length,
         streams: sessions.reduce((sum, { streams }) => sum + streams.length, 0),
         tunnelPeers: sessions.filter(({ tunnel }) => tunnel !== undefined).length,
-        flows: sessions.reduce((sum, { targets }) => sum + targets.length, 0),
+        flows: sessions.reduce((sum, { targets, offered = [] }) => sum + targets.length + offered.length, 0),
         heldPeers: this.peerList.filter(({ hold }) => hold !== undefined).length,
         terminators: this.terminators,
       },
@@ -251,6 +251,7 @@ function matches<T>(wanted: T | undefined, actual: T): boolean {
 
 function summary({
   targets: _targets,
+  offered: _offered,
   counters: _counters,
   tunnel: _tunnel,
   streams: _streams,

@@ -31,18 +31,23 @@ beforeEach(async () => {
 });
 afterEach(() => rm(join(folder, '..'), { recursive: true, force: true }));
 
-const session: fc.Arbitrary<KeptSession> = words.admission.map((whole) => {
+const role = fc.constantFrom('initiator' as const, 'responder' as const);
+const session: fc.Arbitrary<KeptSession> = fc.tuple(words.admission, role).map(([whole, ours]) => {
   // As they are kept: without what only the peer and the holder are told.
   const admission = { ...whole, reattestSecret: new Uint8Array(32) };
   delete admission.answer;
   delete admission.resumeToken;
+  const {
+    offered = [],
+    grant: { targets },
+  } = admission;
   const slots = { sessionSlot: 7, generation: 9, peerSlot: 3, expiresAtBootNs: 2n ** 60n };
   return {
     resumeHash: new Uint8Array(32).fill(5),
     standing: {
       admission,
       credentials: { tokenId: 'ab'.repeat(32), issuedAtMs: 900 },
-      role: 'initiator',
+      role: ours,
       openedAtMs: 1_000,
       peerLevel: 4,
       judgedLevel: 3,
@@ -63,8 +68,7 @@ const session: fc.Arbitrary<KeptSession> = words.admission.map((whole) => {
           endpoint: { address: '192.0.2.2', port: 51_820 },
           keepalive: 25,
           prefixes: [parsePrefix('10.2.0.0/24'), parsePrefix('2001:db8::/32')],
-          hosted: admission.offered ?? [],
-          visited: admission.grant.targets,
+          ...(ours === 'initiator' ? { hosted: offered, visited: targets } : { hosted: targets, visited: offered }),
           level: 4,
           expiresAtBootNs: slots.expiresAtBootNs,
         },

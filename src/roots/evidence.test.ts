@@ -11,6 +11,7 @@ import { EvidenceFolder } from '../evidence/fixtures.ts';
 import { verifyReceipt } from '../evidence/receipts.ts';
 import { recordConsole } from './evidence-console.ts';
 import { evidenceDesk } from './evidence-desk.ts';
+import { gatewayView } from './gateway-view.ts';
 
 let folder: string;
 
@@ -42,6 +43,21 @@ test('a session is announced before it stands, and its end is told with reason, 
     endedByPeer: false,
     counters: [{ packets: 0n, countedBy: CountedBy.KERNEL }],
   });
+});
+
+test('what is offered in the other direction is in the record at both ends', async () => {
+  const peer = { offer: [{ prefix: '10.1.0.20/32', port: 631 }], advertise: ['10.1.0.0/24'] };
+  await using sites = await MemorySites.connected({ evidenceOf: place(), peer });
+  const printer = { prefix: { address: Uint8Array.of(10, 1, 0, 20), length: 32 }, protocol: 6, port: 631 };
+  for (const site of [sites.a, sites.b]) {
+    const [transit] = await recorded(sites, 'sessionTransit', (all) => all.length >= 1, site);
+    expect(transit).toMatchObject({ offered: [printer], targets: [{ port: 8080 }, { port: 9443 }] });
+    const view = gatewayView(site.gateway, { version: '0', tunnelWhy: 'memory' });
+    const { counts } = await view.status();
+    expect(counts.flows).toBe(3);
+    const [{ id } = { id: '' }] = await view.sessions({});
+    expect(await view.session(id)).toMatchObject({ offered: [{ ...printer, class: 'ordinary', floor: 3 }] });
+  }
 });
 
 test('what cannot be recorded does not come to stand, and the console still works', async () => {
@@ -187,10 +203,11 @@ async function recorded<K extends ArtifactKind>(
   sites: MemorySites,
   kind: K,
   isEnough: (all: readonly Of<K>[]) => boolean,
+  { gateway } = sites.b,
 ): Promise<readonly Of<K>[]> {
   let found: Of<K>[] = [];
   await sites.until(`${kind} recorded`, () => {
-    const spool = sites.b.gateway.evidence?.store.spool;
+    const spool = gateway.evidence?.store.spool;
     if (spool === undefined) return false;
     const rows = [...spool.reader.leftOut(0, 10_000), ...spool.reader.entries(0, 10_000)];
     found = rows.flatMap(({ opening }) => {

@@ -31,6 +31,8 @@ export interface MemorySitesOptions {
   /** Over the configuration of either site. */
   readonly limits?: object;
   readonly random?: () => number;
+  /** Over how site-a's configuration has site-b. */
+  readonly peer?: object;
   /** Whether tunnels outlive who made them, as the kernel's do. */
   readonly tunnelsSurvive?: boolean;
   /** Where each site keeps its evidence; without it, none does. */
@@ -192,6 +194,7 @@ export class MemorySites implements AsyncDisposable {
           { prefix: '10.2.0.10/32', port: 9443 },
         ],
       },
+      ...options.peer,
     };
     const [a, b] = [await site('a', '192.0.2.1', [peer]), await site('b', '192.0.2.2', [])];
     return new MemorySites({ clock, internet, network, a, b, domains, ttl });
