@@ -10,6 +10,7 @@ import { commitmentOf, type LogEntry, SALT_BYTES } from './entry.ts';
 import type { Finding } from './finding.ts';
 import type { Opening } from './log-source.ts';
 import type { Sha256 } from './merkle.ts';
+import { SnapshotCheck } from './snapshot-check.ts';
 
 export interface RecordCheck {
   readonly sha256: Sha256;
@@ -22,8 +23,13 @@ export interface RecordCheck {
 
 export function checkRecords({ sha256, entries, records, onRecord }: RecordCheck): readonly Finding[] {
   const findings: Finding[] = [];
+  const snapshots = new SnapshotCheck();
+  const refuted = new Set<number>();
   for (const [index, { salt, record }] of records) {
-    const wrong = (why: string): void => void findings.push({ kind: 'record', entry: index, why });
+    const wrong = (why: string): void => {
+      refuted.add(index);
+      findings.push({ kind: 'record', entry: index, why });
+    };
     const entry = entries.get(index);
     if (entry?.kind !== 'record') {
       wrong('there is no record’s entry of this number');
@@ -36,14 +42,25 @@ export function checkRecords({ sha256, entries, records, onRecord }: RecordCheck
     const artifact = parsed(record, wrong);
     if (artifact === undefined) continue;
     onRecord?.(index, artifact);
-    if (artifact.body.case !== 'forensicSnapshot') continue;
-    const { parts } = artifact.body.value;
+    const { body } = artifact;
+    if (body.case === 'snapshotPart') snapshots.part(index, body.value);
+    if (body.case !== 'forensicSnapshot') continue;
+    snapshots.snapshot(index, body.value);
+    const { parts } = body.value;
     for (const [number, hash] of parts.entries()) {
       const part = records.get(index - parts.length + number);
       if (part === undefined) wrong(`part ${number} of the snapshot is not shown`);
       else if (!sameBytes(sha256(part.record), hash)) wrong(`part ${number} of the snapshot is another one`);
     }
   }
+  // Rare, and of a log with millions of transits all of them would be held.
+  if (snapshots.hasLate) {
+    for (const [index, { record }] of records) {
+      const body = refuted.has(index) ? undefined : parsed(record, () => undefined)?.body;
+      if (body?.case === 'sessionTransit') snapshots.transit(index, body.value);
+    }
+  }
+  for (const { index, why } of snapshots.findings()) findings.push({ kind: 'record', entry: index, why });
   return findings;
 }
 

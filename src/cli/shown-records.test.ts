@@ -27,7 +27,7 @@ afterEach(async () => {
 
 test('records that are the log’s pass: a snapshot with its parts, a receipt with its bundle, and what else there is', async () => {
   await store.record(consoleUse);
-  await recordSnapshot(store, new Uint8Array(16), SNAPSHOT);
+  await recordSnapshot(store, new Uint8Array(16), SNAPSHOT, { changeEpoch: 7n, late: false });
   await store.record(await receipt('a'));
   expect(await verified(await shown(), 'a')).toMatchObject({ code: 0, findings: [] });
 });
@@ -44,7 +44,7 @@ test('attack: a record is shown that is not the one of its entry', async () => {
 });
 
 test('attack: a snapshot that vouches for other parts than stand before it, and one whose part is kept back', async () => {
-  await recordSnapshot(store, new Uint8Array(16), SNAPSHOT);
+  await recordSnapshot(store, new Uint8Array(16), SNAPSHOT, { changeEpoch: 7n, late: false });
   const all = await shown();
   const without = all.filter((_, at) => at !== all.length - 2);
   expect((await verified(without)).findings.join()).toContain('part 0 of the snapshot is not shown');

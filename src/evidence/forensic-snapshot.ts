@@ -24,11 +24,19 @@ export interface ForensicState {
   readonly sessions: readonly MessageInitShape<typeof SessionStateSchema>[];
 }
 
+export interface SnapshotChange {
+  /** Of the posture; 0: nobody knows. */
+  readonly changeEpoch: bigint;
+  /** By the run after the one that made the change. */
+  readonly late: boolean;
+}
+
 /** The place of the record that vouches for the parts, which precede it. @param snapshotId 16 random bytes. */
 export async function recordSnapshot(
   recorder: { recordAll(bodies: readonly Recording[], seal?: Seal): Promise<readonly Place[]> },
   snapshotId: Uint8Array,
   state: ForensicState,
+  change: SnapshotChange,
 ): Promise<Place> {
   const { atBootNs, peers, tunnels, routes, sessions } = state;
   const parts: Recording[] = [];
@@ -42,7 +50,7 @@ export async function recordSnapshot(
   const counts = { peers: peers.length, tunnels: tunnels.length, routes: routes.length, sessions: sessions.length };
   const places = await recorder.recordAll(parts, (hashes) => ({
     case: 'forensicSnapshot',
-    value: { snapshotId, atBootNs, parts: [...hashes], ...counts },
+    value: { snapshotId, atBootNs, parts: [...hashes], ...counts, ...change },
   }));
   const last = places.at(-1);
   if (last === undefined) throw new ShellstreamError('INTERNAL', 'a snapshot of no records');

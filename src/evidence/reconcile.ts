@@ -5,7 +5,7 @@
  */
 import { ShellstreamError } from '../../protocol/errors.ts';
 import { parseArtifact } from '../../protocol/evidence/index.ts';
-import { Phase } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
+import { type Artifact, Phase } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
 import { REASONS, type Reason } from '../../protocol/reasons.ts';
 import type { Recorder, Recording } from './recorder.ts';
 import type { OpenIntent, SpoolReader } from './spool-reader.ts';
@@ -13,7 +13,7 @@ import type { OpenIntent, SpoolReader } from './spool-reader.ts';
 /** An intent that a crash left undecided, as its record has it. */
 export interface UndecidedIntent {
   readonly intent: OpenIntent;
-  readonly body: Recording;
+  readonly body: Artifact['body'];
 }
 
 /** @throws ShellstreamError EVIDENCE_FAILED when an open intent has no record: the spool was changed. */
@@ -48,7 +48,7 @@ export async function compensate(
   return undecided.length;
 }
 
-function compensation({ at }: OpenIntent, body: Recording, code: number): Recording {
+function compensation({ at }: OpenIntent, body: Artifact['body'], code: number): Recording {
   switch (body.case) {
     case 'sessionTransit': {
       const intent = body.value.transit ?? 0n;

@@ -33,12 +33,17 @@ import {
 import { recordSnapshot } from './forensic-snapshot.ts';
 import { LogDirectory } from './log-directory.ts';
 import { compensate, undecidedIntents } from './reconcile.ts';
-import { Recorder, type RecorderParts } from './recorder.ts';
+import { Recorder, type RecorderParts, type Recording } from './recorder.ts';
 import { Records } from './records.ts';
 import { forgetLeftOut, forgetRecords } from './retention.ts';
 import type { Spool, SpoolParts } from './spool.ts';
 
 const NOON = 20_600 * MS_A_DAY + MS_A_DAY / 2;
+
+const consoleLook: Recording = {
+  case: 'consoleUse',
+  value: { uid: 0, pid: 1, verb: 'status', argumentsHash: new Uint8Array(32), look: true },
+};
 
 describe('the recorder', () => {
   test('artifacts of one moment share one transaction, and are durable when their promise is kept', async () => {
@@ -104,6 +109,8 @@ describe('the recorder', () => {
     expect(world.spool.room.isFull).toBe(true);
     await world.record(transit(1, Phase.OUTCOME));
     await world.record(consoleUse);
+    // Or whoever may only look would use up, at level 1, what orders need.
+    await expect(world.record(consoleLook)).rejects.toThrow('EVIDENCE_FULL');
     // In one batch: the intent is refused, the console is not.
     const both = Promise.allSettled([world.recorder.record(transit(90_000)), world.recorder.record(consoleUse)]);
     await world.clock.advance(1);
@@ -170,7 +177,8 @@ describe('a forensic snapshot', () => {
       endpoint: Uint8Array.of(1, 2, 3, 4),
     }));
     const before = world.spool.size;
-    const { at } = await recordSnapshot(world.recorder, id(1), { atBootNs: 5n, peers: [], tunnels, routes, sessions });
+    const state = { atBootNs: 5n, peers: [], tunnels, routes, sessions };
+    const { at } = await recordSnapshot(world.recorder, id(1), state, { changeEpoch: 7n, late: false });
     expect(world.durable).toBe(1);
     const records = world.spool.reader
       .entries(before, at + 1)

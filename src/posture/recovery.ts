@@ -4,6 +4,7 @@
  */
 import {
   effectiveLevel,
+  LOCKDOWN,
   mostRestrictive,
   NORMAL,
   type PostureLevel,
@@ -17,6 +18,8 @@ export interface Recovered {
   readonly kept: KeptPosture | undefined;
   /** The stricter end of a change that was cut off: the next run begins there, and goes on from it in the order of a change. */
   readonly cutOffAt: PostureLevel | undefined;
+  /** To which the last change went, as far as there was one. */
+  readonly lastLevel: PostureLevel | undefined;
   /** The strictest level that disk knows of. A kernel below it was told what could not be written. */
   readonly strictest: PostureLevel | undefined;
 }
@@ -53,10 +56,27 @@ export function recover(record: KeptPosture | 'none' | 'unreadable', journal: Re
   const said = all.flatMap(({ statements }) => [...statements.values()].map(({ statement }) => statement.level));
   const levels = intent === undefined ? said : [...said, intent.from, intent.to];
   return {
+    lastLevel: intent?.to,
     strictest: all.length === 0 ? undefined : mostRestrictive(NORMAL, ...levels),
     kept: all.length === 0 ? undefined : all.reduce(merged),
     cutOffAt: intent === undefined || isSettled(journal) ? undefined : mostRestrictive(intent.from, intent.to),
   };
+}
+
+/**
+ * Epochs of changes to lockdown that began, and of which the journal does not say that this step of theirs was taken. What came
+ * before the last intent goes when the journal grows; by then all of it was settled.
+ */
+export function lockdownsWithout(step: string, { records }: ReadJournal): readonly bigint[] {
+  const taken = new Set<bigint>();
+  for (const record of records) {
+    if (record.kind === 'step' && record.step === step && record.outcome === 'taken') taken.add(record.epoch);
+    if (record.kind === 'settled' && !record.failed) taken.add(record.epoch);
+  }
+  const begun = records.flatMap((record) =>
+    record.kind === 'intent' && record.to === LOCKDOWN && record.from > LOCKDOWN ? [record.kept.epoch] : [],
+  );
+  return [...new Set(begun)].filter((epoch) => !taken.has(epoch));
 }
 
 function lastIntent({ records }: ReadJournal): Intent | undefined {

@@ -6,7 +6,7 @@ import { ShellstreamError } from '../../protocol/errors.ts';
 import type { PostureLevel } from '../../protocol/posture/index.ts';
 import { openPostureJournal, type PostureJournal } from './journal.ts';
 import { checksum, type KeptPosture, keptDocument, keptFields, keptOf, parseDocument, type Sha256 } from './kept.ts';
-import { recover } from './recovery.ts';
+import { lockdownsWithout, recover } from './recovery.ts';
 
 export interface PostureStore {
   /** Resolves when it is durable. */
@@ -35,6 +35,7 @@ export async function openPostureStore(place: PosturePlace, now: number): Promis
     store,
     journal,
     ...recover(known?.kept ?? (record === 'unreadable' ? record : 'none'), read, now),
+    lockdownsWithout: (step) => lockdownsWithout(step, read),
     isSameBoot: known?.bootId === place.bootId,
     ...(problems.length === 0 ? {} : { problem: problems.join('; ') }),
   };
@@ -48,6 +49,10 @@ export interface OpenedPosture {
   readonly cutOffAt?: PostureLevel | undefined;
   /** The strictest level that disk knows of. */
   readonly strictest?: PostureLevel | undefined;
+  /** To which the last change went. */
+  readonly lastLevel?: PostureLevel | undefined;
+  /** Epochs of changes to lockdown that began, and of which the journal does not say that this step of theirs was taken. */
+  readonly lockdownsWithout?: (step: string) => readonly bigint[];
   /** Whether the kernel's own memory is what it was when it was written. */
   readonly isSameBoot: boolean;
   /** What could not be read of it, and why. */

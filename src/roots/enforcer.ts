@@ -34,6 +34,7 @@ import type { EnforcerWorld } from './enforcer-world.ts';
 import { type NodeEvidence, openEvidence, recordHolds } from './evidence.ts';
 import { followHolds, openHolds } from './holds.ts';
 import { Isolation, keepCovered } from './isolation.ts';
+import { leftInKernel, recordLateSnapshots } from './late-snapshot.ts';
 import { Lease } from './lease.ts';
 import { recordLevelsSeen } from './level-telemetry.ts';
 import { PostureEvidence } from './posture-evidence.ts';
@@ -99,6 +100,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
   const revocations = openRevocations(world);
   // What else a former run left has no session behind it. At lockdown its filter stays until ours takes its place.
   const isLocked = await isLockedDown(dataplane);
+  const left = await leftInKernel(world, isLocked);
   const former = await findFormer(world, isLocked);
   await dataplane.tunnels.removeLeftovers(interfacePrefix(config.instance));
   if (!isLocked) await dataplane.flows.reset(former?.tunnel.device.ifindex);
@@ -141,6 +143,8 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
   if (overlay !== undefined) parts.use(overlay);
   const survival = opened === undefined ? undefined : await startSurvival(world, directory, opened, evidence?.transits);
   if (survival !== undefined) parts.use(survival);
+  const holds = openHolds(world);
+  if (left !== undefined && evidence !== undefined) await recordLateSnapshots(world, evidence, holds, left);
   await evidence?.reconcile();
   const terminators = new Terminators();
   const overseer = parts.use(
@@ -149,7 +153,6 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
   const recordRevocation = evidence === undefined ? undefined : recordRevocations(evidence, world);
   parts.use(followRevocations(revocations, overseer, sats, recordRevocation));
   parts.use(directory.onEvent(({ kind, standing }) => kind === 'ended' && terminators.forget(standing.admission.id)));
-  const holds = openHolds(world);
   const udp = parts.use(watchUdp(world, directory, overlay));
   const mesh = parts.use(
     new Mesh({

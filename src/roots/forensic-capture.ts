@@ -25,6 +25,10 @@ export interface CaptureParts {
   readonly holds: Holds;
 }
 
+export const SNAPSHOT_ID_BYTES = 16;
+/** The step of a change that makes it durable; the journal says whether it was taken. */
+export const SNAPSHOT_STEP = 'forensic snapshot of the kernel';
+
 /** Resolves at the latest when the kernel's time is up; what was taken is of the moment of the call. */
 export function capture(parts: CaptureParts, kernelMs: number): Promise<ForensicState> {
   const { clock, dataplane, directory, transits, overlay, mesh, holds } = parts;
@@ -89,7 +93,7 @@ function admissionState({ id, peer, offer, grant, expiresAt }: Admission) {
   };
 }
 
-function tunnelState(name: string, peer: TunnelPeerState, wall: number) {
+export function tunnelState(name: string, peer: TunnelPeerState, wall: number) {
   const { publicKey, endpoint, handshakeAgeMs, receivedBytes, sentBytes } = peer;
   const address = endpoint === undefined ? undefined : tryParseAddress(endpoint.address);
   return {
@@ -102,7 +106,10 @@ function tunnelState(name: string, peer: TunnelPeerState, wall: number) {
   };
 }
 
-function routeState({ destination, ifindex, gateway, table, metric }: Route, links: ReadonlyMap<number, string>) {
+export function routeState(
+  { destination, ifindex, gateway, table, metric }: Route,
+  links: ReadonlyMap<number, string>,
+) {
   return {
     destination: prefixToWire(destination),
     interface: links.get(ifindex) ?? `#${ifindex}`,

@@ -15,17 +15,16 @@ import type { PostureEngine, PostureSettled } from '../posture/engine.ts';
 import type { PostureSteps } from '../posture/plan.ts';
 import type { EnforcerWorld } from './enforcer-world.ts';
 import type { NodeEvidence } from './evidence.ts';
-import { type CaptureParts, capture } from './forensic-capture.ts';
+import { type CaptureParts, capture, SNAPSHOT_ID_BYTES, SNAPSHOT_STEP } from './forensic-capture.ts';
 
 /** How long a tightening waits for what the kernel knows; its packets are stopped by then. */
 const KERNEL_MS = 50;
-const SNAPSHOT_ID_BYTES = 16;
 
 export class PostureEvidence {
   readonly #world: EnforcerWorld;
   readonly #evidence: NodeEvidence;
   readonly #parts: Omit<CaptureParts, 'clock' | 'dataplane' | 'transits'>;
-  #snapshot: Promise<ForensicState> | undefined;
+  #snapshot: { readonly changeEpoch: bigint; readonly state: Promise<ForensicState> } | undefined;
   /** At which the steps were last taken. */
   #level: PostureLevel | undefined;
   #identity: X509Identity | undefined;
@@ -43,9 +42,9 @@ export class PostureEvidence {
   /** The same steps, with those of evidence before the first teardown. */
   around({ dataPlane, admission, sessionLayer }: PostureSteps): PostureSteps {
     return {
-      dataPlane: [{ name: 'forensic snapshot', apply: (level) => this.#capture(level) }, ...dataPlane],
+      dataPlane: [{ name: 'forensic snapshot', apply: (level, epoch) => this.#capture(level, epoch) }, ...dataPlane],
       admission,
-      sessionLayer: [{ name: 'forensic snapshot of the kernel', apply: () => this.#captured() }, ...sessionLayer],
+      sessionLayer: [{ name: SNAPSHOT_STEP, apply: () => this.#recordSnapshot() }, ...sessionLayer],
     };
   }
 
@@ -57,29 +56,24 @@ export class PostureEvidence {
     return engine.onChange((change) => void this.#settled(change));
   }
 
-  #capture(level: PostureLevel): void {
+  #capture(level: PostureLevel, changeEpoch: bigint): void {
     const comesDown = level === 1 && this.#level !== undefined && this.#level > 1;
     this.#level = level;
     if (!comesDown) return;
     const { clock, dataplane } = this.#world;
     const { transits } = this.#evidence;
-    this.#snapshot = capture({ ...this.#parts, clock, dataplane, transits }, KERNEL_MS);
+    const state = capture({ ...this.#parts, clock, dataplane, transits }, KERNEL_MS);
+    this.#snapshot = { changeEpoch, state };
   }
 
-  /** Durable before the first session goes; where it cannot be, it is tried again when the change has settled. */
-  async #captured(): Promise<void> {
-    try {
-      await this.#recordSnapshot();
-    } catch (error) {
-      this.#world.log.warn('the forensic snapshot is not recorded yet', { error });
-    }
-  }
-
+  /** Durable before the first session goes; where it cannot be, the step is not taken, and is tried again until it is. */
   async #recordSnapshot(): Promise<void> {
     const snapshot = this.#snapshot;
     if (snapshot === undefined) return;
-    const state = await snapshot;
-    await recordSnapshot(this.#evidence.store, this.#world.crypto.randomBytes(SNAPSHOT_ID_BYTES), state);
+    const { changeEpoch } = snapshot;
+    const state = await snapshot.state;
+    const id = this.#world.crypto.randomBytes(SNAPSHOT_ID_BYTES);
+    await recordSnapshot(this.#evidence.store, id, state, { changeEpoch, late: false });
     if (this.#snapshot === snapshot) this.#snapshot = undefined;
   }
 

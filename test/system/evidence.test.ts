@@ -1,7 +1,11 @@
 /** What a running gateway leaves for outsiders: its log as Go's own library reads it, and as `verify-log` does. */
+import { createHash } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { join } from 'node:path';
+import { create, toBinary } from '@bufbuild/protobuf';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { RequestSchema } from '../../protocol/gen/shellstream/control/v1/control_pb.ts';
 import { Phase } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
 import { BUILD_MS, buildGoTlog, GoTlog } from '../go-tlog/driver.ts';
 import { HOST, PORTS } from '../lab/lab.ts';
@@ -95,8 +99,15 @@ labSuite('evidence of a running gateway', { start: false, needs: ['go'] }, (lab)
     expect(receipt).toMatchObject({ nodeId: 'spiffe://site-b.test/gateway', notRealised: [], isSigned: true });
     const [snapshot] = lines(await b.shellstream('evidence', 'list', '--kind', 'forensicSnapshot', '--json'));
     expect(snapshot?.artifact).toMatchObject({ forensicSnapshot: { sessions: 1, tunnels: 1, routes: 1 } });
+    const passed = await exchange(
+      b,
+      toBinary(RequestSchema, create(RequestSchema, { ask: { case: 'status', value: {} } })),
+    );
     const orders = lines(await b.shellstream('evidence', 'list', '--kind', 'consoleUse', '--json'));
     expect(JSON.stringify(orders)).toContain('"verb":"setPosture"');
+    expect(orders.map(({ artifact }) => artifact)).toContainEqual(
+      expect.objectContaining({ postureLevel: 1, consoleUse: expect.objectContaining(passed) }),
+    );
     const proven = await b.shellstream('evidence', 'show', String(snapshot?.index), '--json');
     expect(JSON.parse(proven.stdout)).toMatchObject({ index: snapshot?.index, kind: 'forensicSnapshot' });
     const status = JSON.parse((await b.shellstream('status', '--json')).stdout);
@@ -118,6 +129,27 @@ labSuite('evidence of a running gateway', { start: false, needs: ['go'] }, (lab)
     await b.shellstream('posture', 'set', '5', '--reason', 'over');
   });
 });
+
+/** A request at the control socket, and what it must have left at level 1: found from the bytes alone. */
+async function exchange({ socket: path }: Site, request: Uint8Array) {
+  const header = Buffer.alloc(4);
+  header.writeUInt32BE(request.length);
+  const socket = connect(path);
+  socket.write(Buffer.concat([header, request]));
+  let answer = Buffer.alloc(0);
+  for await (const bytes of socket) {
+    answer = Buffer.concat([answer, bytes]);
+    if (answer.length >= 4 && answer.length === 4 + answer.readUInt32BE()) break;
+  }
+  const payload = Buffer.concat([request, answer.subarray(4)]);
+  return {
+    verb: 'status',
+    look: true,
+    frames: 2,
+    payloadHash: createHash('sha256').update(payload).digest('base64'),
+    frameHeaders: Buffer.concat([header, answer.subarray(0, 4)]).toString('base64'),
+  };
+}
 
 /** Of site-b, in its own network. */
 const SERVED = 9_844;
