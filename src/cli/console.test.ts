@@ -193,6 +193,26 @@ describe('posture', () => {
     expect((await view.posture()).effective).toBe(5);
   });
 
+  it('set --dry-run says whether it cuts off whoever asks', async () => {
+    const dryRun = async (interfaceName?: string): Promise<unknown> => {
+      const world = new FakeWorld();
+      world.shell = { interface: interfaceName };
+      const { out } = await world.run(
+        'posture',
+        'set',
+        '1',
+        '--reason',
+        'x',
+        '--dry-run',
+        '--json',
+        '--socket',
+        socket,
+      );
+      return JSON.parse(out).cutsOwnSession;
+    };
+    expect([await dryRun('eth0'), await dryRun('eth1'), await dryRun()]).toEqual([true, false, true]);
+  });
+
   it('set-aside silences what a source has said so far, and not what it says next', async () => {
     view.state('map', 2, 'slot 0 says 2');
     const aside = await shellstream('posture', 'set-aside', 'map', '--reason', 'its writer is broken');

@@ -3,6 +3,7 @@ import { PassThrough } from 'node:stream';
 import { ManualClock } from '../control/fixtures.ts';
 import type { Host } from './doctor/host.ts';
 import { main } from './main.ts';
+import type { RemoteShell } from './remote-shell.ts';
 import type { ConnectedSession, ConnectRequest } from './session-port.ts';
 import type { CliWorld, ExitCode, OpenedQuartermaster, QuartermasterPlace, TerminatorOptions } from './world.ts';
 
@@ -19,6 +20,8 @@ export class FakeWorld implements CliWorld {
   readonly interruption = new AbortController();
   readonly environment: Record<string, string> = {};
   readonly version = '0.1.0';
+  /** How whoever asks came. */
+  shell: RemoteShell | undefined;
   readonly asked: (ConnectRequest | TerminatorOptions | QuartermasterPlace | string)[] = [];
   /** What the next `connect` gets; a rejection is the gateway's refusal. */
   session: () => Promise<ConnectedSession> = () => Promise.reject(new Error('no session was prepared'));
@@ -32,6 +35,10 @@ export class FakeWorld implements CliWorld {
 
   get interrupted(): AbortSignal {
     return this.interruption.signal;
+  }
+
+  remoteShell(): RemoteShell | undefined {
+    return this.shell;
   }
 
   async runGateway(configPath: string): Promise<void> {

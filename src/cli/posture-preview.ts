@@ -1,9 +1,18 @@
 /** The report of `posture set --dry-run`. */
 import type { PosturePreview } from '../control/ports.ts';
 import { duration, table } from './output.ts';
+import type { RemoteShell } from './remote-shell.ts';
 
-/** @param isRemote who asks came over the network, as far as his environment tells */
-export function previewReport({ from, to, counts, sessions, isolates }: PosturePreview, isRemote: boolean): string {
+/** Whether whoever asks came by what would be cut off. By an interface that nobody knows: he did. */
+export function cutsOff(shell: RemoteShell | undefined, { isolates }: Pick<PosturePreview, 'isolates'>): boolean {
+  if (shell === undefined || isolates.length === 0) return false;
+  return shell.interface === undefined || isolates.includes(shell.interface);
+}
+
+export function previewReport(
+  { from, to, counts, sessions, isolates }: PosturePreview,
+  cutsOwnSession: boolean,
+): string {
   const { keep, reattest, narrow, drain, end } = counts;
   const lines = [
     `posture level ${from} would become ${to}; nothing was done`,
@@ -11,7 +20,7 @@ export function previewReport({ from, to, counts, sessions, isolates }: PostureP
   ];
   if (isolates.length > 0) {
     lines.push(`cut off: ${isolates.join(', ')}; only the physical console stays`);
-    if (isRemote) lines.push('this cuts off your own session: you came over the network (SSH_CONNECTION is set)');
+    if (cutsOwnSession) lines.push('this cuts off your own session: you came over the network');
   }
   const rows = sessions.map(({ id, peer, type, fate, deadlineMs }) => [
     id,

@@ -5,7 +5,7 @@ import { epoch, milliseconds, postureLevel } from './arguments.ts';
 import { asksGateway, type ConsoleOptions, withGateway } from './console.ts';
 import { DEFAULT_CONFIG } from './gateway.ts';
 import { json } from './output.ts';
-import { previewReport } from './posture-preview.ts';
+import { cutsOff, previewReport } from './posture-preview.ts';
 import { postureReport } from './status.ts';
 import type { CliWorld } from './world.ts';
 
@@ -48,8 +48,8 @@ export function addPosture(program: Command, world: CliWorld): void {
       withGateway(world, options, async (gateway) => {
         if (options.dryRun) {
           const preview = await gateway.previewPosture(level);
-          const isRemote = world.environment.SSH_CONNECTION !== undefined;
-          world.out.write(options.json ? json(preview) : previewReport(preview, isRemote));
+          const cutsOwnSession = cutsOff(world.remoteShell(), preview);
+          world.out.write(options.json ? json({ ...preview, cutsOwnSession }) : previewReport(preview, cutsOwnSession));
           return;
         }
         const { reason, for: forMs, confirmWithin: confirmWithinMs } = options;

@@ -4,6 +4,7 @@ import type { LogLevel } from '../base/logger.ts';
 import type { QuartermasterClient } from '../quartermaster/client.ts';
 import type { Host } from './doctor/host.ts';
 import type { Questions } from './init/answers.ts';
+import type { RemoteShell } from './remote-shell.ts';
 import type { ConnectedSession, ConnectRequest } from './session-port.ts';
 
 export interface CliWorld {
@@ -13,6 +14,8 @@ export interface CliWorld {
   /** Aborts when the operator interrupts (SIGINT, SIGTERM). */
   readonly interrupted: AbortSignal;
   readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Undefined: whoever asks sits at this host, as far as can be told. */
+  remoteShell(): RemoteShell | undefined;
   /** Of the package. */
   readonly version: string;
   /** Runs until the gateway has shut down; it minds the signals itself. Rejects when it cannot start. */

@@ -2,6 +2,7 @@
 /** The process `shellstream`: gives the command line its world. A verb loads what only it needs. */
 import { systemClock } from '../base/clock.ts';
 import { main } from '../cli/main.ts';
+import { shellOfThisProcess } from '../cli/remote-shell.ts';
 import { EXIT } from '../cli/world.ts';
 import { terminal } from './terminal.ts';
 import { packageVersion } from './version.ts';
@@ -19,6 +20,7 @@ process.exitCode = await main(process.argv.slice(2), {
   clock: systemClock,
   interrupted: interruption.signal,
   environment: process.env,
+  remoteShell: shellOfThisProcess,
   version: packageVersion(),
   runGateway: async (configPath) => (await import('./run-gateway.ts')).runGateway(configPath),
   restorePosture: async (configPath) => (await import('./restore-posture.ts')).restorePosture(configPath),
