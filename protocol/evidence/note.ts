@@ -19,7 +19,7 @@ export interface NoteSignature {
 }
 
 /** At least 16 signatures must be taken; post-quantum ones have 5 KB. More is a reader's memory given away. */
-const MAX_NOTE_BYTES = 131_072;
+export const MAX_NOTE_BYTES = 131_072;
 const MAX_SIGNATURES = 64;
 const MAX_SIGNATURE_CHARACTERS = 8_192;
 const KEY_ID_BYTES = 4;

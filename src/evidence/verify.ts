@@ -1,8 +1,8 @@
 /** `verify-log` for files on a disk: by the node itself, or by an auditor with a copy and the keys. */
-import { readFile } from 'node:fs/promises';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import {
   type LogReport,
+  MAX_NOTE_BYTES,
   type NoteKey,
   parseVerifierKey,
   type Sha256,
@@ -10,6 +10,7 @@ import {
   verifyLog,
 } from '../../protocol/evidence/index.ts';
 import { nodeEd25519 } from './ed25519.ts';
+import { readBounded } from './files.ts';
 import { LogDirectory } from './log-directory.ts';
 
 export interface VerifyDirectory {
@@ -55,7 +56,7 @@ function keyOf(sha256: Sha256, text: string, type: NoteKey['type']): NoteKey {
 
 async function readHeld(path: string): Promise<Uint8Array> {
   try {
-    return await readFile(path);
+    return await readBounded(path, MAX_NOTE_BYTES + 1);
   } catch (cause) {
     throw new ShellstreamError('EVIDENCE_FAILED', `${path} cannot be read`, { cause });
   }
