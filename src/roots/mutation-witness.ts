@@ -2,21 +2,34 @@
 
 import { MutationKind, Phase } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
 import { REASONS } from '../../protocol/reasons.ts';
+import { type RouteSpec, routeWords } from '../../protocol/routes/index.ts';
 import type { Recording } from '../evidence/recorder.ts';
 import type { Mutation, MutationWitness } from '../underlay/ports.ts';
 import type { NodeEvidence } from './evidence.ts';
 
 type MutationValue = Extract<Recording, { case: 'networkMutation' }>['value'];
 
+export interface MutationWitnessParts {
+  readonly store: Pick<NodeEvidence['store'], 'record'>;
+  readonly accordHash: Uint8Array;
+  readonly sha256: (bytes: Uint8Array) => Uint8Array;
+  /** Governed routes as the kernel has them now. */
+  readonly routes: () => Promise<readonly RouteSpec[]>;
+}
+
 /**
  * Of a mutation that a crash cut off evidence has an open intent, which its own reconciliation compensates: here nothing is
  * said of it.
  */
-export function mutationWitness(store: Pick<NodeEvidence['store'], 'record'>, accordHash: Uint8Array): MutationWitness {
+export function mutationWitness({ store, accordHash, sha256, routes }: MutationWitnessParts): MutationWitness {
+  const stateHash = async (): Promise<Uint8Array> => {
+    const words = (await routes()).map((route) => `${routeWords(route)}\n`).sort();
+    return sha256(Buffer.from(words.join('')));
+  };
   const open = new Map<string, { readonly value: MutationValue; readonly intent: bigint }>();
   return {
     intent: async (mutation) => {
-      const value = { ...facts(mutation), accordHash, phase: Phase.INTENT };
+      const value = { ...facts(mutation), accordHash, beforeHash: await stateHash(), phase: Phase.INTENT };
       const { at } = await store.record({ case: 'networkMutation', value });
       open.set(mutation.id, { value, intent: BigInt(Math.max(at, 0)) });
     },
@@ -25,7 +38,12 @@ export function mutationWitness(store: Pick<NodeEvidence['store'], 'record'>, ac
       if (opened === undefined) return;
       open.delete(id);
       const reason = outcome.kind === 'failed' ? REASONS[outcome.reason].code : 0;
-      const value = { ...opened.value, phase: Phase.OUTCOME, intent: opened.intent, reason };
+      // That it cannot be read back is no reason to say nothing.
+      const read = await stateHash().then(
+        (afterHash) => ({ afterHash }),
+        () => ({}),
+      );
+      const value = { ...opened.value, ...read, phase: Phase.OUTCOME, intent: opened.intent, reason };
       await store.record({ case: 'networkMutation', value });
     },
   };

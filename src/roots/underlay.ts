@@ -8,6 +8,7 @@ import type { RouteDesk } from '../control/route-desk.ts';
 import type { Overlay } from '../enforcer/overlay.ts';
 import type { Revocations } from '../identity/revocations.ts';
 import { GovernedRoutes } from '../underlay/governed-routes.ts';
+import { KernelRoutes } from '../underlay/kernel-routes.ts';
 import { NO_WITNESS, type TierNow } from '../underlay/ports.ts';
 import { Proposals } from '../underlay/proposals.ts';
 import { FORGETFUL } from '../underlay/records.ts';
@@ -41,7 +42,15 @@ export function openUnderlay(
       return { prefixes, follow: () => tunnel.followRoutes() };
     },
     tierNow,
-    witness: evidence === undefined ? NO_WITNESS : mutationWitness(evidence.store, accord.hash),
+    witness:
+      evidence === undefined
+        ? NO_WITNESS
+        : mutationWitness({
+            store: evidence.store,
+            accordHash: accord.hash,
+            sha256: (bytes) => crypto.sha256(bytes),
+            routes: () => new KernelRoutes(dataplane.network).list(),
+          }),
     preApproved: config.underlay.preApproved,
     randomBytes,
     level,
