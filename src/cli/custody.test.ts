@@ -28,6 +28,10 @@ beforeEach(async () => {
   control.view.evidence = {
     ...NO_EVIDENCE,
     tend: async (act) => {
+      if (act === 'trust-clock') {
+        await store.trustClock();
+        return { verifierKeys: [], path: '', size: 0 };
+      }
       if (act !== 'back-up') {
         const verifierKeys = await store.rotateKey(act === 'begin-rotation' ? 'begin' : 'finish');
         return { verifierKeys, path: '', size: 0 };
@@ -52,6 +56,17 @@ test('rotate-key tells the new verifier key, then only that one; both steps are 
   expect(JSON.parse(finished.out)).toEqual({ verifierKeys: both.slice(1) });
   control.caller = { uid: 1_000, gid: 0, pid: 7 };
   expect(await ask('rotate-key')).toMatchObject({ code: 1 });
+});
+
+test('attack: nobody but a site_owner says that a clock which jumped is right', async () => {
+  clock.setWall(clock.now() + 1_000 * 86_400_000);
+  expect(store.state.retentionHeld).toContain('1000 days ahead');
+  control.caller = { uid: 1_000, gid: 0, pid: 7 };
+  expect(await ask('trust-clock')).toMatchObject({ code: 1 });
+  expect(store.state.retentionHeld).not.toBe('');
+  control.caller = { uid: 0, gid: 0, pid: 7 };
+  expect(await ask('trust-clock')).toMatchObject({ code: 0 });
+  expect(store.state.retentionHeld).toBe('');
 });
 
 test('attack: a site_owner has the gateway write where only root may: the copy goes beside its own evidence alone', async () => {

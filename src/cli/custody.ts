@@ -1,4 +1,4 @@
-/** `shellstream evidence rotate-key`, `backup`, `restore`: what keeps a log a log over years. */
+/** `shellstream evidence rotate-key`, `trust-clock`, `backup`, `restore`: what keeps a log a log over years. */
 import { cp, readFile, rename, rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
@@ -42,6 +42,13 @@ export function addCustody(program: Command, world: CliWorld): void {
       world.out.write(pairs(verifierKeys.map((key) => ['verifier key', key])));
       if (!options.finish)
         world.out.write('tell outsiders the last one, then: shellstream evidence rotate-key --finish\n');
+    });
+
+  asksGateway(evidence.command('trust-clock'))
+    .description('the clock is right although it jumped: what is due by it may be forgotten')
+    .action(async (options: ConsoleOptions) => {
+      await tend(world, options, 'trust-clock');
+      world.out.write(options.json ? json({ trusted: true }) : 'what is due by the clock is forgotten from now on\n');
     });
 
   asksGateway(evidence.command('backup'))

@@ -13,8 +13,8 @@ export interface EvidenceDesk {
   tend(act: LogAct): Promise<TendedLog>;
 }
 
-/** What a site_owner orders for the log itself: its key changed, or a copy of all that is kept. */
-export const LOG_ACTS = ['begin-rotation', 'finish-rotation', 'back-up'] as const;
+/** What a site_owner orders for the log itself: its key changed, a copy of all that is kept, or that the clock is right. */
+export const LOG_ACTS = ['begin-rotation', 'finish-rotation', 'back-up', 'trust-clock'] as const;
 export type LogAct = (typeof LOG_ACTS)[number];
 
 export interface TendedLog {

@@ -31,6 +31,13 @@ test.each<readonly [string, Partial<EvidenceView>, boolean, RegExp]>([
     /the witness w\.example does not cosign: no answer in time/,
   ],
   ['a Quartermaster that is away', { quartermaster: AWAY }, true, /is not reached, 5 entries wait: nobody listens/],
+  [
+    'a slow disk, before it hurts',
+    { slowestCommitMs: 140 },
+    true,
+    /the disk of the evidence is slow: a commit took 140 ms/,
+  ],
+  ['a clock that is ahead', { retentionHeld: 'the clock is 9 days ahead' }, true, /the clock is 9 days ahead/],
   ['none at all', EVIDENCE_OFF, true, /no evidence is kept/],
 ])('health: %s', async (_, changes, isReady, text) => {
   await using world = await ControlWorld.create();

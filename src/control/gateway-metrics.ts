@@ -144,6 +144,11 @@ function statusGauges(registry: Registry): (status: GatewayStatus, sessions: rea
     'evidence_budget_bytes',
     'That the spool may have; the last of it (an eighth, 32 MiB at most) is not for sessions.',
   );
+  const slowest = gauge('evidence_slowest_commit_seconds', 'Of the last minute; each handshake waits for one.');
+  const retentionHeld = gauge(
+    'evidence_retention_held',
+    '1 while the clock is days ahead of the time that passed: less is forgotten.',
+  );
   const quorum = gauge('evidence_quorum', 'Cosignatures of witnesses without which the log is not published.');
   const witnessed = registry.gauge({
     name: 'shellstream_evidence_witnessed_entries',
@@ -159,6 +164,8 @@ function statusGauges(registry: Registry): (status: GatewayStatus, sessions: rea
   return (status, sessions) => {
     const { counts, identity, posture } = status;
     const { witnesses } = status.evidence;
+    slowest.set(status.evidence.slowestCommitMs / 1_000, {});
+    retentionHeld.set(status.evidence.retentionHeld === '' ? 0 : 1, {});
     quorum.set(status.evidence.quorum, {});
     witnessed.replace(witnesses.map(({ name, size }) => [size ?? 0, { witness: name }]));
     missing.replace(witnesses.map(({ name, problem }) => [problem === undefined ? 0 : 1, { witness: name }]));

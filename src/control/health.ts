@@ -100,7 +100,17 @@ function revocations({ revocationsStale: why }: GatewayStatus): readonly Problem
 }
 
 function evidence({ evidence }: GatewayStatus): readonly Problem[] {
-  const { state, detail, usedBytes, budgetBytes, isReserveHeld, witnesses, quartermaster } = evidence;
+  const {
+    state,
+    detail,
+    usedBytes,
+    budgetBytes,
+    isReserveHeld,
+    witnesses,
+    quartermaster,
+    slowestCommitMs,
+    retentionHeld,
+  } = evidence;
   switch (state) {
     case 'off':
       return [{ ends: 'nothing', text: 'no evidence is kept: the configuration says so' }];
@@ -115,6 +125,12 @@ function evidence({ evidence }: GatewayStatus): readonly Problem[] {
         ...(isReserveHeld ? [] : ['the room that is kept for evidence of the console is not there: the disk is full']),
         ...(detail === '' ? [] : [`the evidence log cannot be published: ${detail}`]),
         // Of those that are needed the line above tells already.
+        ...(slowestCommitMs < SLOW_COMMIT_MS
+          ? []
+          : [
+              `the disk of the evidence is slow: a commit took ${slowestCommitMs} ms, and each handshake waits for one`,
+            ]),
+        ...(retentionHeld === '' ? [] : [retentionHeld]),
         ...(quartermaster === undefined || quartermaster.problem === ''
           ? []
           : [`Quartermaster is not reached, ${quartermaster.behind} entries wait: ${quartermaster.problem}`]),
@@ -128,6 +144,8 @@ function evidence({ evidence }: GatewayStatus): readonly Problem[] {
 
 /** Of a small room one eighth is the console's: at 87 nobody is admitted any more. */
 const NEARLY_FULL_PERCENT = 70;
+/** A disk syncs in a few; what renews the lease waits as long, and the lease lasts seconds. */
+const SLOW_COMMIT_MS = 100;
 
 function seconds(ms: number): string {
   return `${Math.round(ms / 1_000)} s`;

@@ -6,6 +6,7 @@ import { Phase } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts
 import { MemoryWitness } from '../../test/support/memory-witness.ts';
 import { restore } from './backup.ts';
 import { nodeEd25519 } from './ed25519.ts';
+import type { EvidenceStore } from './evidence-store.ts';
 import { consoleUse, mutation, ORIGIN, sha256 } from './fixtures.ts';
 import { StoreWorld } from './store-world.ts';
 import { witnessAt } from './witness-http.ts';
@@ -146,7 +147,7 @@ test('entries and tiles go when their time is over; what is left is proved from 
     await world.until(() => day < 5 || store.state.firstEntry > minimumIndex);
     minimumIndex = store.state.firstEntry;
     [key = ''] = store.state.verifierKeys;
-    world.clock.setWall(world.clock.now() + MS_A_DAY);
+    world.sleep(MS_A_DAY);
   }
   // Two or three days of it are gone, in whole tiles.
   expect(minimumIndex % 256).toBe(0);
@@ -157,6 +158,52 @@ test('entries and tiles go when their time is over; what is left is proved from 
   expect(report).toMatchObject({ told: [], entries: report.size - minimumIndex });
   expect(report.unprovable.length).toBeGreaterThan(0);
   expect(report.unprovable.length).toBeLessThan(held.length);
+});
+
+describe('a clock that jumps', () => {
+  const YEAR = 365 * MS_A_DAY;
+  const place = { retentionDays: 90, logDays: 90 };
+
+  /** A run of the gateway in which what is due is looked at; `during` before that. Resolves with the records that are left. */
+  async function run(world: StoreWorld, during: (store: EvidenceStore) => unknown = () => undefined) {
+    await using store = await world.open(place);
+    await during(store);
+    await world.clock.advance(20_000);
+    const rows = store.reader?.entries(0, store.state.entries) ?? [];
+    const { firstEntry, retentionHeld } = store.state;
+    return { firstEntry, retentionHeld, records: rows.filter(({ opening }) => opening !== undefined).length };
+  }
+
+  const fill = (store: EvidenceStore) =>
+    store.recordAll(Array.from({ length: 600 }, (_, i) => mutation(i, Phase.OUTCOME)));
+
+  test('attack: an NTP attacker who sets the clock a year ahead cannot make the log forget, nor by a restart', async () => {
+    using world = new StoreWorld();
+    await run(world, fill);
+    const ahead = () => world.clock.setWall(world.clock.now() + YEAR);
+    const held = expect.stringContaining('364 days ahead');
+    expect(await run(world, ahead)).toMatchObject({ records: 600, firstEntry: 0, retentionHeld: held });
+    expect(world.lines.filter((line) => line.includes('364 days ahead'))).toHaveLength(1);
+    expect(await run(world)).toMatchObject({ records: 600, firstEntry: 0, retentionHeld: held });
+    world.clock.setWall(world.clock.now() - YEAR);
+    expect(await run(world)).toMatchObject({ records: 600, retentionHeld: '' });
+  });
+
+  test('what is due by a clock that is right is forgotten when the operator says that it is', async () => {
+    using world = new StoreWorld();
+    await run(world, fill);
+    world.clock.setWall(world.clock.now() + YEAR);
+    expect(await run(world, (store) => store.trustClock())).toMatchObject({ records: 0, retentionHeld: '' });
+  });
+
+  test('time that really passes is enough, asleep or awake', async () => {
+    using world = new StoreWorld();
+    await run(world, fill);
+    world.sleep(89 * MS_A_DAY);
+    expect(await run(world)).toMatchObject({ records: 600 });
+    world.sleep(2 * MS_A_DAY);
+    expect(await run(world)).toMatchObject({ records: 0 });
+  });
 });
 
 describe('a copy put back', () => {

@@ -5,50 +5,28 @@
  */
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
-import { dayOf, formatVerifierKey, type NoteKey, type NoteSigner } from '../../protocol/evidence/index.ts';
+import { ShellstreamError } from '../../protocol/errors.ts';
+import { formatVerifierKey, type NoteSigner } from '../../protocol/evidence/index.ts';
 import type { CryptoProvider } from '../../protocol/noise/crypto.ts';
 import type { Timer } from '../base/clock.ts';
 import { Listeners } from '../base/listeners.ts';
 import type { Logger } from '../base/logger.ts';
-import { type BackedUp, backUp } from './backup.ts';
+import type { BackedUp } from './backup.ts';
+import { CommitPace } from './commit-pace.ts';
 import { nodeEd25519 } from './ed25519.ts';
+import type { EvidencePlace, EvidenceState } from './evidence-place.ts';
 import { createLogKey, loadLogKeys } from './keys.ts';
-import { LogDirectory } from './log-directory.ts';
 import { Publisher } from './publisher.ts';
+import { Publishing } from './publishing.ts';
 import { compensate } from './reconcile.ts';
 import { type Recorded, Recorder, type RecorderParts, type Recording, type Seal } from './recorder.ts';
-import { forgetLeftOut, forgetOlderThan, minimumIndexAt, pruneLog } from './retention.ts';
-import { adoptNextKey, makeNextKey, provenNextKey, type RotationStep, signingKeys } from './rotation.ts';
+import { type RotationStep, signingKeys } from './rotation.ts';
 import { Spool } from './spool.ts';
-import type { SpoolRoom } from './spool-items.ts';
 import type { OpenIntent, SpoolReader } from './spool-reader.ts';
+import { Tending } from './tending.ts';
+import { Upkeep } from './upkeep.ts';
 import { witnessAt } from './witness-http.ts';
-import { Witnesses, type WitnessState } from './witnesses.ts';
-
-/** Where evidence is kept, and how much of it. */
-export interface EvidencePlace {
-  /** Made for its user alone: `spool/` and `log/` are in it. */
-  readonly directory: string;
-  /** Name of the log; its checkpoints bear it. */
-  readonly origin: string;
-  /** Files of the signing keys, first the current one. One that is missing is made with a spool that is new. */
-  readonly keys: readonly string[];
-  readonly budgetBytes: number;
-  readonly retentionDays: number;
-  /** After which entries and tiles go too; absent: never. */
-  readonly logDays?: number;
-  /** Who cosigns what is published; absent: nobody is asked. */
-  readonly witnesses?: WitnessPlaces;
-}
-
-export interface WitnessPlaces {
-  /** Cosignatures without which nothing is published. */
-  readonly quorum: number;
-  /** For one answer. */
-  readonly timeoutMs: number;
-  readonly ask: readonly { readonly url: string; readonly key: NoteKey }[];
-}
+import { Witnesses } from './witnesses.ts';
 
 export interface EvidenceStoreParts extends Pick<RecorderParts, 'clock' | 'notarisation' | 'posture'> {
   readonly place: EvidencePlace;
@@ -56,25 +34,6 @@ export interface EvidenceStoreParts extends Pick<RecorderParts, 'clock' | 'notar
   readonly log: Logger;
   /** What an intent speaks of is still there, and its outcome is to come. */
   readonly isLive: (intent: OpenIntent) => boolean;
-}
-
-export interface EvidenceState {
-  readonly origin: string;
-  /** As outsiders are told them; empty while none could be read. */
-  readonly verifierKeys: readonly string[];
-  /** Why nothing is recorded; undefined: it is. */
-  readonly problem: string | undefined;
-  /** Why others do not see the newest entries yet; undefined: they do, or will in a moment. */
-  readonly publishProblem: string | undefined;
-  readonly entries: number;
-  /** Index of the oldest that was not pruned. */
-  readonly firstEntry: number;
-  readonly published: number;
-  readonly leftOut: number;
-  readonly openIntents: number;
-  readonly room: SpoolRoom;
-  readonly quorum: number;
-  readonly witnesses: readonly WitnessState[];
 }
 
 interface Opened {
@@ -91,15 +50,14 @@ export class EvidenceStore implements AsyncDisposable {
   readonly #witnesses: Witnesses | undefined;
   #opened: Opened | undefined;
   #problem: string | undefined;
-  #publishProblem: string | undefined;
-  #publishing: Timer | undefined;
-  #publishes: Promise<void> = Promise.resolve();
-  #upkeep: Timer | undefined;
+  readonly #publishing: Publishing;
+  readonly #upkeep: Upkeep;
+  readonly #pace: CommitPace;
+  readonly #tending: Tending;
+  #timer: Timer | undefined;
   #keeping: Promise<void> = Promise.resolve();
-  #lastRetention = Number.NEGATIVE_INFINITY;
   /** While the keys change: what is to be recorded waits. */
   #reopening: Promise<void> | undefined;
-  #isTended = false;
   #isClosed = false;
 
   /** Opens, or begins to try: a disk that fails keeps nobody from the console. */
@@ -112,7 +70,24 @@ export class EvidenceStore implements AsyncDisposable {
 
   private constructor(parts: EvidenceStoreParts) {
     this.#parts = parts;
-    const { place, clock, crypto } = parts;
+    const { place, clock, crypto, log, posture, notarisation } = parts;
+    this.#pace = new CommitPace(clock);
+    this.#upkeep = new Upkeep(parts);
+    this.#publishing = new Publishing({
+      clock,
+      log,
+      isUrgent: () => notarisation(posture().level).anchoring !== 'batched',
+      onRolledBack: (error) => this.#fail(error),
+    });
+    this.#tending = new Tending({
+      place,
+      crypto,
+      log,
+      logPath: this.logPath,
+      opened: () => this.#recording,
+      reopen: (between) => this.#reopen(between),
+      verifierKeys: () => this.#state().verifierKeys,
+    });
     if (place.witnesses === undefined) return;
     const { quorum, timeoutMs, ask } = place.witnesses;
     const all = ask.map(({ key, url }) => ({ key, ask: witnessAt(url, timeoutMs, clock) }));
@@ -160,7 +135,7 @@ export class EvidenceStore implements AsyncDisposable {
       origin: place.origin,
       verifierKeys: signers.map(formatVerifierKey),
       problem: this.#problem,
-      publishProblem: this.#publishProblem,
+      publishProblem: this.#publishing.problem,
       entries: spool?.size ?? 0,
       firstEntry: spool?.reader.firstEntry() ?? 0,
       published: publisher?.published ?? 0,
@@ -169,19 +144,32 @@ export class EvidenceStore implements AsyncDisposable {
       room: spool?.room ?? { usedBytes: 0, budgetBytes: place.budgetBytes, isFull: false, isReserveHeld: false },
       quorum: this.#witnesses?.quorum ?? 0,
       witnesses: this.#witnesses?.states ?? [],
+      slowestCommitMs: this.#pace.slowestMs,
+      retentionHeld: this.#upkeep.held,
     };
+  }
+
+  /** Milliseconds since the epoch, as far as they were seen to pass: for who else gives things up with time. */
+  passedNow(): number {
+    return this.#upkeep.now();
+  }
+
+  /** An operator says that the clock is right, however far it jumped. @throws ShellstreamError EVIDENCE_FAILED */
+  async trustClock(): Promise<void> {
+    await this.#tending.alone(async ({ spool }) => this.#upkeep.trustClock(spool));
+    this.#parts.log.warn('the clock is trusted by the console: what is due by it is forgotten', {});
   }
 
   /** Resolves when it is durable. @throws ShellstreamError EVIDENCE_FULL or EVIDENCE_FAILED */
   async record(body: Recording): Promise<Recorded> {
     if (this.#reopening !== undefined) await this.#reopening;
-    return await this.#recorder.record(body);
+    return await this.#recording.recorder.record(body);
   }
 
   /** Several that are one; see {@link Recorder.recordAll}. */
   async recordAll(bodies: readonly Recording[], seal?: Seal): Promise<readonly Recorded[]> {
     if (this.#reopening !== undefined) await this.#reopening;
-    return await this.#recorder.recordAll(bodies, seal);
+    return await this.#recording.recorder.recordAll(bodies, seal);
   }
 
   /** When the kernel holds nothing of former runs but what `isLive` says: their open intents are compensated. */
@@ -197,46 +185,26 @@ export class EvidenceStore implements AsyncDisposable {
     }
   }
 
-  /** Changes the log's key; see `rotation.ts`. Returns the verifier keys by which the log is known from then on. */
+  /** Changes the log's key; see {@link Tending.rotateKey}. */
   async rotateKey(step: RotationStep): Promise<readonly string[]> {
-    const { place, crypto, log } = this.#parts;
-    return await this.#tended(async ({ publisher }) => {
-      if (step === 'begin') await makeNextKey(place, crypto);
-      else {
-        await publisher.publish();
-        await provenNextKey(place, crypto.sha256, await new LogDirectory(this.logPath).checkpoint());
-      }
-      this.#reopening = this.#reopened(step === 'finish');
-      await this.#reopening;
-      const { verifierKeys } = this.#state();
-      log.warn('the key of the log changes', { step, verifierKeys });
-      return verifierKeys;
-    });
+    return await this.#tending.rotateKey(step);
   }
 
-  /** Copies spool and log into a folder beside them, which whoever asked takes away. The keys are not in it. */
+  /** See {@link Tending.backUp}. */
   async backUp(): Promise<BackedUp> {
-    const path = join(this.#parts.place.directory, 'backup');
-    return await this.#tended(({ spool }) => backUp(spool, this.logPath, path));
+    return await this.#tending.backUp(join(this.#parts.place.directory, 'backup'));
   }
 
-  /** One at a time. @throws ShellstreamError EVIDENCE_FAILED while nothing can be recorded, OVERLOADED */
-  async #tended<T>(act: (opened: Opened) => Promise<T>): Promise<T> {
-    if (this.#opened === undefined) throw new ShellstreamError('EVIDENCE_FAILED', this.#problem);
-    if (this.#isTended) throw new ShellstreamError('OVERLOADED', 'the log is being tended to already');
-    this.#isTended = true;
-    try {
-      return await act(this.#opened);
-    } finally {
-      this.#isTended = false;
-    }
+  async #reopen(between: () => Promise<void>): Promise<void> {
+    this.#reopening = this.#reopened(between);
+    await this.#reopening;
   }
 
-  async #reopened(adopts: boolean): Promise<void> {
+  async #reopened(between: () => Promise<void>): Promise<void> {
     try {
-      await this.#publishes;
+      await this.#publishing.settled();
       this.#close();
-      if (adopts) await adoptNextKey(this.#parts.place);
+      await between();
       await this.#open();
     } finally {
       this.#reopening = undefined;
@@ -247,17 +215,17 @@ export class EvidenceStore implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
     await this.#reopening;
-    this.#upkeep?.cancel();
+    this.#timer?.cancel();
     await this.#keeping;
-    this.#publishing?.cancel();
     this.#opened?.recorder.close();
-    await this.#publishNow();
+    await this.#publishing.close();
+    this.#keepMark();
     this.#close();
     this.#problem = 'the gateway stops';
   }
 
-  get #recorder(): Recorder {
-    if (this.#opened !== undefined) return this.#opened.recorder;
+  get #recording(): Opened {
+    if (this.#opened !== undefined) return this.#opened;
     throw new ShellstreamError('EVIDENCE_FAILED', this.#problem);
   }
 
@@ -277,15 +245,18 @@ export class EvidenceStore implements AsyncDisposable {
       const shared = { sha256, ed25519: nodeEd25519, origin: place.origin };
       const { budgetBytes } = place;
       const reserveBytes = Math.min(Math.floor(budgetBytes / RESERVE_SHARE), MOST_RESERVE);
-      spool = Spool.open({ ...shared, path, randomBytes, signers, budgetBytes, reserveBytes });
+      const timed = <T>(commit: () => T): T => this.#pace.time(commit);
+      spool = Spool.open({ ...shared, path, randomBytes, signers, budgetBytes, reserveBytes, timed });
+      this.#upkeep.begin(spool);
       const asked = this.#witnesses === undefined ? {} : { witnesses: this.#witnesses };
       const publisher = await Publisher.open({ ...shared, ...asked, path: this.logPath, spool, keys: signers });
       // A log that was put back to an older state is found out before anything is recorded in it.
-      if (this.#witnesses !== undefined) await this.#publish(publisher);
+      if (this.#witnesses !== undefined) await this.#publishing.publish(publisher);
       const recorder = this.#record(spool);
       this.#opened = { signers, spool, publisher, recorder };
+      this.#publishing.take(publisher);
       this.#problem = undefined;
-      this.#publishSoon();
+      this.#publishing.soon();
       log.info('evidence is recorded', { entries: spool.size, verifierKeys: signers.map(formatVerifierKey) });
     } catch (error) {
       spool?.[Symbol.dispose]();
@@ -302,7 +273,7 @@ export class EvidenceStore implements AsyncDisposable {
       notarisation,
       posture,
       onDurable: () => {
-        this.#publishSoon();
+        this.#publishing.soon();
         this.#durable.tell();
       },
       onFailed: (error) => this.#fail(error),
@@ -320,53 +291,15 @@ export class EvidenceStore implements AsyncDisposable {
   #close(): void {
     const opened = this.#opened;
     this.#opened = undefined;
+    this.#publishing.take(undefined);
     opened?.recorder.close();
     opened?.spool[Symbol.dispose]();
-  }
-
-  // ── the published log ──────────────────────────────────────────────────────────────────────────────────────
-
-  #publishSoon(): void {
-    const { posture, notarisation, clock } = this.#parts;
-    if (this.#isClosed) return;
-    // The files cost as much as a thousand records: at the strict levels at once, else together.
-    const isUrgent = notarisation(posture().level).anchoring !== 'batched';
-    this.#publishing ??= clock.after(isUrgent ? 0 : PUBLISH_MS, () => {
-      this.#publishing = undefined;
-      this.#publishes = this.#publishNow();
-    });
-  }
-
-  async #publishNow(): Promise<void> {
-    await this.#publishes;
-    const publisher = this.#opened?.publisher;
-    if (publisher === undefined) return;
-    try {
-      await this.#publish(publisher, () => this.#opened?.publisher === publisher);
-    } catch (error) {
-      this.#fail(error);
-    }
-  }
-
-  /** @throws ShellstreamError EVIDENCE_ROLLED_BACK; every other failure is told, and mended by itself or by somebody. */
-  async #publish(publisher: Publisher, isOpen: () => boolean = () => true): Promise<void> {
-    try {
-      await publisher.publish();
-      this.#publishProblem = undefined;
-    } catch (error) {
-      // What failed may have been that the spool was closed meanwhile.
-      if (!isOpen()) return;
-      const problem = error instanceof Error ? error.message : String(error);
-      if (problem !== this.#publishProblem) this.#parts.log.error('the evidence log cannot be published', { error });
-      this.#publishProblem = problem;
-      if (reasonOf(error) === 'EVIDENCE_ROLLED_BACK') throw error;
-    }
   }
 
   // ── upkeep ─────────────────────────────────────────────────────────────────────────────────────────────────
 
   #waitForUpkeep(): void {
-    this.#upkeep = this.#parts.clock.after(UPKEEP_MS, () => {
+    this.#timer = this.#parts.clock.after(UPKEEP_MS, () => {
       this.#keeping = this.#keepUp().finally(() => {
         if (!this.#isClosed) this.#waitForUpkeep();
       });
@@ -381,28 +314,22 @@ export class EvidenceStore implements AsyncDisposable {
       return;
     }
     try {
-      this.#opened.spool.refillReserve();
-      if (this.#publishProblem !== undefined) this.#publishSoon();
-      await this.#forgetWhatIsOld(this.#opened);
+      const { spool, publisher } = this.#opened;
+      spool.refillReserve();
+      if (this.#publishing.problem !== undefined) this.#publishing.soon();
+      await this.#upkeep.forgetWhatIsOld(spool, publisher, this.logPath);
     } catch (error) {
       this.#fail(error);
     }
   }
 
-  async #forgetWhatIsOld({ spool, publisher }: Opened): Promise<void> {
-    const { clock, place, crypto, log } = this.#parts;
-    if (clock.monotonic() - this.#lastRetention < RETENTION_MS) return;
-    this.#lastRetention = clock.monotonic();
-    const day = dayOf(clock.now()) - place.retentionDays;
-    const records = forgetOlderThan(spool, day * MS_A_DAY);
-    const leftOut = forgetLeftOut(spool, crypto.sha256, day);
-    if (records + leftOut > 0) log.info('records were given up: their time is over', { records, leftOut });
-    if (place.logDays === undefined) return;
-    const minimumIndex = minimumIndexAt(spool, publisher.published, dayOf(clock.now()) - place.logDays);
-    if (minimumIndex <= spool.reader.firstEntry()) return;
-    // Told before it is true: who reads the log must know that what is missing may be.
-    log.warn('the log is pruned', { minimumIndex });
-    await pruneLog(spool, publisher, this.logPath, minimumIndex);
+  #keepMark(): void {
+    if (this.#opened === undefined) return;
+    try {
+      this.#upkeep.keepMark(this.#opened.spool);
+    } catch (error) {
+      this.#parts.log.warn('the time that passed could not be kept', { error });
+    }
   }
 }
 
@@ -412,10 +339,7 @@ const MOST_RESERVE = 32 * 2 ** 20;
 /** A commit costs as much CPU as a fourth of a handshake: what comes in these milliseconds shares one. */
 const BATCH_MS = 4;
 const ENDS_MS = 50;
-const PUBLISH_MS = 1_000;
 const UPKEEP_MS = 10_000;
-const RETENTION_MS = 3_600_000;
-const MS_A_DAY = 86_400_000;
 
 async function exists(path: string): Promise<boolean> {
   try {

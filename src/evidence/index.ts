@@ -3,6 +3,7 @@
  * writes the log that outsiders read. What evidence is, and how it is checked, is protocol/evidence.
  */
 export * from './ed25519.ts';
+export type * from './evidence-place.ts';
 export * from './evidence-store.ts';
 export * from './forensic-snapshot.ts';
 export * from './keys.ts';

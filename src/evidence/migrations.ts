@@ -68,6 +68,15 @@ const MIGRATIONS: readonly string[] = [
     digest BLOB NOT NULL
   ) STRICT;
   `,
+  `
+  -- One row: the time that was seen to pass; nothing is given up by the wall clock alone.
+  CREATE TABLE passed_time (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    at_ms REAL NOT NULL,
+    boot TEXT NOT NULL,
+    uptime_ms REAL NOT NULL
+  ) STRICT;
+  `,
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;

@@ -2,6 +2,7 @@
 import type { DatabaseSync, SQLOutputValue, StatementSync } from 'node:sqlite';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import { type Opening, recordEntry, type Sha256, sameBytes } from '../../protocol/evidence/index.ts';
+import type { PassedMark } from '../base/passed-time.ts';
 import type { CommonParts } from './common-parts.ts';
 import { failureOf } from './sqlite-errors.ts';
 
@@ -56,6 +57,7 @@ export class SpoolReader {
   readonly #frontier: StatementSync;
   readonly #firstRecord: StatementSync;
   readonly #firstOpening: StatementSync;
+  readonly #passed: StatementSync;
 
   constructor(path: string, database: DatabaseSync, sha256: Sha256, common: CommonParts) {
     this.#path = path;
@@ -75,6 +77,7 @@ export class SpoolReader {
     this.#firstOpening = database.prepare(
       'SELECT number AS first FROM left_out WHERE record IS NOT NULL ORDER BY number LIMIT 1',
     );
+    this.#passed = database.prepare('SELECT * FROM passed_time');
     this.#first = database.prepare('SELECT min(seq) AS first FROM entry');
     this.#last = database.prepare('SELECT max(seq) AS last FROM entry');
   }
@@ -177,6 +180,16 @@ export class SpoolReader {
     return salt === null || record === null
       ? undefined
       : { salt: bytes(salt), record: this.#common.unpack(bytes(record)) };
+  }
+
+  /** Undefined: no time was seen to pass yet. */
+  passed(): PassedMark | undefined {
+    const [mark] = this.#all(this.#passed, ({ at_ms, boot, uptime_ms }) => ({
+      atMs: number(at_ms),
+      boot: String(boot),
+      uptimeMs: number(uptime_ms),
+    }));
+    return mark;
   }
 
   #all<T>(statement: StatementSync, read: (row: Row) => T, ...parameters: number[]): T[] {

@@ -1,6 +1,7 @@
 /** How the spool's rows are written; all of it inside a transaction of the spool's. `spool-reader.ts` reads them. */
 import type { DatabaseSync } from 'node:sqlite';
 import { concatBytes, encodeEntry, type Frontier, recordEntry, type Sha256 } from '../../protocol/evidence/index.ts';
+import type { PassedMark } from '../base/passed-time.ts';
 import type { CommonParts } from './common-parts.ts';
 import type { Tree } from './spool-check.ts';
 import type { IntentMark, SamplingKey, SpoolItem } from './spool-items.ts';
@@ -67,6 +68,10 @@ export class SpoolRows {
     this.#statements.forgetEntries.run(index);
   }
 
+  putPassed({ atMs, boot, uptimeMs }: PassedMark): void {
+    this.#statements.putPassed.run(atMs, boot, uptimeMs);
+  }
+
   /** Pages of the file that hold something. */
   usedPages(): number {
     const { pageCount, freePages } = this.#statements;
@@ -97,6 +102,7 @@ function prepare(database: DatabaseSync) {
     ),
     forgetLeftOut: database.prepare('UPDATE left_out SET record = NULL, salt = NULL, commitment = ? WHERE number = ?'),
     forgetEntries: database.prepare('DELETE FROM entry WHERE seq < ?'),
+    putPassed: database.prepare('INSERT OR REPLACE INTO passed_time (id, at_ms, boot, uptime_ms) VALUES (1, ?, ?, ?)'),
     pageCount: database.prepare('PRAGMA page_count'),
     freePages: database.prepare('PRAGMA freelist_count'),
   };

@@ -44,6 +44,8 @@ export interface SpoolParts {
   readonly budgetBytes: number;
   /** For what may not be refused. As much is kept taken on the disk itself. */
   readonly reserveBytes: number;
+  /** Around each commit of a batch: its caller waits as long. */
+  readonly timed?: <T>(commit: () => T) => T;
 }
 
 export class Spool implements Disposable {
@@ -131,8 +133,9 @@ export class Spool implements Disposable {
     if (this.#broken !== undefined) throw this.#broken;
     if (this.#usedBytes() >= (mayUseReserve ? this.#parts.budgetBytes : this.#ordinaryLimit()))
       throw full('its budget is used up');
+    const { timed = untimed } = this.#parts;
     try {
-      return this.#commit(items, notes);
+      return timed(() => this.#commit(items, notes));
     } catch (error) {
       if (!isFull(error)) throw error;
       if (!mayUseReserve || !this.#ballast.release()) throw full('the disk is full', error);
@@ -263,6 +266,10 @@ export class Spool implements Disposable {
   #ordinaryLimit(): number {
     return this.#parts.budgetBytes - this.#parts.reserveBytes;
   }
+}
+
+function untimed<T>(commit: () => T): T {
+  return commit();
 }
 
 const PAGE_BYTES = 4_096;

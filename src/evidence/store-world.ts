@@ -6,7 +6,8 @@ import type { Logger } from '../base/logger.ts';
 import { SimulatedClock } from '../base/simulated-clock.ts';
 import type { RestoreParts } from './backup.ts';
 import { nodeEd25519, noteSigner } from './ed25519.ts';
-import { type EvidencePlace, EvidenceStore } from './evidence-store.ts';
+import type { EvidencePlace } from './evidence-place.ts';
+import { EvidenceStore } from './evidence-store.ts';
 import { EvidenceFolder, notarisation, ORIGIN, sha256, type VerifyOptions } from './fixtures.ts';
 import { LogDirectory } from './log-directory.ts';
 
@@ -17,6 +18,7 @@ export class StoreWorld implements Disposable {
   readonly logPath = join(this.path, 'log');
   readonly clock = new SimulatedClock();
   readonly lines: string[] = [];
+  #sleptMs = 0;
 
   open(place: Partial<EvidencePlace> = {}): Promise<EvidenceStore> {
     return EvidenceStore.open({
@@ -26,6 +28,7 @@ export class StoreWorld implements Disposable {
         keys: [join(this.path, 'log.key')],
         budgetBytes: 8 << 20,
         retentionDays: 90,
+        uptime: { boot: 'one', ms: () => this.clock.monotonic() + this.#sleptMs },
         ...place,
       },
       clock: this.clock,
@@ -36,6 +39,12 @@ export class StoreWorld implements Disposable {
       notarisation,
       isLive: () => false,
     });
+  }
+
+  /** Time passes, and no timer notices. */
+  sleep(ms: number): void {
+    this.#sleptMs += ms;
+    this.clock.setWall(this.clock.now() + ms);
   }
 
   /** The published one, when it bears so many signatures and, if told, so many entries. */

@@ -15,11 +15,12 @@ interface Waiting {
 
 export class LocalLedger implements Ledger {
   readonly #store: Store;
-  readonly #clock: Clock;
+  readonly #clock: Pick<Clock, 'now'>;
   readonly arrivals = new Listeners<'arrived'>();
   #waiting: Waiting[] = [];
 
-  constructor(store: Store, clock: Clock) {
+  /** @param clock of the days that retention counts */
+  constructor(store: Store, clock: Pick<Clock, 'now'>) {
     this.#store = store;
     this.#clock = clock;
   }

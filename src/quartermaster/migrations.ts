@@ -87,6 +87,14 @@ const MIGRATIONS: readonly string[] = [
   CREATE INDEX artifact_by_session ON artifact (session, at_ms) WHERE session IS NOT NULL;
   CREATE INDEX artifact_by_actor ON artifact (actor, at_ms) WHERE actor IS NOT NULL;
   CREATE INDEX artifact_by_peer ON artifact (peer, at_ms) WHERE peer IS NOT NULL;
+
+  -- One row: the time that was seen to pass; nothing is forgotten by the wall clock alone.
+  CREATE TABLE passed_time (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    at_ms REAL NOT NULL,
+    boot TEXT NOT NULL,
+    uptime_ms REAL NOT NULL
+  ) STRICT;
   `,
 ];
 

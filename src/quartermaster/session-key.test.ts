@@ -44,6 +44,7 @@ function asItWas(path: string, last: number): void {
     INSERT INTO old SELECT number, log, seq, kind, at_ms, level, unhex(printf('%032x', session)), actor, peer, salt, content
       FROM artifact;
     DROP TABLE artifact;
+    DROP TABLE passed_time;
     ALTER TABLE old RENAME TO artifact;
     DELETE FROM artifact WHERE number = ${last};
     PRAGMA user_version = 1`);

@@ -11,6 +11,7 @@ import {
   type Question,
   type Wanted,
 } from '../../protocol/quartermaster/index.ts';
+import type { PassedMark } from '../base/passed-time.ts';
 import { failureOf } from '../evidence/sqlite-errors.ts';
 import { sessionKey } from './session-key.ts';
 
@@ -84,6 +85,12 @@ export class StoreReader {
   state(): { readonly horizonMs: number; readonly applied: number } {
     const row = this.#get('SELECT horizon_ms, applied FROM state');
     return { horizonMs: Number(row?.horizon_ms), applied: Number(row?.applied) };
+  }
+
+  /** Undefined: no time was seen to pass yet. */
+  passed(): PassedMark | undefined {
+    const row = this.#get('SELECT * FROM passed_time');
+    return row && { atMs: Number(row.at_ms), boot: String(row.boot), uptimeMs: Number(row.uptime_ms) };
   }
 
   lastDay(): number {

@@ -14,6 +14,7 @@ import {
   type Submission,
   type SubmittedEntry,
 } from '../../protocol/quartermaster/index.ts';
+import type { PassedMark } from '../base/passed-time.ts';
 import { failureOf, isFull } from '../evidence/sqlite-errors.ts';
 import { migrate } from './migrations.ts';
 import { sessionKey } from './session-key.ts';
@@ -159,6 +160,11 @@ export class Store implements Disposable {
     return this.transact(() => Number(this.#statements.forget.run(first, most).changes));
   }
 
+  /** So much time was seen to pass. */
+  keepPassed({ atMs, boot, uptimeMs }: PassedMark): void {
+    this.transact(() => void this.#statements.putPassed.run(atMs, boot, uptimeMs));
+  }
+
   get usedBytes(): number {
     const { pageCount, freePages } = this.#statements;
     return (Number(pageCount.get()?.page_count) - Number(freePages.get()?.freelist_count)) * PAGE_BYTES;
@@ -269,6 +275,7 @@ function prepare(database: DatabaseSync) {
     spend: database.prepare('INSERT INTO spent_token (id, expires_ms) VALUES (?, ?)'),
     raiseHorizon: database.prepare('UPDATE state SET horizon_ms = max(horizon_ms, ?)'),
     forgetTokens: database.prepare('DELETE FROM spent_token WHERE expires_ms <= ?'),
+    putPassed: database.prepare('INSERT OR REPLACE INTO passed_time (id, at_ms, boot, uptime_ms) VALUES (1, ?, ?, ?)'),
     setApplied: database.prepare('UPDATE state SET applied = ?'),
     pageCount: database.prepare('PRAGMA page_count'),
     freePages: database.prepare('PRAGMA freelist_count'),

@@ -6,7 +6,7 @@ import type { Logger } from '../base/logger.ts';
 import type { DataPlane } from '../dataplane/ports.ts';
 import type { OpenRelay } from '../enforcer/relay.ts';
 import type { StandingStore } from '../enforcer/standing-store.ts';
-import type { EvidencePlace } from '../evidence/evidence-store.ts';
+import type { EvidencePlace } from '../evidence/evidence-place.ts';
 import type { IdentitySource } from '../identity/index.ts';
 import type { OpenedRevocations } from '../identity/revocation-store.ts';
 import type { OpenedHolds } from '../mesh/hold-store.ts';

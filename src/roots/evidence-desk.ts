@@ -46,6 +46,9 @@ async function tend({ store }: NodeEvidence, act: LogAct): Promise<TendedLog> {
       const copy = await store.backUp();
       return { verifierKeys: store.state.verifierKeys, ...copy };
     }
+    case 'trust-clock':
+      await store.trustClock();
+      return { verifierKeys: store.state.verifierKeys, path: '', size: store.published };
     default:
       return assertNever(act);
   }
@@ -70,6 +73,8 @@ export function evidenceView(
     quorum,
     witnesses,
     firstEntry,
+    slowestCommitMs,
+    retentionHeld,
   } = evidence.store.state;
   const { usedBytes, budgetBytes, isFull, isReserveHeld } = room;
   return {
@@ -88,14 +93,14 @@ export function evidenceView(
     witnesses,
     firstEntry,
     quartermaster: quartermaster && quartermasterView(quartermaster, { usedBytes, entries, leftOut }),
-    slowestCommitMs: 0,
-    retentionHeld: '',
+    slowestCommitMs,
+    retentionHeld,
   };
 }
 
 /** For the doctor. */
 export function evidenceFindings(evidence: NodeEvidence | undefined): readonly Finding[] {
-  const { state, detail, origin, entries, usedBytes, budgetBytes } = evidenceView(evidence);
+  const { state, detail, origin, entries, usedBytes, budgetBytes, retentionHeld } = evidenceView(evidence);
   const name = 'evidence';
   switch (state) {
     case 'off':
@@ -118,6 +123,16 @@ export function evidenceFindings(evidence: NodeEvidence | undefined): readonly F
       ];
     case 'recording': {
       if (detail !== '') return [{ name, state: 'warning', detail, mend: 'mend the disk of the published log' }];
+      if (retentionHeld !== '') {
+        return [
+          {
+            name,
+            state: 'warning',
+            detail: retentionHeld,
+            mend: 'set the clock; or if it is right: shellstream evidence trust-clock',
+          },
+        ];
+      }
       const used = Math.round((100 * usedBytes) / budgetBytes);
       return [{ name, state: 'ok', detail: `${origin}: ${entries} entries, ${used} % of its room used` }];
     }

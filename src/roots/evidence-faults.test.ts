@@ -21,7 +21,7 @@ import { needs } from '../../test/support/requirements.ts';
 import { artifactsIn } from '../../test/support/spool-records.ts';
 import { nodeCrypto } from '../base/crypto-node.ts';
 import { nodeEd25519 } from '../evidence/ed25519.ts';
-import type { EvidencePlace, EvidenceState } from '../evidence/evidence-store.ts';
+import type { EvidencePlace, EvidenceState } from '../evidence/evidence-place.ts';
 import { consoleUse, transit } from '../evidence/fixtures.ts';
 import { LogDirectory } from '../evidence/log-directory.ts';
 import { evidenceFindings, evidenceView } from './evidence-desk.ts';

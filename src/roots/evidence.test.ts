@@ -6,7 +6,7 @@ import { type ArtifactKind, parseArtifact } from '../../protocol/evidence/index.
 import { type Artifact, CountedBy, Observer, Phase } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
 import { REASONS } from '../../protocol/reasons.ts';
 import { MemorySites, type MemorySitesOptions } from '../../test/support/memory-sites.ts';
-import type { EvidencePlace } from '../evidence/evidence-store.ts';
+import type { EvidencePlace } from '../evidence/evidence-place.ts';
 import { EvidenceFolder } from '../evidence/fixtures.ts';
 import { verifyReceipt } from '../evidence/receipts.ts';
 import { recordConsole } from './evidence-console.ts';

@@ -1,8 +1,10 @@
 /** Evidence joined to the rest of the enforcer: who is told of what, and what is read where. */
 import type { Config } from '../base/config.ts';
 import type { Logger } from '../base/logger.ts';
+import type { Uptime } from '../base/passed-time.ts';
 import type { SessionDirectory } from '../enforcer/directory.ts';
-import { type EvidencePlace, EvidenceStore } from '../evidence/evidence-store.ts';
+import type { EvidencePlace } from '../evidence/evidence-place.ts';
+import { EvidenceStore } from '../evidence/evidence-store.ts';
 import { undecidedIntents } from '../evidence/reconcile.ts';
 import { Transits } from '../evidence/transits.ts';
 import type { Holds } from '../mesh/holds.ts';
@@ -18,11 +20,11 @@ export interface NodeEvidence extends AsyncDisposable {
 }
 
 /** As the configuration has it; nothing where it says that none is kept. */
-export function evidencePlace({ evidence }: Config): { readonly evidence?: EvidencePlace } {
+export function evidencePlace({ evidence }: Config, uptime: Uptime): { readonly evidence?: EvidencePlace } {
   if (evidence === undefined) return {};
   const { directory, origin, keys, budgetMegabytes, retentionDays, logDays, witnesses } = evidence;
   const kept = logDays === undefined ? {} : { logDays };
-  const place = { directory, origin, keys, budgetBytes: budgetMegabytes * 2 ** 20, retentionDays, ...kept };
+  const place = { directory, origin, keys, budgetBytes: budgetMegabytes * 2 ** 20, retentionDays, uptime, ...kept };
   if (witnesses === undefined) return { evidence: place };
   const { quorum, timeoutSeconds, ask } = witnesses;
   return { evidence: { ...place, witnesses: { quorum, timeoutMs: timeoutSeconds * 1_000, ask } } };

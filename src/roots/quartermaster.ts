@@ -86,7 +86,7 @@ async function away({ config, identity, clock, log }: World, remote: RemoteQuart
 /** Its store can be made anew from the spool; it is no reason not to start. */
 async function tryWithin(
   world: World,
-  evidence: Pick<EvidenceStore, 'spool'>,
+  evidence: Pick<EvidenceStore, 'spool' | 'passedNow'>,
   place: NonNullable<Config['evidence']>,
   parts: AsyncDisposableStack,
 ) {
@@ -102,7 +102,7 @@ async function tryWithin(
 
 async function within(
   { config, clock, log }: World,
-  evidence: Pick<EvidenceStore, 'spool'>,
+  evidence: Pick<EvidenceStore, 'spool' | 'passedNow'>,
   place: NonNullable<Config['evidence']>,
   parts: AsyncDisposableStack,
 ) {
@@ -110,8 +110,9 @@ async function within(
   const budgetBytes = place.budgetMegabytes * 2 ** 20;
   const records = spoolRecords(() => evidence.spool);
   const store = parts.use(Store.open({ path, budgetBytes, durability: 'behind-spool', records }));
-  parts.use(keepWithin(store, place.retentionDays, clock, log));
-  const ledger = parts.use(new LocalLedger(store, clock));
+  const passed = { now: () => evidence.passedNow() };
+  parts.use(keepWithin({ store, days: place.retentionDays, passed, clock, log }));
+  const ledger = parts.use(new LocalLedger(store, passed));
   const quartermaster = parts.use(createQuartermaster({ ledger, clock, log }));
   parts.use(
     await serveLocally({

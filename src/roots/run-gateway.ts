@@ -21,7 +21,7 @@ import { levelAtStart } from '../posture/recovery.ts';
 import { openPostureStore } from '../posture/store.ts';
 import { openUnconfirmedStore } from '../posture/unconfirmed-store.ts';
 import { openUnderlayRecords } from '../underlay/records.ts';
-import { bootId } from './boot-id.ts';
+import { machineUptime } from './boot-id.ts';
 import { startEnforcer } from './enforcer.ts';
 import type { EnforcerWorld } from './enforcer-world.ts';
 import { evidencePlace } from './evidence.ts';
@@ -54,7 +54,8 @@ export async function runGateway(configPath: string): Promise<void> {
   const accord = await loadAccord(config.accord.file, (bytes) => crypto.sha256(bytes));
   const clock = systemClock;
   const identity = parts.use(openIdentitySource({ socketPath: config.workloadApi.socket, clock, random: Math.random }));
-  const boot = await bootId(config.runtimeDirectory);
+  const uptime = await machineUptime(config.runtimeDirectory);
+  const { boot } = uptime;
   const place = { folder: config.stateDirectory, bootId: boot, sha256: crypto.sha256 };
   const posture = await openPostureStore(place, clock.now());
   const unconfirmed = await openUnconfirmedStore(config.stateDirectory);
@@ -92,7 +93,7 @@ export async function runGateway(configPath: string): Promise<void> {
     dataplane.tunnels.survives && config.terminators.socket !== undefined
       ? { standing: await openStanding(world, boot) }
       : {};
-  const node = await startEnforcer({ ...world, ...standing, unconfirmed, ...evidencePlace(config) });
+  const node = await startEnforcer({ ...world, ...standing, unconfirmed, ...evidencePlace(config, uptime) });
   // They go after the node's end, which drains their sessions; and the node ends when they cannot start.
   const hosts = parts.use(new AsyncDisposableStack());
   parts.use(node);

@@ -12,6 +12,7 @@ import {
   keepWithin,
   type Ledger,
   LocalLedger,
+  passedInStore,
   type QuartermasterParts,
   SharedLedger,
   SharedStream,
@@ -19,6 +20,7 @@ import {
   serveLocally,
   serveRemotely,
 } from '../quartermaster/index.ts';
+import { machineUptime } from './boot-id.ts';
 import { privateDirectory } from './private-directory.ts';
 
 /** How long the first SVID may take; SPIRE's agent needs about 5 s after its own start. */
@@ -71,13 +73,14 @@ async function openLedger(
   log: Logger,
   interrupted: AbortSignal,
 ): Promise<Ledger> {
-  const { stateDirectory, retentionDays, nats } = config;
+  const { stateDirectory, runtimeDirectory, retentionDays, nats } = config;
   const budgetBytes = config.budgetMegabytes * 2 ** 20;
   const path = join(stateDirectory, 'store.db');
   // With replicas the stream they share is what lasts, and the store is filled from it.
   const store = parts.use(Store.open({ path, budgetBytes, durability: nats === undefined ? 'own' : 'behind-spool' }));
-  parts.use(keepWithin(store, retentionDays, systemClock, log));
-  if (nats === undefined) return parts.use(new LocalLedger(store, systemClock));
+  const passed = parts.use(passedInStore(store, systemClock, await machineUptime(runtimeDirectory), log));
+  parts.use(keepWithin({ store, days: retentionDays, passed, clock: systemClock, log }));
+  if (nats === undefined) return parts.use(new LocalLedger(store, passed));
   const stream = parts.use(await SharedStream.open({ ...nats, retentionDays }, systemClock, interrupted));
   return parts.use(SharedLedger.start(stream, store, systemClock, log));
 }

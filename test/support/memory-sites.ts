@@ -14,7 +14,7 @@ import { SimulatedClock } from '../../src/base/simulated-clock.ts';
 import { createMemoryDataPlane, type MemoryDataPlane, MemoryWire } from '../../src/dataplane/memory/index.ts';
 import { StreamsOnlyEnforcer } from '../../src/enforcer/streams-only.ts';
 import type { Approach } from '../../src/enforcer/terminator-port.ts';
-import type { EvidencePlace } from '../../src/evidence/evidence-store.ts';
+import type { EvidencePlace } from '../../src/evidence/evidence-place.ts';
 import { SpiffeAttestor } from '../../src/identity/attestor.ts';
 import { SpireSatVerifier, SvidVerifier } from '../../src/identity/index.ts';
 import { MemoryInternet } from '../../src/link/index.ts';
