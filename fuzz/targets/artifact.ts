@@ -40,13 +40,30 @@ export const open: OpenTarget = async () => ({
     encodeArtifact({
       ...HEAD,
       body: {
+        case: 'consoleUse',
+        value: {
+          verb: 'status',
+          argumentsHash: fill(5),
+          payloadHash: fill(6),
+          frameHeaders: fill(0, 8),
+          frames: 2,
+          look: true,
+        },
+      },
+    }),
+    encodeArtifact({
+      ...HEAD,
+      body: {
         case: 'postureChange',
         value: { fromLevel: 5, toLevel: 3, observer: 1, source: 'console', failedSteps: ['routes'] },
       },
     }),
     encodeArtifact({
       ...HEAD,
-      body: { case: 'forensicSnapshot', value: { snapshotId: ID, parts: [fill(3)], sessions: 1 } },
+      body: {
+        case: 'forensicSnapshot',
+        value: { snapshotId: ID, parts: [fill(3)], sessions: 1, changeEpoch: 9n, late: true },
+      },
     }),
     encodeArtifact({
       ...HEAD,

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Statement } from '../../protocol/posture/index.ts';
+import type { JournalRecord } from './journal.ts';
 import type { KeptPosture } from './kept.ts';
-import { levelAtStart } from './recovery.ts';
+import { levelAtStart, lockdownsWithout } from './recovery.ts';
 
 const NOW = 1_000_000;
 const NOTHING = { kept: undefined, cutOffAt: undefined, initial: 5, former: undefined } as const;
@@ -23,6 +24,35 @@ describe('the level of a start, before any source has spoken', () => {
   it('attack: a reboot in the middle of a loosening, or before one is confirmed, opens nothing', () => {
     expect(levelAtStart({ ...NOTHING, kept: said({ level: 5 }), cutOffAt: 1 }, NOW)).toBe(1);
     expect(levelAtStart({ ...NOTHING, kept: said({ level: 5 }), former: 1 }, NOW)).toBe(1);
+  });
+});
+
+describe('lockdowns whose step the journal does not show to be taken', () => {
+  const intent = (from: 1 | 3 | 5, to: 1 | 3 | 5, epoch: bigint): JournalRecord => ({
+    kind: 'intent',
+    from,
+    to,
+    kept: { statements: new Map(), epoch },
+  });
+  const step = (epoch: bigint, outcome: 'taken' | 'failed', name = 'snapshot'): JournalRecord => ({
+    kind: 'step',
+    epoch,
+    step: name,
+    outcome,
+  });
+  const epochs = (...records: JournalRecord[]): readonly bigint[] =>
+    lockdownsWithout('snapshot', { records, isWhole: true, problem: undefined });
+
+  it('are those that a crash cut off, also several, also behind a later start at that level', () => {
+    expect(epochs(intent(5, 1, 7n), step(7n, 'taken', 'posture map'))).toEqual([7n]);
+    expect(epochs(intent(5, 1, 7n), step(7n, 'failed'), intent(1, 1, 8n), intent(3, 1, 9n))).toEqual([7n, 9n]);
+  });
+
+  it('are none that took it, or came to stand whole, and no other changes', () => {
+    expect(epochs(intent(5, 1, 7n), step(7n, 'taken'))).toEqual([]);
+    expect(epochs(intent(5, 1, 7n), { kind: 'settled', epoch: 7n, level: 1, failed: false })).toEqual([]);
+    expect(epochs(intent(5, 1, 7n), { kind: 'settled', epoch: 7n, level: 1, failed: true })).toEqual([7n]);
+    expect(epochs(intent(5, 3, 7n), intent(1, 1, 8n), intent(1, 5, 9n))).toEqual([]);
   });
 });
 

@@ -17,7 +17,7 @@ import { connect, createNamespace, type Namespace } from '../support/namespaces.
 import { attempt, type Running, start } from '../support/processes.ts';
 import { describeWith } from '../support/requirements.ts';
 
-vi.setConfig({ testTimeout: 240_000 });
+vi.setConfig({ testTimeout: 360_000 });
 const GATEWAY = fileURLToPath(new URL('../system/children/killed-gateway.ts', import.meta.url));
 const CHANGES: readonly (readonly [PostureLevel, PostureLevel])[] = [
   [5, 1],
@@ -58,6 +58,10 @@ describeWith(
       await Promise.all(hosts.map(work));
       expect(Object.keys(killed)).toHaveLength(CHANGES.length);
       for (const kills of Object.values(killed)) expect(kills).toBeGreaterThan(FEWEST_RECORDS);
+      // Some of the kills came before the snapshot was recorded, and some after.
+      const late = hosts.map((host) => host.late).reduce((sum, count) => sum + count);
+      expect(late).toBeGreaterThan(0);
+      expect(late).toBeLessThan(killed['5 to 1'] ?? 0);
     });
   },
 );
@@ -77,11 +81,18 @@ async function killAtEach(host: Host, from: PostureLevel, to: PostureLevel): Pro
     expect(await host.intended(), at).toBe(to);
     expect(await host.start(), at).toBe(to);
     expect(await host.seen(), at).toEqual({ ...standing(to), peers: 0, flows: 0, routes: [] });
+    await host.expectSnapshots(at, to);
   }
   // From one level to the other once, and never beyond either.
   expect(slots).toEqual(slots.toSorted((a, b) => (to < from ? b - a : a - b)));
   expect([slots[0], slots.at(-1)]).toEqual([from, to]);
   return slots.length;
+}
+
+interface Snapshot {
+  readonly change: string;
+  readonly late: boolean;
+  readonly sessions: number;
 }
 
 interface Seen {
@@ -107,6 +118,10 @@ class Host implements AsyncDisposable {
   readonly #folder: string;
   readonly #env: Readonly<Record<string, string>>;
   readonly #parts: AsyncDisposableStack;
+  /** Lockdowns that began, by their epoch. */
+  readonly #begun = new Set<string>();
+  /** Of the snapshots that were told last. */
+  late = 0;
   #running: Running | undefined;
 
   private constructor(
@@ -203,6 +218,24 @@ class Host implements AsyncDisposable {
     const page = await readFile(join(this.#folder, 'governance'));
     expect(page.readUInt32LE(SEQUENCE) % 2, 'a page that is whole').toBe(0);
     return { slot: slots.get(1) ?? 0, page: page.readUInt32LE(LEVEL) };
+  }
+
+  /** Of each lockdown that ever began there is one, with the session that stood; what is checked of them finds nothing. */
+  async expectSnapshots(at: string, to: PostureLevel): Promise<void> {
+    for (const change of await this.#lockdowns()) this.#begun.add(change);
+    const line = await this.#gateway.line(/^snapshots /);
+    const { findings, told }: { findings: string[]; told: Snapshot[] } = JSON.parse(line.slice('snapshots '.length));
+    expect(findings, at).toEqual([]);
+    expect(told.map(({ change }) => change).toSorted(), at).toEqual([...this.#begun].toSorted());
+    if (to === 1) expect(told.at(-1)?.sessions, at).toBe(1);
+    this.late = told.filter(({ late }) => late).length;
+  }
+
+  async #lockdowns(): Promise<readonly string[]> {
+    const text = await readFile(join(this.#folder, 'posture.journal'), 'utf8');
+    return readJournal(text, nodeCrypto.sha256).records.flatMap((record) =>
+      record.kind === 'intent' && record.to === 1 && record.from > 1 ? [String(record.kept.epoch)] : [],
+    );
   }
 
   /** The last level that the journal says the dead run was going to. */

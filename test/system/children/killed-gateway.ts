@@ -8,7 +8,15 @@
  * changes the level and dies at that record of the change; `end` shuts down in order.
  */
 import { once } from 'node:events';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import {
+  checkRecords,
+  describeFinding,
+  type Opening,
+  parseArtifact,
+  parseEntry,
+} from '../../../protocol/evidence/index.ts';
 import { isPostureLevel, type PostureLevel } from '../../../protocol/posture/index.ts';
 import { systemClock as clock } from '../../../src/base/clock.ts';
 import { nodeCrypto as crypto } from '../../../src/base/crypto-node.ts';
@@ -16,6 +24,8 @@ import type { JournalRecord, PostureJournal } from '../../../src/posture/journal
 import { openPostureStore } from '../../../src/posture/store.ts';
 import { startBesideNeighbour } from './beside-neighbour.ts';
 
+/** More than all runs of a test record. */
+const MOST_ENTRIES = 100_000;
 const [folder = '', instance = '', namespace = ''] = process.argv.slice(2);
 
 /** Dies in place of writing the `at`th record from when it is armed; at 0, when that record is on disk. */
@@ -45,9 +55,22 @@ const opened = await openPostureStore({ folder, bootId: 'one boot', sha256: cryp
 if (opened.journal === undefined) throw new Error('no journal');
 const journal = new DeadlyJournal(opened.journal);
 
-const kept = { posture: { ...opened, journal } };
+const directory = join(folder, 'evidence');
+const evidence = {
+  directory,
+  origin: 'a.test/killed',
+  keys: [join(directory, 'log.key')],
+  budgetBytes: 64 << 20,
+  retentionDays: 90,
+};
+const kept = { posture: { ...opened, journal }, evidence };
 await using beside = await startBesideNeighbour({ folder, instance, namespace }, kept);
 const { gateway } = beside;
+const shown = gateway.evidence?.store.reader?.entries(0, MOST_ENTRIES) ?? [];
+const records = shown.flatMap(({ index, opening }) => (opening === undefined ? [] : [[index, opening] as const]));
+const entries = new Map(shown.map(({ index, entry }) => [index, parseEntry(entry)]));
+const findings = checkRecords({ sha256: crypto.sha256, entries, records: new Map(records) }).map(describeFinding);
+console.log(`snapshots ${JSON.stringify({ findings, told: records.flatMap(([, opening]) => snapshotIn(opening)) })}`);
 console.log(`ready ${gateway.posture.level}`);
 
 const lines = createInterface({ input: process.stdin });
@@ -67,6 +90,14 @@ async function obey([verb, level, record]: readonly string[]): Promise<void> {
     console.log(`went ${gateway.posture.level}`);
   }
   if (verb === 'end') lines.close();
+}
+
+/** Epoch of its change, and what it is. */
+function snapshotIn({ record }: Opening) {
+  const { body } = parseArtifact(record);
+  if (body.case !== 'forensicSnapshot') return [];
+  const { changeEpoch, late, sessions } = body.value;
+  return [{ change: String(changeEpoch), late, sessions }];
 }
 
 function levelOf(text: string | undefined): PostureLevel {
