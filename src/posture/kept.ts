@@ -34,6 +34,12 @@ export function checksum(text: string, sha256: Sha256, digits = 64): string {
     .slice(0, digits);
 }
 
+/** With which the names of the accord's timers begin, as sources. */
+export const TIMER = 'timer-';
+
+/** An accord and its base have up to 64 timers; map, console, Bascule and the record itself speak, too. */
+const MAX_SOURCES = 128;
+
 export const epochSchema = z
   .string()
   .regex(/^\d{1,20}$/)
@@ -53,7 +59,7 @@ export const keptFields = {
         setAsideThrough: epochSchema.optional(),
       }),
     )
-    .max(64),
+    .max(MAX_SOURCES),
 };
 const keptSchema = z.object(keptFields);
 

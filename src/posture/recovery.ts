@@ -11,7 +11,7 @@ import {
   type Statement,
 } from '../../protocol/posture/index.ts';
 import type { Intent, ReadJournal } from './journal.ts';
-import { type KeptPosture, merged } from './kept.ts';
+import { type KeptPosture, merged, TIMER } from './kept.ts';
 
 export interface Recovered {
   /** Undefined: nothing was ever said. */
@@ -58,7 +58,7 @@ export function recover(record: KeptPosture | 'none' | 'unreadable', journal: Re
   return {
     lastLevel: intent?.to,
     strictest: all.length === 0 ? undefined : mostRestrictive(NORMAL, ...levels),
-    kept: all.length === 0 ? undefined : all.reduce(merged),
+    kept: all.length === 0 ? undefined : withoutPast(all.reduce(merged), now),
     cutOffAt: intent === undefined || isSettled(journal) ? undefined : mostRestrictive(intent.from, intent.to),
   };
 }
@@ -77,6 +77,12 @@ export function lockdownsWithout(step: string, { records }: ReadJournal): readon
     record.kind === 'intent' && record.to === LOCKDOWN && record.from > LOCKDOWN ? [record.kept.epoch] : [],
   );
   return [...new Set(begun)].filter((epoch) => !taken.has(epoch));
+}
+
+/** Accords come and go, and their timers' names with them; a window that is over is no older than another one. */
+function withoutPast({ statements, epoch }: KeptPosture, now: number): KeptPosture {
+  const isPast = ({ source, expiresAt = Infinity }: Statement): boolean => source.startsWith(TIMER) && expiresAt <= now;
+  return { statements: new Map([...statements].filter(([, { statement }]) => !isPast(statement))), epoch };
 }
 
 function lastIntent({ records }: ReadJournal): Intent | undefined {

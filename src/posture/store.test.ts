@@ -43,6 +43,16 @@ describe('posture over a restart', () => {
     expect(after.epoch).toBeGreaterThan(before.epoch);
   });
 
+  it('is whole with as many timers as an accord may have, and forgets those of windows that are over', async () => {
+    const clock = new SimulatedClock();
+    const before = await engine(clock);
+    for (let n = 0; n < 64; n += 1) await before.state(`timer-${n}`, 4, 'x', n < 60 ? 1_000 : 60_000);
+    for (const source of ['map', 'console', 'bascule', 'record']) await before.state(source, 4, 'x');
+    expect((await openPostureStore(place(), 0)).problem).toBeUndefined();
+    const { kept } = await openPostureStore(place(), clock.now() + 2_000);
+    expect([...(kept?.statements.keys() ?? [])]).toHaveLength(8);
+  });
+
   it('does not take an old statement again: the epochs of each source go on', async () => {
     const clock = new SimulatedClock();
     const before = await engine(clock);

@@ -5,6 +5,7 @@
 import { type AccordTimer, type PostureLevel, windowEnd } from '../../../protocol/posture/index.ts';
 import type { Clock, Timer } from '../../base/clock.ts';
 import type { StatedSource } from '../engine.ts';
+import { TIMER } from '../kept.ts';
 
 export interface TimerParts {
   readonly clock: Clock;
@@ -37,7 +38,7 @@ function say({ clock, sources, state }: TimerParts, { name, level, window }: Acc
   const now = clock.now();
   const end = windowEnd(window, now);
   if (end === undefined) return;
-  const source = `timer-${name}`;
+  const source = `${TIMER}${name}`;
   const held = sources().find((stated) => stated.source === source);
   if (held?.level === level && isSaid(held, now, end)) return;
   state(source, level, `the accord's timer ${name}`, end - now);
