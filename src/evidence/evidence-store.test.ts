@@ -1,4 +1,14 @@
-import { cpSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { MS_A_DAY } from '../../protocol/evidence/index.ts';
@@ -81,6 +91,26 @@ test('attack: the spool alone put back: the published log holds more', async () 
   await using store = await world.open();
   expect(store.state.problem).toMatch(/EVIDENCE_ROLLED_BACK.*it lost \d+/);
 });
+
+test.each(['taken away', 'replaced'])(
+  'attack: the spool’s file is %s while it is written to: told; put back, it goes on',
+  async (how) => {
+    using world = new StoreWorld();
+    await using store = await world.open();
+    await store.record(consoleUse);
+    const path = join(world.path, 'spool', 'evidence.db');
+    renameSync(path, `${path}.away`);
+    if (how === 'replaced') copyFileSync(`${path}.away`, path);
+    // What comes before it is noticed goes with the file that is held open.
+    const { at } = await store.record(consoleUse);
+    await world.until(() => store.state.problem !== undefined);
+    expect(store.state.problem).toContain(`evidence.db was ${how} while it was written to`);
+    await expect(store.record(consoleUse)).rejects.toThrow('EVIDENCE_FAILED');
+    renameSync(`${path}.away`, path);
+    await world.until(() => store.state.problem === undefined);
+    expect((await store.record(consoleUse)).at).toBe(at + 1);
+  },
+);
 
 test('the key is changed while the gateway runs: both sign, who knows either believes it, then the new one signs alone', async () => {
   using world = new StoreWorld();

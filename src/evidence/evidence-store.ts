@@ -15,6 +15,7 @@ import type { BackedUp } from './backup.ts';
 import { CommitPace } from './commit-pace.ts';
 import { nodeEd25519 } from './ed25519.ts';
 import type { EvidencePlace, EvidenceState } from './evidence-place.ts';
+import { KeptFiles } from './kept-files.ts';
 import { createLogKey, loadLogKeys } from './keys.ts';
 import { Publisher } from './publisher.ts';
 import { Publishing } from './publishing.ts';
@@ -41,6 +42,7 @@ interface Opened {
   readonly spool: Spool;
   readonly publisher: Publisher;
   readonly recorder: Recorder;
+  readonly files: KeptFiles;
 }
 
 export class EvidenceStore implements AsyncDisposable {
@@ -253,7 +255,7 @@ export class EvidenceStore implements AsyncDisposable {
       // A log that was put back to an older state is found out before anything is recorded in it.
       if (this.#witnesses !== undefined) await this.#publishing.publish(publisher);
       const recorder = this.#record(spool);
-      this.#opened = { signers, spool, publisher, recorder };
+      this.#opened = { signers, spool, publisher, recorder, files: new KeptFiles([path, `${path}-wal`]) };
       this.#publishing.take(publisher);
       this.#problem = undefined;
       this.#publishing.soon();
@@ -314,7 +316,8 @@ export class EvidenceStore implements AsyncDisposable {
       return;
     }
     try {
-      const { spool, publisher } = this.#opened;
+      const { spool, publisher, files } = this.#opened;
+      files.check();
       spool.refillReserve();
       if (this.#publishing.problem !== undefined) this.#publishing.soon();
       await this.#upkeep.forgetWhatIsOld(spool, publisher, this.logPath);
