@@ -2,53 +2,43 @@
  * The disk of a gateway's evidence stops answering: nothing new comes to stand, what stands lapses in the kernel when nobody
  * renews its lease, and when the disk is back everything goes on, with nothing lost.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { GRANTED_TARGET, HOST, PORTS, TO_SITE_B } from '../lab/lab.ts';
 import { labSuite } from '../lab/lab-suite.ts';
 import { eventually } from '../support/eventually.ts';
-import { attempt, run } from '../support/processes.ts';
+import { type OwnDisk, ownDisk } from '../support/own-disk.ts';
 
 const DISK_BYTES = 96 << 20;
 
 labSuite('the disk of the evidence stops answering', { start: false, leaseSeconds: 2 }, (lab) => {
-  const parts = new AsyncDisposableStack();
-  let disk = '';
+  let disk: OwnDisk;
 
   beforeAll(async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'shs-disk-'));
-    parts.defer(() => rm(folder, { recursive: true, force: true }));
-    const image = join(folder, 'image');
-    disk = join(folder, 'disk');
-    await run('truncate', ['--size', String(DISK_BYTES), image]);
-    await run('mkfs.ext4', ['-q', image]);
-    await run('mkdir', [disk]);
-    await run('mount', ['-o', 'loop', image, disk]);
-    parts.defer(async () => void (await attempt('umount', ['-l', disk])));
-    // Whoever hangs in it could not even be killed.
-    parts.defer(async () => void (await attempt('fsfreeze', ['--unfreeze', disk])));
+    disk = await ownDisk(DISK_BYTES);
   });
-  afterAll(() => parts.disposeAsync());
+  afterAll(() => disk[Symbol.asyncDispose]());
 
   test('sessions are not opened and flows lapse; when it answers again both go on, and the log verifies', async () => {
     const { a, b } = lab();
-    await Promise.all([b.start({ evidence: { directory: join(disk, 'evidence'), budgetMegabytes: 64 } }), a.start()]);
+    await Promise.all([
+      b.start({ evidence: { directory: join(disk.path, 'evidence'), budgetMegabytes: 64 } }),
+      a.start(),
+    ]);
     await eventually('the granted target', () => a.greeting(HOST, PORTS.granted));
     const person = await a.person({ path: '/person', tier: 'master' });
 
-    await run('fsfreeze', ['--freeze', disk]);
+    await disk.freeze();
     await using asked = a.startConnect(person, ...TO_SITE_B, ...GRANTED_TARGET, '--json');
     await eventually('flows have lapsed', async () => (await a.greeting(HOST, PORTS.granted)) === undefined);
     expect(asked.sofar().stdout).not.toContain('"grant"');
-    await run('fsfreeze', ['--unfreeze', disk]);
+    await disk.thaw();
 
     await eventually('flows are back', () => a.greeting(HOST, PORTS.granted));
     const status = await b.json<{ readonly evidence: object }>('status');
     expect(status.evidence).toMatchObject({ state: 'recording', detail: '' });
     await Promise.all([a.stop(), b.stop()]);
     const [key = ''] = /[^"\s]+\+[0-9a-f]{8}\+[A-Za-z0-9+/=]+/.exec(b.log) ?? [];
-    expect(await b.verb('verify-log', join(disk, 'evidence', 'log'), '--key', key)).toMatchObject({ code: 0 });
+    expect(await b.verb('verify-log', join(disk.path, 'evidence', 'log'), '--key', key)).toMatchObject({ code: 0 });
   });
 });
