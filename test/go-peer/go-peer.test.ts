@@ -12,6 +12,8 @@ import { describeWith } from '../support/requirements.ts';
 import { BUILD_MS, buildGoPeer, type Description, type Echoed, type GoEvent, GoPeer, PeerFailure } from './driver.ts';
 
 const VECTORS = fileURLToPath(new URL('../../protocol/vectors/session', import.meta.url));
+/** Listens where it is started. */
+const SERVICES = fileURLToPath(new URL('../lab/children/services.ts', import.meta.url));
 const WEB = `6:${HOST}/32:${PORTS.granted}`;
 const CONSOLE = `6:${HOST}/32:${PORTS.management}`;
 const UNGRANTED = `6:${HOST}/32:${PORTS.ungranted}`;
@@ -202,7 +204,7 @@ describeWith(['go'], 'a second implementation, from the specification alone', ()
     });
 
     describe('a mesh session', () => {
-      const mesh = (flippedKey: boolean): Promise<Description> =>
+      const mesh = (flippedKey: boolean, changes: object = {}): Promise<Description> =>
         open({
           socket: lab().a.options.gateway.socketPath,
           type: 'MESH',
@@ -210,6 +212,7 @@ describeWith(['go'], 'a second implementation, from the specification alone', ()
           device: `gp${process.pid}`,
           inside: '10.99.0.1',
           flippedKey,
+          ...changes,
         });
 
       test('gives WireGuard the pre-shared key through which the granted target, and only that, is reached', async () => {
@@ -218,6 +221,23 @@ describeWith(['go'], 'a second implementation, from the specification alone', ()
         expect(await wait('TUNNEL')).toMatchObject({ state: 'STATE_READY', generation: 1 });
         expect(await a.greeting(HOST, PORTS.granted)).toBe(GREETING.trim());
         expect(await a.greeting(HOST, PORTS.ungranted)).toBeUndefined();
+      });
+
+      test('takes what it is offered in the other direction, and only that', async () => {
+        const { a, b } = lab();
+        await using services = a.inside(process.execPath, [SERVICES, '7000', '7001']);
+        await services.line(/^serving/);
+        expect(await mesh(false, { offered: ['6:10.99.0.1/32:7000'] })).toMatchObject({ targets: [WEB] });
+        await wait('TUNNEL');
+        expect(await b.greeting('10.99.0.1', 7000)).toBe('hello 7000');
+        expect(await b.greeting('10.99.0.1', 7001)).toBeUndefined();
+        await mesh(false);
+        await wait('TUNNEL');
+        expect(await b.greeting('10.99.0.1', 7000)).toBeUndefined();
+      });
+
+      test('is refused with an offer of what is not advertised in it', async () => {
+        expect(await refusal(mesh(false, { offered: [WEB] }))).toEqual(['DENY', 314]);
       });
 
       test('gives it another one at each attestation, under which the tunnel is put in place again', async () => {
@@ -258,6 +278,10 @@ describeWith(['go'], 'a second implementation, from the specification alone', ()
         ['trailing bytes in ATTEST-CONFIRM', 'DENY', 100],
       ])('%s: %s %i', async (wrong, told, reason) => {
         expect(await refusal(open({ wrong }))).toEqual([told, reason]);
+      });
+
+      test('an offer in a session that is no mesh session', async () => {
+        expect(await refusal(open({ offered: [WEB] }))).toEqual(['DENY', 100]);
       });
 
       test('a stream to a target outside the grant, and keeps the session', async () => {

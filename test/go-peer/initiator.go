@@ -29,6 +29,7 @@ type Wish struct {
 	Request      *wire.Request
 	Wireguard    *wire.WireguardOffer // without proof; mesh sessions only
 	WireguardKey []byte
+	Offered      []*wire.Target // of ours, to the responder; mesh sessions only
 	Level        uint32
 	Epoch        uint64
 	// Wrong names one deviation from the specification, for tests of the other side.
@@ -146,6 +147,7 @@ func (a *Attestation) confirmBody(ctx context.Context, verify *wire.VerifyBody, 
 		Versions: []uint32{protocolVersion}, SessionType: a.wish.Type, Mode: a.wish.Mode,
 		Nonce: verify.Nonce, ResponderId: a.wish.ResponderID, Sat: token,
 		PostureLevel: a.wish.Level, PostureEpoch: a.wish.Epoch, Request: a.wish.Request, Secret: a.secret,
+		Offered: a.wish.Offered,
 	}
 	if a.wish.Wireguard != nil {
 		body.Wireguard, err = makeOffer(a.wish.Wireguard, a.wish.WireguardKey, a.noise.PeerEphemeral(), h2)

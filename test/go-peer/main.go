@@ -20,6 +20,7 @@ type Request struct {
 	GatewayID  string   `json:"gatewayId"`
 	Type       string   `json:"type"`
 	Targets    []string `json:"targets"`
+	Offered    []string `json:"offered"`
 	Target     string   `json:"target"`
 	Level      uint32   `json:"level"`
 	Wrong      string   `json:"wrong"`

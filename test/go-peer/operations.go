@@ -30,6 +30,9 @@ func (p *Program) open(ctx context.Context, request Request) (any, error) {
 	if wish.Request.Targets, err = parseTargets(request.Targets); err != nil {
 		return nil, err
 	}
+	if wish.Offered, err = parseTargets(request.Offered); err != nil {
+		return nil, err
+	}
 	if request.Inside != "" {
 		p.tunnel, err = newTunnel(request.Device, netip.MustParseAddr(request.Inside), request.Address, request.FlippedKey)
 		if err != nil {

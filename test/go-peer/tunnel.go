@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -64,7 +65,8 @@ func (t *Tunnel) offer() *wire.WireguardOffer {
 }
 
 // install puts the peer in place of a former one: its key pairs would outlive a changed pre-shared key.
-func (t *Tunnel) install(grant *wire.Grant, presharedKey []byte) error {
+// Only a responder that was offered something comes from what it advertises besides its targets, §3.8.
+func (t *Tunnel) install(grant *wire.Grant, presharedKey []byte, offers bool) error {
 	secret := [32]byte(presharedKey)
 	if t.flipped {
 		secret[0] ^= 1
@@ -73,6 +75,11 @@ func (t *Tunnel) install(grant *wire.Grant, presharedKey []byte) error {
 	var allowed []string
 	for _, target := range grant.Targets {
 		allowed = append(allowed, prefixText(target.Prefix))
+	}
+	for _, prefix := range grant.Advertise {
+		if text := prefixText(prefix); offers && !slices.Contains(allowed, text) {
+			allowed = append(allowed, text)
+		}
 	}
 	for _, address := range grant.Wireguard.Addresses {
 		allowed = append(allowed, prefixText(&wire.Prefix{Address: address, Length: uint32(8 * len(address))}))
@@ -127,7 +134,7 @@ func prefixText(prefix *wire.Prefix) string {
 // swapTunnel puts the tunnel under the pre-shared key of the latest attestation and says so. The lock is held.
 func (s *Session) swapTunnel() {
 	state := wire.Tunnel_STATE_READY
-	if err := s.tunnel.install(s.grant, s.secrets.PresharedKey); err != nil {
+	if err := s.tunnel.install(s.grant, s.secrets.PresharedKey, len(s.wish.Offered) > 0); err != nil {
 		state = wire.Tunnel_STATE_FAILED
 	}
 	s.tell(frameTunnel, &wire.Tunnel{State: state, Generation: s.generation})
