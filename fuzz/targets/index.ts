@@ -22,6 +22,7 @@ export const TARGETS: ReadonlyMap<string, () => Promise<{ readonly open: OpenTar
   ['frames', () => import('./frames.ts')],
   ['log-files', () => import('./log-files.ts')],
   ['logger', () => import('./logger.ts')],
+  ['offers', () => import('./offers.ts')],
   ['packets', () => import('./packets.ts')],
   ['quartermaster', () => import('./quartermaster.ts')],
   ['records', () => import('./records.ts')],
