@@ -51,7 +51,12 @@ const QUESTIONS: readonly ToEnforcerInit[] = [
   say.setPeerLevel(OWN, 3),
   say.release(THEIRS),
   say.release(OWN, true),
-  say.release(OWN, false, { streams: 1, receivedBytes: 5n, sentBytes: 2n ** 64n - 1n }),
+  say.release(OWN, false, {
+    streams: 1,
+    receivedBytes: 5n,
+    sentBytes: 2n ** 64n - 1n,
+    frames: { payloadHash: fill(7), headers: Uint8Array.of(4, 13) },
+  }),
   say.resume([
     { session: THEIRS, token: fill(6) },
     { session: OWN, token: fill(7) },

@@ -84,6 +84,11 @@ export class Channel {
     return this.#phase.kind === 'closed' && this.#waiting.length === 0;
   }
 
+  /** Frames that wait for the connection, besides those of streams. Of a closed channel they are all that leaves. */
+  get unsent(): readonly Frame[] {
+    return [...this.#waiting];
+  }
+
   /** Streams that have not ended in both directions. */
   get streamCount(): number {
     return this.#streams.liveCount;

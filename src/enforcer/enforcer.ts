@@ -28,6 +28,7 @@ import type {
   ChallengeInput,
   Connection,
   Enforcer,
+  LastWord,
   SessionId,
   StreamTotals,
 } from './ports.ts';
@@ -208,14 +209,14 @@ export class LocalEnforcer implements Enforcer, Holder {
     }
   }
 
-  async release(session: SessionId, reason: Reason, byPeer = false, streams?: StreamTotals): Promise<void> {
-    if (streams !== undefined) this.carried(new Map([[session, streams]]));
+  async release(session: SessionId, reason: Reason, byPeer = false, lastWord?: LastWord): Promise<void> {
+    if (lastWord !== undefined) this.carried(new Map([[session, lastWord]]));
     if (!this.#own.delete(session)) return;
     this.#parts.relays?.close(session);
     const { directory, overlay, keeper, evidence } = this.#parts;
     const standing = directory.delete(session, reason, byPeer);
     if (standing === undefined) return;
-    const carried = this.#streams.atEnd(session, streams, this.#gone === undefined);
+    const carried = this.#streams.atEnd(session, lastWord, this.#gone === undefined);
     const gone = evidence?.ending(standing, reason, byPeer, carried);
     try {
       if (standing.member !== undefined) await overlay?.leave(standing.member);

@@ -30,9 +30,9 @@ export interface Enforcer {
   /**
    * Takes away what of the session still stands; idempotent.
    * @param byPeer the peer ended it
-   * @param streams the last word on what its streams carried
+   * @param lastWord on what its streams carried, and how it ends
    */
-  release(session: SessionId, reason: Reason, byPeer?: boolean, streams?: StreamTotals): Promise<void>;
+  release(session: SessionId, reason: Reason, byPeer?: boolean, lastWord?: LastWord): Promise<void>;
   /** What streams carried so far; never less than before. Absent: nobody wants to know. */
   carried?(sessions: ReadonlyMap<SessionId, StreamTotals>): void;
   /** A packet of the tunnel that came in its session, valid during the call only. Absent: it carries none. */
@@ -137,6 +137,19 @@ export interface StreamTotals {
   readonly receivedBytes: bigint;
   /** To the peer. */
   readonly sentBytes: bigint;
+}
+
+export interface LastWord extends StreamTotals {
+  /** Where the accord's row of the level asks for frames. */
+  readonly frames?: FinalFrames;
+}
+
+/** With which a session ends: what its connection is given at last. */
+export interface FinalFrames {
+  /** SHA-256 over their bodies, 32 bytes. */
+  readonly payloadHash: Uint8Array;
+  /** Of each its type. */
+  readonly headers: Uint8Array;
 }
 
 /** Of a session that stood when an enforcer died. */

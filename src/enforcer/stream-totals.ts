@@ -4,12 +4,12 @@
  */
 import { ShellstreamError } from '../../protocol/errors.ts';
 import { type Clock, sleep } from '../base/clock.ts';
-import type { SessionId, StreamTotals } from './ports.ts';
+import type { LastWord, SessionId, StreamTotals } from './ports.ts';
 
 export const NO_STREAMS: StreamTotals = { streams: 0, receivedBytes: 0n, sentBytes: 0n };
 
 /** Of a session that is over. */
-export interface StreamsAtEnd extends StreamTotals {
+export interface StreamsAtEnd extends LastWord {
   /** False: its terminator said no last word, and there was at least so much. */
   readonly isComplete: boolean;
 }
@@ -19,7 +19,7 @@ const LAST_WORD_MS = 1_000;
 
 interface Awaited {
   readonly over: AbortController;
-  last: StreamTotals | undefined;
+  last: LastWord | undefined;
 }
 
 /** Of one terminator. It holds what was told of sessions that stand, and for a moment of those that the enforcer ended. */
@@ -33,7 +33,7 @@ export class ToldTotals {
   }
 
   /** @throws ShellstreamError MALFORMED when something became less: a terminator that takes its word back */
-  note(session: SessionId, totals: StreamTotals): void {
+  note(session: SessionId, totals: LastWord): void {
     const before = this.#told.get(session) ?? NO_STREAMS;
     const isLess =
       totals.streams < before.streams ||
@@ -53,7 +53,7 @@ export class ToldTotals {
   }
 
   /** What there is to say of one that is over; from here on nothing is held of it. @param last if its terminator said one */
-  async atEnd(session: SessionId, last: StreamTotals | undefined, isThere: boolean): Promise<StreamsAtEnd> {
+  async atEnd(session: SessionId, last: LastWord | undefined, isThere: boolean): Promise<StreamsAtEnd> {
     const known = last ?? (isThere ? await this.#lastWord(session) : undefined);
     const told = known ?? this.#told.get(session) ?? NO_STREAMS;
     this.#told.delete(session);
@@ -65,7 +65,7 @@ export class ToldTotals {
     for (const { over } of this.#awaited.values()) over.abort();
   }
 
-  async #lastWord(session: SessionId): Promise<StreamTotals | undefined> {
+  async #lastWord(session: SessionId): Promise<LastWord | undefined> {
     const awaited: Awaited = { over: new AbortController(), last: undefined };
     this.#awaited.set(session, awaited);
     await sleep(this.#clock, LAST_WORD_MS, awaited.over.signal);

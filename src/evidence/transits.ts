@@ -89,7 +89,9 @@ export class Transits implements TransitEvidence {
     const counters = this.#counters(standing, streams);
     const facts = this.#facts(admission, role);
     return () => {
-      const end = this.#end(admission.id, facts, reason, byPeer, counters).finally(() => this.#ends.delete(end));
+      const end = this.#end(admission.id, facts, reason, byPeer, counters, streams).finally(() =>
+        this.#ends.delete(end),
+      );
       this.#ends.add(end);
     };
   }
@@ -105,8 +107,11 @@ export class Transits implements TransitEvidence {
     reason: Reason,
     endedByPeer: boolean,
     counters: Promise<Counted[]>,
+    streams: Promise<StreamsAtEnd>,
   ): Promise<void> {
-    this.#tell(id, facts, reason, { endedByPeer, counters: await counters });
+    const { frames } = await streams;
+    const passed = frames === undefined ? {} : { payloadHash: frames.payloadHash, frameHeaders: frames.headers };
+    this.#tell(id, facts, reason, { endedByPeer, counters: await counters, ...passed });
   }
 
   /** Asked for before the flows go, and their slot to another session. Never rejects. */
@@ -119,7 +124,7 @@ export class Transits implements TransitEvidence {
         return [];
       },
     );
-    const { isComplete, ...totals } = await streams;
+    const { isComplete, frames: _, ...totals } = await streams;
     // A tunnel without streams has no figure that only its terminator knows.
     const isNone = member !== undefined && totals.streams === 0;
     const told = { ...totals, countedBy: CountedBy.TERMINATOR, incomplete: !isComplete };

@@ -11,6 +11,7 @@ import { EvidenceFolder } from '../evidence/fixtures.ts';
 import { verifyReceipt } from '../evidence/receipts.ts';
 import { recordConsole } from './evidence-console.ts';
 import { evidenceDesk } from './evidence-desk.ts';
+import { SNAPSHOT_STEP } from './forensic-capture.ts';
 import { gatewayView } from './gateway-view.ts';
 
 let folder: string;
@@ -117,6 +118,22 @@ test('the snapshot is durable before the first session goes', async () => {
   let isSettled = false;
   void stated.then(() => (isSettled = true));
   await sites.until('its end', () => isSettled);
+});
+
+test('a snapshot that cannot be recorded is tried again until it is, and the level waits for none of that', async () => {
+  await using sites = await MemorySites.connected({ evidenceOf: place() });
+  const { gateway } = sites.b;
+  // As a disk that reports an error; it is opened again after a while.
+  gateway.evidence?.store.spool?.[Symbol.dispose]();
+  const stated = gateway.posture.state('console', 1, 'intrusion');
+  await sites.until('level 1', () => gateway.posture.level === 1);
+  await sites.until('no session', () => gateway.directory.size === 0);
+  await sites.until('the step is open', () => gateway.posture.unrealised.length > 0);
+  expect(gateway.posture.unrealised).toEqual([SNAPSHOT_STEP]);
+  const [snapshot] = await recorded(sites, 'forensicSnapshot', (all) => all.length === 1);
+  expect(snapshot).toMatchObject({ sessions: 1, late: false });
+  await sites.until('the step is taken', () => gateway.posture.unrealised.length === 0, 1_000);
+  await stated;
 });
 
 test('a step that failed is in the receipt', async () => {

@@ -1,12 +1,18 @@
 /** What streams carried, from the terminator's count to the record of the session's end. */
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { Channel, FRAME_TYPE } from '../../protocol/channel/index.ts';
 import { parseArtifact } from '../../protocol/evidence/index.ts';
-import { CountedBy, Phase } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
+import {
+  CountedBy,
+  Phase,
+  type SessionTransitArtifact,
+} from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
 import { parsePrefix } from '../../protocol/net/prefix.ts';
 import { MemorySites, type Visitor } from '../../test/support/memory-sites.ts';
 
@@ -51,6 +57,7 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
+  vi.restoreAllMocks();
   await sites[Symbol.asyncDispose]();
   host.close();
   rmSync(folder, { recursive: true, force: true });
@@ -74,16 +81,48 @@ test('a session that the enforcer ends waits for the terminator’s last word', 
   expect(await countersAtEnd()).toMatchObject([{ ...COUNTED, incomplete: false }]);
 });
 
+test('a session that level 1 ends: the frames of its end, as the peer that got them has their bytes', async () => {
+  const { receiveBytes } = Channel.prototype;
+  const got: Uint8Array[] = [];
+  vi.spyOn(Channel.prototype, 'receiveBytes').mockImplementation(function (this: Channel, now, bytes) {
+    got.push(bytes.slice());
+    return receiveBytes.call(this, now, bytes);
+  });
+  void sites.b.gateway.posture.state('console', 1, 'intrusion');
+  await sites.until('the end', () => visitor.session.state === 'ended');
+  expect(got.map(([type]) => type)).toEqual([FRAME_TYPE.DRAIN, FRAME_TYPE.CLOSE]);
+  const payloadHash = createHash('sha256')
+    .update(Buffer.concat(got.map((bytes) => bytes.subarray(1))))
+    .digest();
+  const frameHeaders = Uint8Array.from(got, ([type = 0]) => type);
+  expect(await endOf()).toMatchObject({
+    payloadHash: new Uint8Array(payloadHash),
+    frameHeaders,
+    counters: [{ ...COUNTED, incomplete: false }],
+  });
+});
+
+test('at other levels no frames are recorded', async () => {
+  visitor.session.end('CLOSED');
+  expect(await endOf()).toMatchObject({ payloadHash: new Uint8Array(), frameHeaders: new Uint8Array() });
+});
+
 async function countersAtEnd() {
-  let counters: unknown;
+  return (await endOf()).counters;
+}
+
+async function endOf(): Promise<SessionTransitArtifact> {
+  const found: SessionTransitArtifact[] = [];
   await sites.until('the end', () => {
     const { reader } = sites.b.gateway.evidence?.store.spool ?? {};
     const rows = [...(reader?.leftOut(0, 1_000) ?? []), ...(reader?.entries(0, 1_000) ?? [])];
     for (const { opening } of rows) {
       const body = opening === undefined ? undefined : parseArtifact(opening.record).body;
-      if (body?.case === 'sessionTransit' && body.value.phase === Phase.OUTCOME) counters = body.value.counters;
+      if (body?.case === 'sessionTransit' && body.value.phase === Phase.OUTCOME) found.push(body.value);
     }
-    return counters !== undefined;
+    return found.length > 0;
   });
-  return counters;
+  const [end] = found;
+  if (end === undefined) throw new Error('no end');
+  return end;
 }

@@ -3,7 +3,7 @@
  * itself whenever a level changes at either end, attests again in time, and when it ends takes with it whatever the
  * enforcer put into the data plane.
  */
-import { Channel, type ChannelEvent, type Governor } from '../../protocol/channel/index.ts';
+import { Channel, type ChannelEvent, encodeFrame, type Governor } from '../../protocol/channel/index.ts';
 import { assertNever } from '../../protocol/errors.ts';
 import type { HandshakeOptions } from '../../protocol/handshake/index.ts';
 import {
@@ -18,7 +18,7 @@ import {
 import type { Reason } from '../../protocol/reasons.ts';
 import type { Clock, Timer } from '../base/clock.ts';
 import type { Descriptors } from '../base/descriptors.ts';
-import type { Admission, Connection, Enforcer, PostureReader } from '../enforcer/ports.ts';
+import type { Admission, Connection, Enforcer, FinalFrames, PostureReader } from '../enforcer/ports.ts';
 import type { Approach } from '../enforcer/terminator-port.ts';
 import type { Link } from '../link/index.ts';
 import type { Attested } from './attest.ts';
@@ -357,10 +357,20 @@ export class Session {
     this.#renewal?.cancel();
     this.#lastWord?.cancel();
     this.#reattestation.abandon();
-    const carried = this.streams.totals;
+    const lastWord = { ...this.streams.totals, ...this.#finalFrames() };
     this.streams.closeAll(reason);
-    this.#end = { reason, released: this.#parts.enforcer.release(this.id, reason, byPeer, carried) };
+    this.#end = { reason, released: this.#parts.enforcer.release(this.id, reason, byPeer, lastWord) };
     this.#listener.ended(this, reason, byPeer, detail);
+  }
+
+  /** Where evidence is of frames: at level 1 no others pass any more. */
+  #finalFrames(): { readonly frames?: FinalFrames } {
+    const { accord, posture, handshake } = this.#parts;
+    const { payload, frameHeaders } = accord?.levels[posture.level].notarisation ?? {};
+    if (payload !== 'full-hash' && frameHeaders !== true) return {};
+    const frames = this.#wire.act((channel) => channel.unsent).map((frame) => encodeFrame(frame));
+    const payloadHash = handshake.crypto.sha256(Buffer.concat(frames.map((bytes) => bytes.subarray(1))));
+    return { frames: { payloadHash, headers: Uint8Array.from(frames, ([type = 0]) => type) } };
   }
 
   /** A data plane that cannot be told is a session that cannot be kept. */

@@ -187,6 +187,18 @@ export const streams: fc.Arbitrary<StreamState[]> = fc.array(
   { maxLength: 20 },
 );
 export const streamTotals = fc.record({ streams: u32, receivedBytes: u64, sentBytes: u64 });
+export const lastWord = fc.oneof(
+  streamTotals,
+  fc.record({
+    streams: u32,
+    receivedBytes: u64,
+    sentBytes: u64,
+    frames: fc.record({
+      payloadHash: fc.uint8Array({ minLength: 32, maxLength: 32 }),
+      headers: fc.uint8Array({ maxLength: 64 }),
+    }),
+  }),
+);
 export const load = fc.record({ pendingHandshakes: u32, streams: u32 });
 export const event: fc.Arbitrary<TerminatorEvent> = fc.oneof(
   fc.record({

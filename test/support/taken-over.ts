@@ -6,7 +6,7 @@ import { tierPolicyOf } from '../../protocol/capability/index.ts';
 import { reasonFromWire } from '../../protocol/reasons.ts';
 import { type EnforcerParts, LocalEnforcer } from '../../src/enforcer/enforcer.ts';
 import { Nonces } from '../../src/enforcer/nonces.ts';
-import type { SessionId, StreamTotals } from '../../src/enforcer/ports.ts';
+import type { LastWord, SessionId, StreamTotals } from '../../src/enforcer/ports.ts';
 import { acceptTo, admitTo, approachTo, challengeTo } from '../../src/enforcer/process/convert.ts';
 import {
   decodeToTerminator,
@@ -133,6 +133,8 @@ export function openDoor(
   return { node: { ...node, nonces, enforcer, revoked }, enforcer, terminator, inside, lost };
 }
 
+const NO_WORD: LastWord = { streams: 0, receivedBytes: 0n, sentBytes: 0n };
+
 /** Questions as a terminator words them. */
 export const say = {
   challenge: (input: Parameters<typeof challengeTo>[0]): ToEnforcerInit => ({
@@ -149,9 +151,9 @@ export const say = {
     case: 'setPeerLevel',
     value: { session, level },
   }),
-  release: (session: string, byPeer = false, streams?: StreamTotals): ToEnforcerInit => ({
+  release: (session: string, byPeer = false, { frames, ...streams }: LastWord = NO_WORD): ToEnforcerInit => ({
     case: 'release',
-    value: { session, reason: 600, byPeer, ...(streams === undefined ? {} : { streams }) },
+    value: { session, reason: 600, byPeer, streams, ...(frames === undefined ? {} : { frames }) },
   }),
   carried: (session: string, streams: StreamTotals): ToEnforcerInit => ({
     case: 'carried',

@@ -14,6 +14,7 @@ import type {
   Challenge,
   DrainReceived,
   HandshakeEnded,
+  Release,
   Stream,
   Admission as WireAdmission,
   Claim as WireClaim,
@@ -44,6 +45,7 @@ import type {
   ChallengeInput,
   Claim,
   Connection,
+  LastWord,
   SessionId,
   StreamTotals,
 } from '../ports.ts';
@@ -263,7 +265,18 @@ export function carriedFrom({ sessions }: Carried): ReadonlyMap<SessionId, Strea
   return new Map(sessions.map(({ session, streams }) => [sessionId(session), totalsFrom(present('streams', streams))]));
 }
 
-export function totalsFrom({ streams, receivedBytes, sentBytes }: WireTotals): StreamTotals {
+export function lastWordFrom({ streams, frames }: Release): LastWord | undefined {
+  if (streams === undefined) return undefined;
+  const totals = totalsFrom(streams);
+  if (frames === undefined) return totals;
+  if (frames.headers.length > MAX_FINAL_FRAMES) throw malformed('final frames', frames.headers.length);
+  return { ...totals, frames: { payloadHash: key(frames.payloadHash), headers: new Uint8Array(frames.headers) } };
+}
+
+/** A session ends with two, and with what it had to say of posture before. */
+const MAX_FINAL_FRAMES = 64;
+
+function totalsFrom({ streams, receivedBytes, sentBytes }: WireTotals): StreamTotals {
   return { streams, receivedBytes, sentBytes };
 }
 

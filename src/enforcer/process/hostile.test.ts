@@ -314,6 +314,15 @@ describe('attack: what streams carried is taken back', () => {
     expect(hostile.lost).toHaveLength(1);
   });
 
+  it('with final frames that are none: it is refused', async () => {
+    for (const frames of [
+      { payloadHash: new Uint8Array(31), headers: Uint8Array.of(4) },
+      { payloadHash: new Uint8Array(32), headers: new Uint8Array(65) },
+    ]) {
+      expect(await hostile.inside.reasonFor(say.release(own, false, { ...told, frames }))).toBe('MALFORMED');
+    }
+  });
+
   it('of another terminator’s session: nothing is noted, and nothing less is found there', async () => {
     const { hosted: theirs } = await establish(a, honest.node);
     for (const totals of [told, { ...told, streams: 0 }]) hostile.inside.say(0, say.carried(theirs.id, totals));

@@ -5,7 +5,7 @@ import { parseEvidence, parseOffer } from '../../../protocol/handshake/index.ts'
 import type { Reason } from '../../../protocol/reasons.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Link } from '../../link/index.ts';
-import type { Admission, Claim, Enforcer, SessionId, StreamTotals } from '../ports.ts';
+import type { Admission, Claim, Enforcer, LastWord, SessionId, StreamTotals } from '../ports.ts';
 import type { Terminator, TerminatorEvent } from '../terminator-port.ts';
 import { Conversation, type Dialect } from './conversation.ts';
 import {
@@ -115,8 +115,9 @@ export class RemoteEnforcer implements Enforcer {
     await this.#conversation.ask({ case: 'setPeerLevel', value: { session, level: peerLevel } });
   }
 
-  async release(session: string, why: Reason, byPeer = false, streams?: StreamTotals): Promise<void> {
-    const last = streams === undefined ? {} : { streams };
+  async release(session: string, why: Reason, byPeer = false, lastWord?: LastWord): Promise<void> {
+    const { frames, ...streams } = lastWord ?? {};
+    const last = lastWord === undefined ? {} : { streams, ...(frames === undefined ? {} : { frames }) };
     try {
       await this.#conversation.ask({ case: 'release', value: { session, reason: reasonCode(why), byPeer, ...last } });
     } catch (error) {

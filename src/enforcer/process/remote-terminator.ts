@@ -29,6 +29,7 @@ import {
   challengeFrom,
   claimsFrom,
   drainReceivedFrom,
+  lastWordFrom,
   level,
   MAX_PACKETS_BUFFERED,
   outcomeFrom,
@@ -38,7 +39,6 @@ import {
   requestTo,
   sessionId,
   streamFrom,
-  totalsFrom,
 } from './convert.ts';
 import {
   decodeToEnforcer,
@@ -239,9 +239,10 @@ export class RemoteTerminator implements Terminator {
     }
   }
 
-  async #release({ session, reason: why, byPeer, streams }: Release): Promise<void> {
+  async #release(question: Release): Promise<void> {
+    const { session, reason: why, byPeer } = question;
     const released = sessionId(session);
-    const last = streams === undefined ? undefined : totalsFrom(streams);
+    const last = lastWordFrom(question);
     try {
       await this.#enforcer.release(released, reason(why), byPeer, last);
     } catch (error) {

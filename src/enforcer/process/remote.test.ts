@@ -115,7 +115,7 @@ describe('a question of the terminator crosses unchanged, and so does its answer
       crosses('setPeerLevel', [session, level], () => far.setPeerLevel(session, level), undefined),
     ));
   it('release', () =>
-    property([words.session, words.reason, fc.boolean(), words.streamTotals], (session, reason, byPeer, streams) =>
+    property([words.session, words.reason, fc.boolean(), words.lastWord], (session, reason, byPeer, streams) =>
       crosses(
         'release',
         [session, reason, byPeer, streams],

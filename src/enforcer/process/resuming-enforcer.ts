@@ -5,7 +5,7 @@
 import { reasonOf, ShellstreamError } from '../../../protocol/errors.ts';
 import type { PostureLevel } from '../../../protocol/posture/level.ts';
 import type { Reason } from '../../../protocol/reasons.ts';
-import type { Admission, Claim, Enforcer, SessionId, StreamTotals } from '../ports.ts';
+import type { Admission, Claim, Enforcer, LastWord, SessionId, StreamTotals } from '../ports.ts';
 import type { RemoteEnforcer } from './remote-enforcer.ts';
 
 /** A session that the next enforcer may let stand. */
@@ -14,7 +14,7 @@ interface Held {
   /** As the peer said it last. */
   peerLevel?: PostureLevel;
   /** It ended while no enforcer was there. */
-  end?: { readonly reason: Reason; readonly byPeer: boolean; readonly streams: StreamTotals | undefined };
+  end?: { readonly reason: Reason; readonly byPeer: boolean; readonly lastWord: LastWord | undefined };
 }
 
 export class ResumingEnforcer implements Enforcer {
@@ -55,7 +55,7 @@ export class ResumingEnforcer implements Enforcer {
         this.#held.delete(session);
         gone.push(session);
       } else if (held.end !== undefined) {
-        await this.release(session, held.end.reason, held.end.byPeer, held.end.streams);
+        await this.release(session, held.end.reason, held.end.byPeer, held.end.lastWord);
       } else if (held.peerLevel !== undefined) {
         await this.setPeerLevel(session, held.peerLevel);
       }
@@ -90,13 +90,13 @@ export class ResumingEnforcer implements Enforcer {
     }
   }
 
-  async release(session: SessionId, reason: Reason, byPeer = false, streams?: StreamTotals): Promise<void> {
+  async release(session: SessionId, reason: Reason, byPeer = false, lastWord?: LastWord): Promise<void> {
     const held = this.#held.get(session);
     if (this.#line !== undefined) {
       this.#held.delete(session);
-      return await this.#line.release(session, reason, byPeer, streams);
+      return await this.#line.release(session, reason, byPeer, lastWord);
     }
-    if (held !== undefined) held.end ??= { reason, byPeer, streams };
+    if (held !== undefined) held.end ??= { reason, byPeer, lastWord };
   }
 
   carried(sessions: ReadonlyMap<SessionId, StreamTotals>): void {
