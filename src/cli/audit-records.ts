@@ -11,10 +11,11 @@ import {
   MS_A_DAY,
   type SamplingRates,
   type SessionVerdict,
+  type Sha256,
   sessionIdBytes,
 } from '../../protocol/evidence/index.ts';
 import { loadAccord } from '../base/accord-file.ts';
-import { nodeCrypto } from '../base/crypto-node.ts';
+import { loadCryptoProvider } from '../base/crypto.ts';
 import type { ShownRecords } from './shown-records.ts';
 
 export interface Audited {
@@ -42,8 +43,9 @@ export interface ShownAudit {
 
 export async function auditShown({ report, entries, shown, sessions, accord }: ShownAudit): Promise<Audited> {
   const { keys, batches } = report;
-  const rates = accord === undefined ? DEFAULT_RATES : await ratesOf(accord);
-  const audit = auditRecords({ crypto: nodeCrypto, rates, keys, batches, entries, ...shown });
+  const crypto = loadCryptoProvider();
+  const rates = accord === undefined ? DEFAULT_RATES : await ratesOf(accord, crypto.sha256);
+  const audit = auditRecords({ crypto, rates, keys, batches, entries, ...shown });
   const verdicts = sessions.map((id) => [id, audit.verdict(sessionIdBytes(id))] as const);
   const deleted = verdicts.flatMap(([id, verdict]): Finding[] =>
     verdict === 'deleted' ? [{ kind: 'session', id }] : [],
@@ -57,8 +59,8 @@ export async function auditShown({ report, entries, shown, sessions, accord }: S
   };
 }
 
-async function ratesOf(path: string): Promise<SamplingRates> {
-  const { levels } = (await loadAccord(path, nodeCrypto.sha256)).accord;
+async function ratesOf(path: string, sha256: Sha256): Promise<SamplingRates> {
+  const { levels } = (await loadAccord(path, sha256)).accord;
   const rate = (level: keyof SamplingRates): number => levels[level].notarisation.transitPercent;
   return { 5: rate(5), 4: rate(4), 3: rate(3), 2: rate(2), 1: rate(1) };
 }

@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { z } from 'zod';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import { checkRecords, type Finding, type LogEntry, type Opening, sameBytes } from '../../protocol/evidence/index.ts';
-import { nodeCrypto } from '../base/crypto-node.ts';
+import { loadCryptoProvider } from '../base/crypto.ts';
 import { believe } from '../evidence/realisation.ts';
 import type { TrustBundles } from '../identity/index.ts';
 
@@ -56,7 +56,7 @@ export function judgeRecords(
 ): readonly Finding[] {
   const forged: Finding[] = [];
   const findings = checkRecords({
-    sha256: nodeCrypto.sha256,
+    sha256: loadCryptoProvider().sha256,
     entries,
     records,
     onRecord: (index, { body }) => {

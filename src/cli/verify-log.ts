@@ -1,7 +1,7 @@
 /** `shellstream verify-log`: an auditor with a copy of a log and the keys it is known by. No gateway is asked. */
 import { type Command, InvalidArgumentError } from 'commander';
 import { describeFinding, type Finding, type LogEntry, type LogReport } from '../../protocol/evidence/index.ts';
-import { nodeCrypto } from '../base/crypto-node.ts';
+import { loadCryptoProvider } from '../base/crypto.ts';
 import { verifyLogDirectory } from '../evidence/verify.ts';
 import { collected } from './arguments.ts';
 import { type Audited, auditShown, NOT_AUDITED } from './audit-records.ts';
@@ -77,7 +77,7 @@ async function verify(world: CliWorld, fail: () => void, path: string, options: 
     held = [],
     from: minimumIndex,
   } = options;
-  const { sha256 } = nodeCrypto;
+  const { sha256 } = loadCryptoProvider();
   const { records: file, audit: isAudit = false, session: sessions = [], accord } = options;
   const shown = file === undefined ? NOTHING_SHOWN : await readRecords(file, origin);
   const entries = new Map<number, LogEntry>();
