@@ -59,6 +59,24 @@ describe('an honest log', () => {
   });
 });
 
+describe('a log that grew since its checkpoint was asked for', () => {
+  it('has full tiles in the place of the partial ones, which begin with them', async () => {
+    const then = checkpointOver(ENTRIES.slice(0, 700));
+    const log = memoryLog(ENTRIES.slice(0, 66_000));
+    log.files.set('checkpoint', then);
+    const held = [checkpointOver(ENTRIES.slice(0, 513))];
+    expect(await verify(log, { held })).toMatchObject({ size: 700, entries: 700, findings: [] });
+  });
+
+  it('attack: a full tile that does not begin with what was signed', async () => {
+    const log = memoryLog(ENTRIES.slice(0, 1_024));
+    log.files.set('checkpoint', checkpointOver(ENTRIES.slice(0, 700)));
+    const path = 'tile/entries/002';
+    log.files.set(path, flipped(log.files.get(path) ?? new Uint8Array(), 40));
+    expect((await verify(log)).findings).toMatchObject([{ kind: 'file', entry: 513 }]);
+  });
+});
+
 describe('what its files show by themselves', () => {
   const size = 600;
   const honest = (): MemoryLog => memoryLog(ENTRIES.slice(0, size));

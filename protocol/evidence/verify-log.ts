@@ -13,6 +13,7 @@ import type { Sha256 } from './merkle.ts';
 import { type LeftOutBatch, SamplingCheck } from './sampling-check.ts';
 import { subtreesOf } from './tile.ts';
 import { checkTree } from './tree-check.ts';
+import { orWholeTiles } from './whole-tiles.ts';
 
 export interface VerifyLog {
   readonly sha256: Sha256;
@@ -46,7 +47,8 @@ export interface LogReport {
 }
 
 export async function verifyLog(parts: VerifyLog): Promise<LogReport> {
-  const { sha256, ed25519, source, trust, quorum = 0, held = [], minimumIndex = 0 } = parts;
+  const { sha256, ed25519, trust, quorum = 0, held = [], minimumIndex = 0 } = parts;
+  const source = orWholeTiles(parts.source);
   const findings: Finding[] = [];
   const onFinding = (finding: Finding): void => void findings.push(finding);
   const sampling = new SamplingCheck(sha256, minimumIndex > 0, onFinding);
