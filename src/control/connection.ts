@@ -20,7 +20,7 @@ export interface Answered {
   /** The bytes that leave. */
   readonly frame: Buffer;
   /** After a message that makes no sense nothing tells where the next one begins. */
-  readonly then: 'read' | 'watch' | 'hang up';
+  readonly after: 'read' | 'watch' | 'hang up';
 }
 
 export function serve(socket: Socket, owner: ConnectionOwner): void {
@@ -58,11 +58,11 @@ export function serve(socket: Socket, owner: ConnectionOwner): void {
   }
 
   async function answer(message: Uint8Array): Promise<void> {
-    const { frame, then } = await owner.answer(message);
+    const { frame, after } = await owner.answer(message);
     if (socket.destroyed) return;
     // The clock runs again while the answer is read: a console that does not read cannot stay.
     restartIdle();
-    if (then === 'hang up') {
+    if (after === 'hang up') {
       state = 'refused';
       socket.resume();
       socket.end(frame);
@@ -72,7 +72,7 @@ export function serve(socket: Socket, owner: ConnectionOwner): void {
       if (socket.destroyed) return;
       restartIdle();
       state = 'reading';
-      if (then === 'watch') {
+      if (after === 'watch') {
         if (!reader.isEmpty) return void socket.destroy();
         idle?.cancel();
         state = 'watching';

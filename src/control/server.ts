@@ -162,17 +162,17 @@ export async function startControl(options: ControlOptions): Promise<ControlServ
     // What begins or ends with level 1 is of level 1.
     const wasFull = isFull();
     let verb: ConsoleUse['verb'] = 'unreadable';
-    let then: Answered['then'] = 'hang up';
+    let after: Answered['after'] = 'hang up';
     let refused: Reason | undefined;
     let response: Response;
     try {
       const ask = parseRequest(request);
       verb = ask.case;
-      then = 'read';
+      after = 'read';
       if (wasFull && LOOKS.has(verb)) await pace.turn(standing);
       response = await answer(ask, view, by, standing);
       if (!LOOKS.has(verb)) log.info('console order carried out', { uid: by.uid, pid: by.pid, ask: verb });
-      if (response.answer.case === 'watching') then = 'watch';
+      if (response.answer.case === 'watching') after = 'watch';
     } catch (error) {
       log.warn('console request refused', { uid: by.uid, pid: by.pid, ask: verb, error });
       refused = reasonOf(error);
@@ -183,7 +183,7 @@ export async function startControl(options: ControlOptions): Promise<ControlServ
     if (wasFull || isFull()) {
       await options.onUse?.({ by, verb, request, refused, isLook, passed: passed([frame(request), bytes]) });
     } else if (!isLook) await options.onUse?.({ by, verb, request, refused, isLook });
-    return { frame: bytes, then };
+    return { frame: bytes, after };
   }
 }
 
