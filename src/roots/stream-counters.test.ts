@@ -81,6 +81,12 @@ test('a session that the enforcer ends waits for the terminator’s last word', 
   expect(await countersAtEnd()).toMatchObject([{ ...COUNTED, incomplete: false }]);
 });
 
+test('a session whose terminator dies: what it told last, and that there may have been more', async () => {
+  await sites.clock.advance(5_000);
+  await sites.b.gateway.enforcer.releaseAll('CONNECTION_LOST');
+  expect(await countersAtEnd()).toMatchObject([{ ...COUNTED, incomplete: true }]);
+});
+
 test('a session that level 1 ends: the frames of its end, as the peer that got them has their bytes', async () => {
   const { receiveBytes } = Channel.prototype;
   const got: Uint8Array[] = [];
