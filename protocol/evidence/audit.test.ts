@@ -31,6 +31,11 @@ describe('what sampling left out', () => {
     expect([0, 1, 2, 3].map((n) => verdict(id(n)))).toEqual(['left out', 'left out', 'not committed to', 'deleted']);
   });
 
+  it('and what is younger than the checkpoint is neither a deletion nor proven', () => {
+    const { findings, uncommitted, verdict } = audit([transit(0, 5, 5)], 1, [], new Map([[10, transit(1, 3, 3)]]));
+    expect([findings, uncommitted, verdict(id(1))]).toEqual([[], 1, 'not committed to']);
+  });
+
   it('attack: one of a batch is kept back: that one is named, and the others are no deletions', () => {
     const { findings, verdict } = audit([transit(0, 5, 5), transit(1, 5, 5), transit(2, 5, 5)], 3, [1]);
     expect(findings).toEqual([
@@ -46,7 +51,12 @@ describe('what sampling left out', () => {
 });
 
 /** Of a log that left all of these out, the first `committed` of them under one batch root, at entry 9; some not shown. */
-function audit(records: readonly Opening[], committed = records.length, hidden: readonly number[] = []): Audit {
+function audit(
+  records: readonly Opening[],
+  committed = records.length,
+  hidden: readonly number[] = [],
+  younger: ReadonlyMap<number, Opening> = new Map(),
+): Audit {
   const leaves = records.slice(0, committed).map(({ salt, record }) => {
     const entry: LogEntry = { kind: 'record', commitment: commitmentOf(sha256, salt, record) };
     return leafHash(sha256, encodeEntry(entry));
@@ -54,10 +64,11 @@ function audit(records: readonly Opening[], committed = records.length, hidden: 
   return auditRecords({
     crypto: { sha256, hmacSha256: (key, message) => hmac(noble, key, message) },
     rates: DEFAULT_RATES,
+    size: 10,
     keys: new Map(),
     batches: [{ entry: 9, day: DAY, first: 0, count: committed, root: rootOf(sha256, leaves) }],
     entries: new Map(),
-    records: new Map(),
+    records: younger,
     leftOut: new Map([...records.entries()].filter(([number]) => !hidden.includes(number))),
   });
 }

@@ -19,7 +19,9 @@ import type { LeftOutBatch } from './sampling-check.ts';
 export interface AuditParts {
   readonly crypto: Pick<CryptoProvider, 'sha256' | 'hmacSha256'>;
   readonly rates: SamplingRates;
-  /** Of the report of `verifyLog`: only what it found to be in the log. */
+  /** Of the report of `verifyLog`: records from there on are younger than the checkpoint. Absent: none is. */
+  readonly size?: number;
+  /** Of the same report: only what it found to be in the log. */
   readonly keys: ReadonlyMap<number, Uint8Array>;
   readonly batches: readonly LeftOutBatch[];
   /** Entries of kind record, by index, as `verifyLog` handed them out. */
@@ -35,7 +37,10 @@ export type SessionVerdict = 'notarised' | 'left out' | 'not committed to' | 'de
 
 export interface Audit {
   readonly findings: readonly Finding[];
-  /** Left-out records that were shown and wait for their batch root: a minute after them there must be one. */
+  /**
+   * Records that were shown and that nothing binds their owner to yet: those that are younger than the checkpoint, and left-out
+   * ones that wait for their batch root, which is there a minute after them.
+   */
   readonly uncommitted: number;
   /** @param sessionId 16 bytes, as the peer of the session knows it. */
   verdict(sessionId: Uint8Array): SessionVerdict;
@@ -43,9 +48,13 @@ export interface Audit {
 
 export function auditRecords(parts: AuditParts): Audit {
   const auditor = new Auditor(parts);
-  for (const [index, opening] of parts.records) auditor.record(index, opening);
+  let uncommitted = 0;
+  for (const [index, opening] of parts.records) {
+    if (parts.size === undefined || index < parts.size) auditor.record(index, opening);
+    else uncommitted += auditor.young(index, opening);
+  }
   for (const batch of parts.batches) auditor.batch(batch);
-  const uncommitted = auditor.uncommitted();
+  uncommitted += auditor.uncommitted();
   auditor.close();
   return {
     findings: auditor.findings,
@@ -78,6 +87,13 @@ class Auditor {
     }
     const found = this.#transit(index, opening);
     if (found !== undefined) this.#seen(index, found.transit, 'notarised');
+  }
+
+  /** Of the log, and the checkpoint does not speak of it: 1. */
+  young(index: number, opening: Opening): 1 {
+    const found = this.#transit(index, opening);
+    if (found !== undefined) this.#seen(index, found.transit, 'not committed to');
+    return 1;
   }
 
   batch({ entry, day, first, count, root }: LeftOutBatch): void {

@@ -78,6 +78,14 @@ describe('verify-log --audit', () => {
     expect(ran.err).toMatch(/line 2 is another record of a number/);
   });
 
+  it('takes what came since the log was copied for neither forged nor proven', async () => {
+    const [young, ...before] = IN;
+    const log = await written(before, OUT);
+    const size = before.length + 3;
+    const later = { ...log, indices: new Map([...log.indices, [young?.number ?? 0, size]]) };
+    expect(await audited(later, [...IN, ...OUT])).toMatchObject({ code: 0, findings: [], uncommitted: 1 });
+  });
+
   it('says of which days the choice cannot be repeated yet', async () => {
     const ran = await audited(await written(IN, OUT, false), [...IN, ...OUT]);
     expect(ran).toMatchObject({ code: 0, unrevealed: [new Date(DAY * 86_400_000).toISOString().slice(0, 10)] });
@@ -167,7 +175,12 @@ async function audited({ path, indices, numbers }: Log, shown: readonly Shown[],
     '--json',
     ...args,
   );
-  const said: { findings?: string[]; found?: object[]; sessions?: object; unrevealed?: string[] } =
-    ran.out === '' ? {} : JSON.parse(ran.out);
+  const said: {
+    findings?: string[];
+    found?: object[];
+    sessions?: object;
+    unrevealed?: string[];
+    uncommitted?: number;
+  } = ran.out === '' ? {} : JSON.parse(ran.out);
   return { findings: [], ...said, code: ran.code, err: ran.err };
 }

@@ -24,7 +24,7 @@ export interface Audited {
   readonly sessions: Readonly<Record<string, SessionVerdict>> | undefined;
   /** Days of which the choice cannot be repeated yet, as YYYY-MM-DD. */
   readonly unrevealed: readonly string[];
-  /** Left-out records that wait for a batch root. */
+  /** Records younger than the checkpoint, and left-out ones that wait for a batch root. */
   readonly uncommitted: number;
 }
 
@@ -42,10 +42,10 @@ export interface ShownAudit {
 }
 
 export async function auditShown({ report, entries, shown, sessions, accord }: ShownAudit): Promise<Audited> {
-  const { keys, batches } = report;
+  const { size, keys, batches } = report;
   const crypto = loadCryptoProvider();
   const rates = accord === undefined ? DEFAULT_RATES : await ratesOf(accord, crypto.sha256);
-  const audit = auditRecords({ crypto, rates, keys, batches, entries, ...shown });
+  const audit = auditRecords({ crypto, rates, size, keys, batches, entries, ...shown });
   const verdicts = sessions.map((id) => [id, audit.verdict(sessionIdBytes(id))] as const);
   const deleted = verdicts.flatMap(([id, verdict]): Finding[] =>
     verdict === 'deleted' ? [{ kind: 'session', id }] : [],

@@ -87,11 +87,13 @@ async function verify(world: CliWorld, fail: () => void, path: string, options: 
   const trusted = { origin, keys, witnesses, quorum, held, minimumIndex };
   const report = await verifyLogDirectory({ sha256, path, ...trusted, onEntry });
   const bundles = bundlesOf(options.bundle ?? [], world.clock.now());
-  const judged = judgeRecords(shown.records, entries, bundles);
+  // Records that came since the log was copied are no forgeries; an audit says how many they are.
+  const records = new Map([...shown.records].filter(([index]) => !isAudit || index < report.size));
+  const judged = judgeRecords(records, entries, bundles);
   const audited = isAudit ? await auditShown({ report, entries, shown, sessions, accord }) : NOT_AUDITED;
   const found = different([...report.findings, ...judged, ...audited.findings]);
   const refuted = new Set(judged.flatMap((finding) => (finding.kind === 'record' ? [finding.entry] : [])));
-  const believed = [...shown.records].flatMap(([index, opening]) => (refuted.has(index) ? [] : [opening]));
+  const believed = [...records].flatMap(([index, opening]) => (refuted.has(index) ? [] : [opening]));
   const counted = countedIn([...believed, ...(isAudit ? shown.leftOut.values() : [])]);
   world.out.write(
     options.json ? json({ ...facts(report, audited, found), counted }) : told(report, audited, counted, found),
@@ -144,7 +146,7 @@ function toldAudit({ sessions = {}, unrevealed, uncommitted }: Audited): (readon
   if (unrevealed.length > 0)
     told.push(['not repeatable', `sampling of ${unrevealed.join(', ')}: its key is not revealed yet`]);
   if (uncommitted > 0)
-    told.push(['not committed to', `${uncommitted} of the newest left-out records: no batch root yet`]);
+    told.push(['not committed to', `${uncommitted} of the newest records: younger than checkpoint or batch root`]);
   return told;
 }
 

@@ -406,8 +406,9 @@ class World implements Disposable {
       leftOut.set(number, opening ?? { commitment: commitment ?? new Uint8Array() });
     }
     change({ entries, records, leftOut });
-    const { keys, batches } = report;
-    return { report, audit: auditRecords({ crypto: nodeCrypto, rates, keys, batches, entries, records, leftOut }) };
+    const { size, keys, batches } = report;
+    const audit = auditRecords({ crypto: nodeCrypto, rates, size, keys, batches, entries, records, leftOut });
+    return { report, audit };
   }
 
   [Symbol.dispose](): void {
