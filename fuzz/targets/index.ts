@@ -29,6 +29,7 @@ export const TARGETS: ReadonlyMap<string, () => Promise<{ readonly open: OpenTar
   ['release', () => import('./release.ts')],
   ['revocations', () => import('./revocations.ts')],
   ['sat', () => import('./sat.ts')],
+  ['shown-records', () => import('./shown-records.ts')],
   ['spiffe-id', () => import('./spiffe-id.ts')],
   ['terminator-orders', () => import('./terminator-orders.ts')],
 ]);

@@ -23,14 +23,19 @@ const line = z.object({
 });
 
 /** Those of this log. @throws ShellstreamError MALFORMED for a line that is no record, EVIDENCE_FAILED for no file */
-export async function readRecords(path: string, origin: string): Promise<ShownRecords> {
+export function readRecords(path: string, origin: string): Promise<ShownRecords> {
+  return recordsIn(chunksOf(path), path, origin);
+}
+
+/** The same of text in pieces, cut anywhere; `name` is what it is called in errors. */
+export async function recordsIn(chunks: AsyncIterable<string>, name: string, origin: string): Promise<ShownRecords> {
   const [records, leftOutOnes] = [new Map<number, Opening>(), new Map<number, Opening>()];
   let at = 0;
-  for await (const text of linesOf(path)) {
+  for await (const text of linesOf(chunks, name)) {
     at += 1;
     if (text === '') continue;
     const shown = line.safeParse(parseJson(text));
-    if (!shown.success) throw new ShellstreamError('MALFORMED', `${path}: line ${at} is no record`);
+    if (!shown.success) throw new ShellstreamError('MALFORMED', `${name}: line ${at} is no record`);
     const { leftOut, sequence, record, salt } = shown.data;
     if (shown.data.origin !== origin) continue;
     const of = leftOut ? leftOutOnes : records;
@@ -41,7 +46,7 @@ export async function readRecords(path: string, origin: string): Promise<ShownRe
     const known = of.get(sequence);
     // Of two that differ one would be judged and the other believed.
     if (known !== undefined && !isSame(known, opening)) {
-      throw new ShellstreamError('MALFORMED', `${path}: line ${at} is another record of a number that was there`);
+      throw new ShellstreamError('MALFORMED', `${name}: line ${at} is another record of a number that was there`);
     }
     of.set(sequence, opening);
   }
@@ -72,13 +77,13 @@ export function judgeRecords(
 /** More than any record makes, written out: a file without line ends is not taken into memory. */
 const LONGEST_LINE = 4_194_304;
 
-async function* linesOf(path: string): AsyncGenerator<string> {
+async function* linesOf(chunks: AsyncIterable<string>, name: string): AsyncGenerator<string> {
   let rest = '';
-  for await (const chunk of chunksOf(path)) {
+  for await (const chunk of chunks) {
     const lines = `${rest}${chunk}`.split('\n');
     rest = lines.pop() ?? '';
     yield* lines;
-    if (rest.length > LONGEST_LINE) throw new ShellstreamError('MALFORMED', `${path}: a line that is too long`);
+    if (rest.length > LONGEST_LINE) throw new ShellstreamError('MALFORMED', `${name}: a line that is too long`);
   }
   if (rest !== '') yield rest;
 }
