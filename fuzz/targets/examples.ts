@@ -61,6 +61,7 @@ export const HANDSHAKE_PAYLOADS: readonly Uint8Array[] = [
   encodeOffer(OFFER),
   encodeEvidence(EVIDENCE),
   encodeVerifyBody({ version: 1, nonce: fill(1), freshSat: true, denial: 301 }),
+  encodeVerifyBody({ version: 1, nonce: fill(1), freshSat: false, wireguardHash: fill(7) }),
   encodeConfirmBody({ ...CONFIRM, offered: [{ prefix: parsePrefix('10.1.0.20/32'), protocol: 6, port: 631 }] }),
 ];
 

@@ -41,6 +41,8 @@ export interface VerifyBody {
   readonly freshSat: boolean;
   /** A wire reason code: the responder goes no further with this class of session. */
   readonly denial?: number;
+  /** 32 bytes: which WireGuard key GRANT will offer, under the responder's signature. Mesh sessions only. */
+  readonly wireguardHash?: Uint8Array;
 }
 
 export interface ConfirmBody {
@@ -108,14 +110,22 @@ export function encodeVerifyBody(body: VerifyBody): Uint8Array {
     nonce: body.nonce,
     freshSat: body.freshSat,
     denial: body.denial ?? 0,
+    ...(body.wireguardHash === undefined ? {} : { wireguardHash: body.wireguardHash }),
   });
 }
 
 export function parseVerifyBody(bytes: Uint8Array): VerifyBody {
   const wire = parseExact(VerifyBodySchema, bytes, LIMITS.bodyBytes);
   exactly('nonce', wire.nonce, NONCE_BYTES);
-  const { version, nonce, freshSat, denial } = wire;
-  return denial === 0 ? { version, nonce, freshSat } : { version, nonce, freshSat, denial };
+  const { version, nonce, freshSat, denial, wireguardHash } = wire;
+  if (wireguardHash.length > 0) exactly('wireguard hash', wireguardHash, KEY_BYTES);
+  return {
+    version,
+    nonce,
+    freshSat,
+    ...(denial === 0 ? {} : { denial }),
+    ...(wireguardHash.length === 0 ? {} : { wireguardHash }),
+  };
 }
 
 export function encodeConfirmBody(body: ConfirmBody): Uint8Array {

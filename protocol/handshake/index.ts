@@ -12,4 +12,10 @@ export {
   type InitReceived,
   respond,
 } from './responder.ts';
-export { deriveSecrets, type SessionSecrets, wireguardProof, wireguardProofHolds } from './secrets.ts';
+export {
+  deriveSecrets,
+  type SessionSecrets,
+  wireguardKeyHash,
+  wireguardProof,
+  wireguardProofHolds,
+} from './secrets.ts';

@@ -43,6 +43,14 @@ export function wireguardProof(crypto: CryptoProvider, shared: Uint8Array, trans
   return crypto.hmacSha256(shared, WIREGUARD_LABEL, transcript);
 }
 
+/**
+ * Names a WireGuard key without telling it: in message 2 whoever asks may read it, and a WireGuard that is not known
+ * answers nobody.
+ */
+export function wireguardKeyHash(crypto: CryptoProvider, publicKey: Uint8Array): Uint8Array {
+  return crypto.sha256(WIREGUARD_LABEL, publicKey);
+}
+
 export function wireguardProofHolds(
   crypto: CryptoProvider,
   shared: Uint8Array | undefined,

@@ -44,6 +44,7 @@ import {
   RECORD,
   respond,
   signedMessage,
+  wireguardKeyHash,
   wireguardProof,
   wireguardProofHolds,
 } from './index.ts';
@@ -126,6 +127,9 @@ function replayAttestation(
   const verifyBody = parseVerifyBody(unhex(vector.verify.evidence.body));
   same('nonce', hex(verifyBody.nonce), given.nonces[round]);
   same('VerifyBody', hex(encodeVerifyBody(verifyBody)), vector.verify.evidence.body);
+  const responderKey = crypto.x25519FromPrivate(unhex(given.responder.wireguard.private)).publicKey;
+  const { wireguardHash = new Uint8Array(0) } = verifyBody;
+  same('WireGuard hash', hex(wireguardHash), hex(wireguardKeyHash(crypto, responderKey)));
   const second = init.writeVerify(evidenceOf(responder, vector.verify.evidence));
   same('ATTEST-VERIFY', hex(second.record), vector.verify.record);
   const verify = first.next.readVerify(unhex(vector.verify.record));

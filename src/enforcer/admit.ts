@@ -25,6 +25,7 @@ import {
   sameOffer,
   signedMessage,
   VERSION,
+  wireguardKeyHash,
   wireguardProofHolds,
 } from '../../protocol/handshake/index.ts';
 import { hostPrefix } from '../../protocol/net/prefix.ts';
@@ -51,6 +52,8 @@ export interface AdmitParts {
   readonly nonces: Nonces;
   readonly accord: Accord;
   readonly tiers: TierPolicy;
+  /** Absent where sessions carry streams only. */
+  readonly overlay?: { readonly publicKey: Uint8Array };
   /** Absent where nobody is ever held. */
   readonly holds?: HeldSites;
   /** Absent where nobody can revoke anything. */
@@ -90,14 +93,20 @@ export function challenge(parts: AdmitParts, input: ChallengeInput): Evidence {
   const freshSat = awaited || freshSatRequired(level, accord);
   const denial = classDenial(accord, level, input.offer.sessionType, input.offer.mode);
   if (denial === undefined) nonces.issue(nonce, freshSat);
+  const named = input.offer.sessionType === 'mesh' ? { wireguardHash: keyHash(parts) } : {};
   const body = encodeVerifyBody({
     version,
     nonce,
     freshSat,
-    ...(denial === undefined ? {} : { denial: wireCode(denial.reason) }),
+    ...(denial === undefined ? named : { denial: wireCode(denial.reason) }),
   });
   const context = { role: 'responder', transcript: input.transcript, staticKey: input.staticKey } as const;
   return { chain: own.chain, signature: own.sign(signedMessage(crypto, context, body)), body };
+}
+
+function keyHash({ crypto, overlay }: AdmitParts): Uint8Array {
+  if (overlay === undefined) throw new ShellstreamError('TUNNEL_FAILED', 'no overlay on this node');
+  return wireguardKeyHash(crypto, overlay.publicKey);
 }
 
 /** Each line is a refusal; what comes after it may rely on it. */

@@ -40,6 +40,8 @@ export interface Approached {
   /** What of ours the responder may reach. */
   readonly offered: readonly GrantedTarget[];
   readonly secret: Uint8Array;
+  /** Of the WireGuard key that the responder signed for. Mesh sessions only. */
+  readonly wireguardHash?: Uint8Array;
   /** Our posture's, as the evidence told it. */
   readonly postureEpoch: bigint;
   /** Of our own credentials that went out. */
@@ -113,6 +115,7 @@ export class Approaches {
       request: input.request,
       offered,
       secret,
+      ...(body.wireguardHash === undefined ? {} : { wireguardHash: body.wireguardHash }),
       postureEpoch: epoch,
       credentialsExpireAt: own.expiresAt,
     });
@@ -146,6 +149,9 @@ export class Approaches {
       throw new ShellstreamError(reason, `the responder denies: ${reason}`, { fields: { byPeer: true } });
     }
     if (!input.offer.versions.includes(body.version)) throw new ShellstreamError('NO_COMMON_VERSION');
+    if ((input.offer.sessionType === 'mesh') !== (body.wireguardHash !== undefined)) {
+      throw new ShellstreamError('MALFORMED', `a WireGuard key for ${input.offer.sessionType}`);
+    }
     return { peer, body };
   }
 

@@ -2,7 +2,7 @@
 import { type Grant, type GrantedTarget, mayAdvertise, type Prefix } from '../../protocol/capability/index.ts';
 import type { GrantBody } from '../../protocol/channel/grant.ts';
 import { ShellstreamError } from '../../protocol/errors.ts';
-import { wireguardProofHolds } from '../../protocol/handshake/index.ts';
+import { equalBytes, wireguardKeyHash, wireguardProofHolds } from '../../protocol/handshake/index.ts';
 import { hostPrefix, prefixesEqual } from '../../protocol/net/prefix.ts';
 import type { CryptoProvider } from '../../protocol/noise/crypto.ts';
 import type { Accord } from '../../protocol/posture/index.ts';
@@ -63,7 +63,7 @@ export interface ResponderParts {
  */
 export function responderAsMember(
   { crypto, accord, keepaliveOf }: ResponderParts,
-  { offer, peer, offered }: Approached,
+  { offer, peer, offered, wireguardHash }: Approached,
   granted: Grant,
   { grant: answer, connection, wireguardShared, handshakeHash }: AcceptInput,
   terms: TunnelTerms,
@@ -71,7 +71,10 @@ export function responderAsMember(
   if (offer.sessionType !== 'mesh') return undefined;
   const { wireguard } = answer;
   if (wireguard === undefined) throw new ShellstreamError('MALFORMED', 'a mesh grant without a WireGuard key');
-  if (!wireguardProofHolds(crypto, wireguardShared, handshakeHash, wireguard.proof)) {
+  // GRANT is under keys that our own terminator holds. One that was taken over must not stand at the end of this tunnel.
+  const isSigned =
+    wireguardHash !== undefined && equalBytes(wireguardKeyHash(crypto, wireguard.publicKey), wireguardHash);
+  if (!isSigned || !wireguardProofHolds(crypto, wireguardShared, handshakeHash, wireguard.proof)) {
     throw new ShellstreamError('WIREGUARD_PROOF');
   }
   const prefixes = prefixesOf(answer, offered, wireguard.addresses);

@@ -175,6 +175,12 @@ func wireguardShared(private, public []byte) ([]byte, error) {
 	return noise.DH25519.DH(private, public)
 }
 
+// wireguardHash is what ATTEST-VERIFY says of the responder's key, §3.3.
+func wireguardHash(public []byte) []byte {
+	sum := sha256.Sum256(append([]byte("shellstream/1 wg"), public...))
+	return sum[:]
+}
+
 func wireguardProof(shared, h []byte) []byte {
 	mac := hmac.New(sha256.New, shared)
 	mac.Write([]byte("shellstream/1 wg"))

@@ -47,6 +47,7 @@ type Attestation struct {
 	receive  *noise.CipherState
 	h3       []byte
 	fresh    bool
+	keyHash  []byte // of the responder's WireGuard key
 }
 
 func newAttestation(wish Wish, identity *Identity, prologue []byte) *Attestation {
@@ -126,9 +127,12 @@ func (a *Attestation) readVerify(record []byte) (*wire.VerifyBody, error) {
 		return nil, malformed(fmt.Errorf("a nonce of %d bytes", len(body.Nonce)))
 	case body.Denial != 0:
 		return nil, &Refusal{Reason: body.Denial, Told: "ATTEST-VERIFY"}
+	case (a.wish.Type == wire.SessionType_SESSION_TYPE_MESH) != (len(body.WireguardHash) == 32):
+		return nil, malformed(fmt.Errorf("a WireGuard hash of %d bytes", len(body.WireguardHash)))
 	case body.Version != protocolVersion:
 		return nil, refuse(NoCommonVersion, "version %d", body.Version)
 	}
+	a.keyHash = body.WireguardHash
 	return body, nil
 }
 
@@ -179,6 +183,9 @@ func (a *Attestation) Accept(grant *wire.Grant) (*Accepted, error) {
 	if a.wish.Wireguard != nil {
 		if err := checkOffer(grant.Wireguard, a.noise.LocalEphemeral(), a.h3); err != nil {
 			return nil, err
+		}
+		if !bytes.Equal(wireguardHash(grant.Wireguard.PublicKey), a.keyHash) {
+			return nil, refuse(NotAuthenticated, "not the WireGuard key that the responder signed for")
 		}
 		if bytes.Equal(grant.Wireguard.PublicKey, a.wish.Wireguard.PublicKey) {
 			return nil, refuse(NotAuthenticated, "our own WireGuard key comes back")

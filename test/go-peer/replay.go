@@ -101,7 +101,10 @@ func (r *Replay) attestation(at int, reattest []byte) (derived, error) {
 	h1 := hashOf(initiator)
 	r.same(at, "h1", h1, vector.Init.H1)
 
-	verify := must(proto.Marshal(&wire.VerifyBody{Version: 1, Nonce: inputs.Nonces[at], FreshSat: at > 0}))
+	theirKey := must(wireguardShared(inputs.Responder.Wireguard.Private, append([]byte{9}, make([]byte, 31)...)))
+	verify := must(proto.Marshal(&wire.VerifyBody{
+		Version: 1, Nonce: inputs.Nonces[at], FreshSat: at > 0, WireguardHash: wireguardHash(theirKey),
+	}))
 	r.same(at, "VerifyBody", verify, vector.Verify.Evidence.Body)
 	payload = r.evidence(at, inputs.Responder, roleResponder, h1, vector.Verify.Evidence)
 	r.pass(at, "ATTEST-VERIFY", recordVerify, payload, vector.Verify.Record, responder, initiator)

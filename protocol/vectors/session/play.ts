@@ -24,6 +24,7 @@ import {
   type SessionSecrets,
   signedMessage,
   type WireguardOffer,
+  wireguardKeyHash,
   wireguardProof,
 } from '../../handshake/index.ts';
 import { parseAddress } from '../../net/address.ts';
@@ -205,7 +206,8 @@ class Stage {
 
     const first = initiate(options(initiator), OFFER);
     const init = respond(options(responder)).readInit(first.record);
-    const verifyBody = encodeVerifyBody({ version: 1, nonce: unhex(nonces[round]), freshSat: fresh });
+    const wireguardHash = wireguardKeyHash(crypto, this.#key(responder.wireguard.private).publicKey);
+    const verifyBody = encodeVerifyBody({ version: 1, nonce: unhex(nonces[round]), freshSat: fresh, wireguardHash });
     const verifyContext = { role: 'responder', transcript: init.transcript, staticKey: init.staticKey } as const;
     const verifyEvidence = this.#evidence(responder, verifyContext, verifyBody);
     const second = init.writeVerify(verifyEvidence.evidence);

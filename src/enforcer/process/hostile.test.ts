@@ -1,7 +1,7 @@
 /** A terminator that was taken over, against the enforcer and a second, honest terminator of the same node. No kernel, no processes. */
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { ShellstreamError } from '../../../protocol/errors.ts';
-import { initiate, type Offer, respond } from '../../../protocol/handshake/index.ts';
+import { initiate, type Offer, respond, wireguardProof } from '../../../protocol/handshake/index.ts';
 import { parsePrefix } from '../../../protocol/net/prefix.ts';
 import {
   attempt,
@@ -197,6 +197,19 @@ describe('attack: approaches', () => {
       expect(await hostile.inside.reasonFor(say.accept({ ...input, grant: widen(input) }))).toBe('UNEXPECTED_RECORD');
     }
     expect(b.directory.size).toBe(0);
+    expect(await footprint(b.dataplane, b.overlay)).toEqual(NOTHING);
+  });
+
+  it('accepted with a WireGuard key that it proves, and that the responder did not sign for', async () => {
+    const { accept, hosted } = await offered(a, hostile.node);
+    const input = await recorded(hostile.node, () => accept(hosted));
+    const { wireguard } = input.grant;
+    if (wireguard === undefined) throw new Error('no tunnel offered');
+    const wireguardShared = new Uint8Array(32).fill(9);
+    const proof = wireguardProof(crypto, wireguardShared, input.handshakeHash);
+    const own = { ...wireguard, publicKey: crypto.x25519Generate().publicKey, proof };
+    const forged = { ...input, wireguardShared, grant: { ...input.grant, wireguard: own } };
+    expect(await hostile.inside.reasonFor(say.accept(forged))).toBe('WIREGUARD_PROOF');
     expect(await footprint(b.dataplane, b.overlay)).toEqual(NOTHING);
   });
 
