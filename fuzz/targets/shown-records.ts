@@ -59,7 +59,9 @@ export const open: OpenTarget = async () => ({
         'pieces change what is read',
       );
       const found = new Set(
-        judgeRecords(shown.records, ENTRIES, bundles).flatMap((one) => (one.kind === 'record' ? [one.entry] : [])),
+        judgeRecords(shown.records, ENTRIES, bundles).findings.flatMap((one) =>
+          one.kind === 'record' ? [one.entry] : [],
+        ),
       );
       const audit = auditRecords({
         crypto: nodeCrypto,

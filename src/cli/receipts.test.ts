@@ -65,7 +65,9 @@ test('the newest receipt of every node, from several logs, each proven by its bu
       { log: 'b.test/log 0', nodeId: id('b'), level: 1, epoch: 9, notRealised: ['teardown'], proof: 'proven' },
     ],
   ]);
-  expect((await world.run('posture', 'receipts', '--nodes')).out).toMatch(/a\.test\/gateway +1 +2 +all of it +its own/);
+  expect((await world.run('posture', 'receipts', '--nodes')).out).toMatch(
+    /a\.test\/gateway +1 +2 +all of it +none: only the certificate/,
+  );
 });
 
 test('what is missing: a node without a receipt, at another level, or that realised it in part', async () => {
@@ -102,6 +104,19 @@ test.each<[string, () => SignedReceipt, RegExp]>([
       { missing: { kind: 'forged', node: id('a'), why: expect.stringMatching(why) } },
     ],
   ]);
+});
+
+test('attack: a receipt whose certificate was made along hides a true one where no bundle was given, and that is said', async () => {
+  await submit('a.test/log', receipt(a, 5, 1), receipt(impostor, 1, 99));
+  const { out } = await world.run('posture', 'receipts', '--nodes');
+  expect(out).toMatch(/a\.test\/gateway +1 +99 .* none: only the certificate that came along/);
+  expect(out).toContain('What no bundle vouches for proves nothing: a forger makes the certificate along');
+  expect(out).toContain('--bundle a.test=FILE');
+  const proven = await world.run('posture', 'receipts', '--nodes', '--bundle', `a.test=${pem('a')}`);
+  const told = proven.out.slice(out.length);
+  expect(told).toMatch(/a\.test\/gateway +5 +1 .* bundle/);
+  expect(told).toMatch(/^FORGED +spiffe:\/\/a\.test\/gateway: SVID_UNTRUSTED/m);
+  expect(told).not.toContain('proves nothing');
 });
 
 test('nothing is expected of a node whose trust domain no bundle vouches for', async () => {

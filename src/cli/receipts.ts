@@ -58,6 +58,7 @@ async function receipts(world: CliWorld, fail: () => void, options: ReceiptOptio
   else await fromGateway(world, options, realisation);
   const missing = realisation.shortfalls(expected, level);
   if (all) world.out.write(options.json ? jsonOf(realisation) : tableOf(realisation));
+  if (!options.json) world.out.write(unprovenText(realisation));
   world.out.write(options.json ? missing.map((one) => json({ missing: one })).join('') : missing.map(told).join(''));
   if (missing.length > 0) fail();
 }
@@ -115,6 +116,19 @@ function tableOf(realisation: Realisation<string>): string {
   return rows.length === 0 ? 'no receipts\n' : table([...HEADER, 'LOG'], rows);
 }
 
+/** Whoever can write to the log, or answers for it, can make a certificate along with a receipt, and hide a true one by it. */
+function unprovenText({ nodes }: Realisation<string>): string {
+  const domains = new Set(nodes.flatMap(({ node, isProven }) => (isProven ? [] : [domainOf(node)])));
+  if (domains.size === 0) return '';
+  const bundles = [...domains].map((domain) => `--bundle ${domain}=FILE`).join(' ');
+  return `What no bundle vouches for proves nothing: a forger makes the certificate along. For proof: ${bundles}\n`;
+}
+
+function domainOf(node: string): string {
+  const id = parseSpiffeId(node);
+  return id === undefined ? 'DOMAIN' : trustDomainOf(id);
+}
+
 function row(belief: Belief): readonly string[] {
   if (belief.kind === 'forged') return ['', belief.node, '', '', '', 'FORGED'];
   const { nodeId, level, epoch, atMs, notRealised } = belief.statement;
@@ -149,6 +163,6 @@ function node(text: string): SpiffeId {
 }
 
 const HEADER = ['TIME', 'NODE', 'LEVEL', 'EPOCH', 'NOT REALISED', 'PROOF'];
-const PROOF = { proven: 'bundle', unproven: 'its own certificate' } as const;
+const PROOF = { proven: 'bundle', unproven: 'none: only the certificate that came along' } as const;
 /** The newest: nodes that said nothing since are not at work. */
 const MOST_RECEIPTS = 10_000;

@@ -53,6 +53,12 @@ test('attack: a snapshot that vouches for other parts than stand before it, and 
   expect((await verified(await shown())).findings.join()).toContain('part 0 of the snapshot is another one');
 });
 
+test('a receipt without its bundle passes, and is told as not proven', async () => {
+  await store.record(await receipt('a'));
+  expect(await verified(await shown(), 'a')).toMatchObject({ code: 0, unproven: [] });
+  expect(await verified(await shown())).toMatchObject({ code: 0, unproven: ['spiffe://a.test/gateway'] });
+});
+
 test('attack: a forged receipt stands in the log', async () => {
   await using forgers = await memoryDomains(world.clock);
   await store.record(await receipt('a', forgers));
@@ -120,6 +126,7 @@ async function verified(records: readonly object[], bundleOf?: 'a') {
     args.push('--bundle', `${bundleOf}.test=${pem}`);
   }
   const { code, out, err } = await new FakeWorld().run('verify-log', world.logPath, ...args);
-  const findings: readonly string[] = out === '' ? [] : JSON.parse(out).findings;
-  return { code, err, findings };
+  const told: { findings: readonly string[]; unproven: readonly string[] } =
+    out === '' ? { findings: [], unproven: [] } : JSON.parse(out);
+  return { code, err, findings: told.findings, unproven: told.unproven };
 }

@@ -53,13 +53,20 @@ export async function recordsIn(chunks: AsyncIterable<string>, name: string, ori
   return { records, leftOut: leftOutOnes };
 }
 
+export interface Judged {
+  readonly findings: readonly Finding[];
+  /** Nodes whose receipts nothing vouches for but the certificate that came along, which a forger makes along too. */
+  readonly unproven: readonly string[];
+}
+
 /** What is wrong with them; receipts are believed by the bundles that were given. */
 export function judgeRecords(
   records: ReadonlyMap<number, Opening>,
   entries: ReadonlyMap<number, LogEntry>,
   bundles: TrustBundles,
-): readonly Finding[] {
+): Judged {
   const forged: Finding[] = [];
+  const unproven = new Set<string>();
   const findings = checkRecords({
     sha256: loadCryptoProvider().sha256,
     entries,
@@ -67,11 +74,12 @@ export function judgeRecords(
     onRecord: (index, { body }) => {
       if (body.case !== 'enforcementReceipt') return;
       const belief = believe(body.value, bundles);
+      if (belief.kind === 'unproven') unproven.add(belief.statement.nodeId);
       if (belief.kind !== 'forged') return;
       forged.push({ kind: 'record', entry: index, why: `a forged receipt of ${belief.node}: ${belief.why}` });
     },
   });
-  return [...findings, ...forged];
+  return { findings: [...findings, ...forged], unproven: [...unproven] };
 }
 
 /** More than any record makes, written out: a file without line ends is not taken into memory. */

@@ -5,7 +5,7 @@ import { loadCryptoProvider } from '../base/crypto.ts';
 import { verifyLogDirectory } from '../evidence/verify.ts';
 import { collected } from './arguments.ts';
 import { type Audited, auditShown, NOT_AUDITED } from './audit-records.ts';
-import { type Counted, countedIn, describeCounted } from './counted.ts';
+import { countedIn, describeCounted } from './counted.ts';
 import { bundle, bundlesOf, type GivenBundle } from './given-bundles.ts';
 import { json, pairs, printable } from './output.ts';
 import { judgeRecords, readRecords, type ShownRecords } from './shown-records.ts';
@@ -89,14 +89,16 @@ async function verify(world: CliWorld, fail: () => void, path: string, options: 
   const bundles = bundlesOf(options.bundle ?? [], world.clock.now());
   // Records that came since the log was copied are no forgeries; an audit says how many they are.
   const records = new Map([...shown.records].filter(([index]) => !isAudit || index < report.size));
-  const judged = judgeRecords(records, entries, bundles);
+  const { findings: judged, unproven } = judgeRecords(records, entries, bundles);
   const audited = isAudit ? await auditShown({ report, entries, shown, sessions, accord }) : NOT_AUDITED;
   const found = different([...report.findings, ...judged, ...audited.findings]);
   const refuted = new Set(judged.flatMap((finding) => (finding.kind === 'record' ? [finding.entry] : [])));
   const believed = [...records].flatMap(([index, opening]) => (refuted.has(index) ? [] : [opening]));
   const counted = countedIn([...believed, ...(isAudit ? shown.leftOut.values() : [])]);
   world.out.write(
-    options.json ? json({ ...facts(report, audited, found), counted }) : told(report, audited, counted, found),
+    options.json
+      ? json({ ...facts(report, audited, found), counted, unproven })
+      : told(report, audited, [...describeCounted(counted), ...toldUnproven(unproven)], found),
   );
   if (found.length > 0) fail();
 }
@@ -122,7 +124,7 @@ function facts(report: LogReport, { sessions, unrevealed, uncommitted }: Audited
   };
 }
 
-function told(report: LogReport, audited: Audited, counted: readonly Counted[], found: readonly Finding[]): string {
+function told(report: LogReport, audited: Audited, more: readonly Line[], found: readonly Finding[]): string {
   const { size, root = 'none', signedBy, entries, unprovable, findings } = facts(report, audited, found);
   const lines = pairs([
     ['size', `${size} entries, ${entries} of them read and checked`],
@@ -132,7 +134,7 @@ function told(report: LogReport, audited: Audited, counted: readonly Counted[], 
       ? []
       : [['not provable', `held checkpoints of ${unprovable.join(', ')}: pruned`] as const]),
     ...toldAudit(audited),
-    ...describeCounted(counted),
+    ...more,
   ]);
   if (findings.length === 0) return `${lines}\nall of it is as it must be\n`;
   return `${lines}\n${findings.map((finding) => `FOUND  ${printable(finding)}\n`).join('')}`;
@@ -149,6 +151,16 @@ function toldAudit({ sessions = {}, unrevealed, uncommitted }: Audited): (readon
     told.push(['not committed to', `${uncommitted} of the newest records: younger than checkpoint or batch root`]);
   return told;
 }
+
+/** No finding: who gave no bundle asked for no more. But it must not pass for proof. */
+function toldUnproven(nodes: readonly string[]): readonly Line[] {
+  return nodes.map((node) => [
+    'not proven',
+    `receipts of ${printable(node)}: no --bundle vouches for it, and whoever writes a receipt can make its certificate along`,
+  ]);
+}
+
+type Line = readonly [string, string];
 
 function nameOf(key: string | undefined): string {
   return key?.split('+', 1)[0] ?? '';
