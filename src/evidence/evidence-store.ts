@@ -3,7 +3,6 @@
  * when the spool fails nothing is recorded, so nothing that needs evidence is done, and it is opened again by itself.
  * The console works all the while.
  */
-import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import { formatVerifierKey, type NoteSigner } from '../../protocol/evidence/index.ts';
@@ -16,18 +15,17 @@ import { CommitPace } from './commit-pace.ts';
 import { nodeEd25519 } from './ed25519.ts';
 import type { EvidencePlace, EvidenceState } from './evidence-place.ts';
 import { KeptFiles } from './kept-files.ts';
-import { createLogKey, loadLogKeys } from './keys.ts';
+import { openSpool, witnessesOf } from './opening.ts';
 import { Publisher } from './publisher.ts';
 import { Publishing } from './publishing.ts';
 import { compensate } from './reconcile.ts';
 import { type Recorded, Recorder, type RecorderParts, type Recording, type Seal } from './recorder.ts';
-import { type RotationStep, signingKeys } from './rotation.ts';
-import { Spool } from './spool.ts';
+import type { RotationStep } from './rotation.ts';
+import type { Spool } from './spool.ts';
 import type { OpenIntent, SpoolReader } from './spool-reader.ts';
 import { Tending } from './tending.ts';
 import { Upkeep } from './upkeep.ts';
-import { witnessAt } from './witness-http.ts';
-import { Witnesses } from './witnesses.ts';
+import type { Witnesses } from './witnesses.ts';
 
 export interface EvidenceStoreParts extends Pick<RecorderParts, 'clock' | 'notarisation' | 'posture'> {
   readonly place: EvidencePlace;
@@ -90,10 +88,7 @@ export class EvidenceStore implements AsyncDisposable {
       reopen: (between) => this.#reopen(between),
       verifierKeys: () => this.#state().verifierKeys,
     });
-    if (place.witnesses === undefined) return;
-    const { quorum, timeoutMs, ask } = place.witnesses;
-    const all = ask.map(({ key, url }) => ({ key, ask: witnessAt(url, timeoutMs, clock) }));
-    this.#witnesses = new Witnesses({ sha256: crypto.sha256, ed25519: nodeEd25519, clock, quorum, all });
+    this.#witnesses = witnessesOf(place, crypto, clock);
   }
 
   /** Of the published log. */
@@ -221,7 +216,7 @@ export class EvidenceStore implements AsyncDisposable {
     await this.#keeping;
     this.#opened?.recorder.close();
     await this.#publishing.close();
-    this.#keepMark();
+    if (this.#opened !== undefined) this.#upkeep.keepMark(this.#opened.spool);
     this.#close();
     this.#problem = 'the gateway stops';
   }
@@ -233,24 +228,14 @@ export class EvidenceStore implements AsyncDisposable {
 
   async #open(): Promise<void> {
     const { place, crypto, log } = this.#parts;
-    const { sha256, randomBytes } = crypto;
-    const path = join(place.directory, 'spool', 'evidence.db');
     let spool: Spool | undefined;
     try {
-      // A spool that has lost its key is not given another one: nobody could tell it from one that was put in its place.
-      if (!(await exists(path))) {
-        for (const key of place.keys) {
-          if (!(await exists(key))) await createLogKey(sha256, randomBytes, key, place.origin);
-        }
-      }
-      const signers = await loadLogKeys(sha256, await signingKeys(place), place.origin);
-      const shared = { sha256, ed25519: nodeEd25519, origin: place.origin };
-      const { budgetBytes } = place;
-      const reserveBytes = Math.min(Math.floor(budgetBytes / RESERVE_SHARE), MOST_RESERVE);
-      const timed = <T>(commit: () => T): T => this.#pace.time(commit);
-      spool = Spool.open({ ...shared, path, randomBytes, signers, budgetBytes, reserveBytes, timed });
+      const opened = await openSpool(place, crypto, (commit) => this.#pace.time(commit));
+      const { signers, path } = opened;
+      spool = opened.spool;
       this.#upkeep.begin(spool);
       const asked = this.#witnesses === undefined ? {} : { witnesses: this.#witnesses };
+      const shared = { sha256: crypto.sha256, ed25519: nodeEd25519, origin: place.origin };
       const publisher = await Publisher.open({ ...shared, ...asked, path: this.logPath, spool, keys: signers });
       // A log that was put back to an older state is found out before anything is recorded in it.
       if (this.#witnesses !== undefined) await this.#publishing.publish(publisher);
@@ -325,30 +310,9 @@ export class EvidenceStore implements AsyncDisposable {
       this.#fail(error);
     }
   }
-
-  #keepMark(): void {
-    if (this.#opened === undefined) return;
-    try {
-      this.#upkeep.keepMark(this.#opened.spool);
-    } catch (error) {
-      this.#parts.log.warn('the time that passed could not be kept', { error });
-    }
-  }
 }
 
-/** One eighth of the budget is for what may not be refused; more than the ends of as many sessions as there can be, never. */
-const RESERVE_SHARE = 8;
-const MOST_RESERVE = 32 * 2 ** 20;
 /** A commit costs as much CPU as a fourth of a handshake: what comes in these milliseconds shares one. */
 const BATCH_MS = 4;
 const ENDS_MS = 50;
 const UPKEEP_MS = 10_000;
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch {
-    return false;
-  }
-}

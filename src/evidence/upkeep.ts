@@ -56,9 +56,15 @@ export class Upkeep {
     this.keepMark(spool);
   }
 
+  /** What cannot be written, as on a full disk, is caught up with; the console's evidence must not end by it. */
   keepMark(spool: Spool): void {
     const mark = this.#passed?.mark;
-    if (mark !== undefined) spool.forget((rows) => rows.putPassed(mark));
+    if (mark === undefined) return;
+    try {
+      spool.forget((rows) => rows.putPassed(mark));
+    } catch (error) {
+      this.#parts.log.warn('the time that passed could not be kept', { error });
+    }
   }
 
   /** Does nothing if it was done within the hour. */
