@@ -16,6 +16,8 @@ import {
   type MemoryNode,
   memoryDomains,
   memoryNode,
+  PRINTER,
+  TARGET,
 } from '../../test/support/memory-nodes.ts';
 import { type Door, openDoor } from '../../test/support/taken-over.ts';
 import { holds, Violation } from '../target.ts';
@@ -71,6 +73,7 @@ function claimed(claims: readonly Claim[]): readonly SessionId[] {
 
 const LIMITS: DirectoryLimits = { sessions: 6, sessionsPerIdentity: 4 };
 const MOST_NONCES = 16;
+const SIGNED_PORTS: ReadonlySet<number> = new Set([TARGET.port, PRINTER.port]);
 
 export class EnforcerWorld implements Disposable {
   readonly a: MemoryNode;
@@ -150,6 +153,13 @@ export class EnforcerWorld implements Disposable {
     const members = directory.all.filter(({ member }) => member !== undefined).length;
     holds(overlay.members.length === members, `${overlay.members.length} tunnels for ${members} sessions`);
     holds(dataplane.flows.sessions.length === members, 'flows of no session');
+    for (const { spec } of overlay.members.filter((member) => member.spec.spiffeId === this.a.spiffeId)) {
+      holds(hex(spec.publicKey) === hex(this.a.overlay.publicKey), 'a tunnel to a key that its peer did not sign for');
+      holds(
+        spec.visited.every(({ port }) => SIGNED_PORTS.has(port)),
+        'a way to what no peer granted or offered',
+      );
+    }
     holds(this.hostile.node.nonces.pending <= MOST_NONCES, 'nonces without end');
     if (posture.level < 5) return;
     const theirs = directory.get(this.theirs.id);

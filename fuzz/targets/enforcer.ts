@@ -4,9 +4,10 @@
  */
 
 import { ShellstreamError } from '../../protocol/errors.ts';
+import { parsePrefix } from '../../protocol/net/prefix.ts';
 import type { AcceptInput, Admission, SessionId } from '../../src/enforcer/ports.ts';
 import { encodeToEnforcer, LARGEST_TO_ENFORCER, type ToEnforcerInit } from '../../src/enforcer/process/messages.ts';
-import { type AttemptOptions, attempt, MANAGEMENT, REQUEST } from '../../test/support/memory-nodes.ts';
+import { type AttemptOptions, attempt, MANAGEMENT, PRINTER, REQUEST } from '../../test/support/memory-nodes.ts';
 import { say } from '../../test/support/taken-over.ts';
 import { protobuf } from '../formats/protobuf.ts';
 import { joined, pieces, sequenceOf } from '../formats/sequence.ts';
@@ -108,6 +109,7 @@ export const open: OpenTarget = async () => {
       ]),
       joined([move('admit', 0, Uint8Array.of(0, 40, 1)), move('admit'), move('message', 0, words[5] ?? fill(0))]),
       joined([move('accept'), move('again'), move('posture', 0)]),
+      joined([move('admit', 16), move('admit', 24), move('posture', 1)]),
       joined([move('accept', 0, Uint8Array.of(0, 60, 4)), move('accept', 0), move('accept', 4), move('time', 255)]),
       joined([move('posture', 1), move('admit', 1), move('posture', 4), move('admit', 1), move('obey')]),
       joined(Array.from({ length: 8 }, (_, at) => move('admit', 1 + 4 * (at % 2)))),
@@ -212,11 +214,15 @@ class Game {
 }
 
 const LEVELS = [1, 2, 3, 4, 5] as const;
+const BEHIND_A = [parsePrefix('10.1.0.0/24')];
 
-function optionsOf(choice: number, { own, theirs }: EnforcerWorld): AttemptOptions {
+function optionsOf(choice: number, { own, theirs, a }: EnforcerWorld): AttemptOptions {
   const type = (['mesh', 'management'] as const)[choice % 2] ?? 'mesh';
   const renews: SessionId | undefined = [undefined, undefined, own, theirs.id][(choice >> 2) % 4];
-  const request = type === 'mesh' ? REQUEST : { ...REQUEST, targets: [MANAGEMENT] };
+  const offers = type === 'mesh' && choice >= 16;
+  a.opens.offer = offers ? [PRINTER] : [];
+  const advertise = offers ? BEHIND_A : [];
+  const request = type === 'mesh' ? { ...REQUEST, advertise } : { ...REQUEST, targets: [MANAGEMENT] };
   return { type, request, ...(renews === undefined ? {} : { renews }) };
 }
 

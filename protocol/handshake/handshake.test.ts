@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { nodeCrypto } from '../../src/base/crypto-node.ts';
 import { ShellstreamError } from '../errors.ts';
+import { hostPrefix } from '../net/prefix.ts';
 import {
   boundAudience,
   type ConfirmBody,
@@ -143,6 +144,8 @@ describe('bodies', () => {
     expect(parseConfirmBody(encodeConfirmBody(body))).toEqual(body);
     const verifyBody = { version: 1, nonce: bytes(32, 4), freshSat: true, denial: 301 };
     expect(parseVerifyBody(encodeVerifyBody(verifyBody))).toEqual(verifyBody);
+    const named = { ...verifyBody, wireguardHash: bytes(32, 5) };
+    expect(parseVerifyBody(encodeVerifyBody(named))).toEqual(named);
   });
 
   it('attack: a mesh session without a WireGuard key, or another type with one, is malformed', () => {
@@ -151,6 +154,27 @@ describe('bodies', () => {
     expect(() => parseConfirmBody(encodeConfirmBody(bare))).toThrow(/MALFORMED/);
     const operator: ConfirmBody = { ...confirmBody(bytes(32, 3)), offer: { ...offer, sessionType: 'operator' } };
     expect(() => parseConfirmBody(encodeConfirmBody(operator))).toThrow(/MALFORMED/);
+  });
+
+  it('the largest request and the largest offer go together', () => {
+    const targets = Array.from({ length: 256 }, (_, port) => ({
+      prefix: hostPrefix(bytes(16, 9)),
+      protocol: 6,
+      port: 65_000 + port,
+    }));
+    const whole = confirmBody(bytes(32, 3));
+    const body = { ...whole, sat: 'x'.repeat(8_192), request: { ...whole.request, targets }, offered: targets };
+    expect(parseConfirmBody(encodeConfirmBody(body))).toEqual(body);
+    const more = { ...body, offered: [...targets, ...targets.slice(0, 1)] };
+    expect(() => parseConfirmBody(encodeConfirmBody(more))).toThrow(/MALFORMED/);
+  });
+
+  it('attack: an offer in a session that is no mesh session is malformed', () => {
+    const { wireguard: _, ...bare } = confirmBody(bytes(32, 3));
+    const operator: ConfirmBody = { ...bare, offer: { ...offer, sessionType: 'operator' } };
+    expect(parseConfirmBody(encodeConfirmBody(operator))).toEqual(operator);
+    const offered = [{ prefix: hostPrefix(bytes(4, 10)), protocol: 6, port: 22 }];
+    expect(() => parseConfirmBody(encodeConfirmBody({ ...operator, offered }))).toThrow(/MALFORMED/);
   });
 
   it('attack: a posture level outside 1 to 5 is malformed, not lockdown', () => {
