@@ -37,6 +37,7 @@ import { Isolation, keepCovered } from './isolation.ts';
 import { leftInKernel, recordLateSnapshots } from './late-snapshot.ts';
 import { Lease } from './lease.ts';
 import { recordLevelsSeen } from './level-telemetry.ts';
+import { guardOwnSlot } from './own-slot.ts';
 import { PostureEvidence } from './posture-evidence.ts';
 import { type PostureSources, startPostureSources } from './posture-sources.ts';
 import { postureSteps } from './posture-steps.ts';
@@ -193,6 +194,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
   await console.resume();
   await posture.start(steps);
   parts.use(keepCovered(isolation, { clock, log, posture }));
+  parts.use(guardOwnSlot({ clock, log, flows: dataplane.flows, posture }));
   if (recorded !== undefined) parts.use(recorded.follow(posture));
   parts.use(await startRevocationFeeds(world, revocations, svids));
   parts.use(identity.onChange((change) => change === 'identity' && terminators.identityRotated()));
