@@ -193,6 +193,14 @@ describe('posture', () => {
     expect((await view.posture()).effective).toBe(5);
   });
 
+  it('set --dry-run of a lockdown says that mesh peers hold the site from then on', async () => {
+    view.open(session('s-1'));
+    const dryRun = async (level: string): Promise<string> =>
+      (await shellstream('posture', 'set', level, '--reason', 'x', '--dry-run')).out;
+    expect(await dryRun('1')).toContain('mesh peers: 1; those that have this site');
+    expect(await dryRun('4')).not.toContain('mesh peers');
+  });
+
   it('set --dry-run says whether it cuts off whoever asks', async () => {
     const dryRun = async (interfaceName?: string): Promise<unknown> => {
       const world = new FakeWorld();

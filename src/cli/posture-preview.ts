@@ -1,4 +1,5 @@
 /** The report of `posture set --dry-run`. */
+import { LOCKDOWN } from '../../protocol/posture/level.ts';
 import type { PosturePreview } from '../control/ports.ts';
 import { duration, table } from './output.ts';
 import type { RemoteShell } from './remote-shell.ts';
@@ -21,6 +22,12 @@ export function previewReport(
   if (isolates.length > 0) {
     lines.push(`cut off: ${isolates.join(', ')}; only the physical console stays`);
     if (cutsOwnSession) lines.push('this cuts off your own session: you came over the network');
+  }
+  const anchors = sessions.filter(({ type, fate }) => to === LOCKDOWN && type === 'mesh' && fate === 'end').length;
+  if (anchors > 0) {
+    lines.push(
+      `mesh peers: ${anchors}; those that have this site as a peer of theirs hold it until \`anchor release\` there`,
+    );
   }
   const rows = sessions.map(({ id, peer, type, fate, deadlineMs }) => [
     id,
