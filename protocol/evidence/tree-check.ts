@@ -35,9 +35,14 @@ export interface TreeCheck {
 export async function checkTree(check: TreeCheck): Promise<Uint8Array | undefined> {
   const levels = new Levels(check);
   const { full, partial } = tilesAt(0, check.size);
-  for (let index = 0; index < full; index += 1) {
+  for (let index = 0; index < full; ) {
+    const gone = await levels.skipPruned(index, full);
+    if (gone === 'wrong') return undefined;
+    index += gone;
+    if (gone > 0) continue;
     const root = await checkLeaves(check, { index, width: TILE_WIDTH });
     if (root === 'wrong' || !(await levels.push(1, root))) return undefined;
+    index += 1;
   }
   const last = partial === 0 ? [] : await checkedLeaves(check, { index: full, width: partial });
   return last === 'wrong' ? undefined : await levels.root(last);
@@ -103,6 +108,23 @@ class Levels {
     return this.push(level + 1, hashes === 'pruned' ? 'pruned' : tileRoot(this.#check.sha256, hashes));
   }
 
+  /**
+   * How many bundles from this one on lie under the largest tile that may be gone, and is. Without it, whoever signs a huge
+   * size keeps its verifier looking for bundles that never were.
+   */
+  async skipPruned(bundle: number, full: number): Promise<number | 'wrong'> {
+    const { source, minimumIndex } = this.#check;
+    const last = Math.min(full, Math.floor(minimumIndex / TILE_WIDTH));
+    for (let level = highestTileAt(bundle, last); level > 0; level -= 1) {
+      const bundles = TILE_WIDTH ** level;
+      const tile = { level, index: bundle / bundles, width: TILE_WIDTH };
+      if ((await source.tile(tile)) !== undefined) continue;
+      for (let below = level; below > 0; below -= 1) this.#counts[below] = (bundle + bundles) / TILE_WIDTH ** below;
+      return (await this.push(level + 1, 'pruned')) ? bundles : 'wrong';
+    }
+    return 0;
+  }
+
   /** The root over what every level has left, and the leaves of the last tile. */
   async root(leaves: readonly Uint8Array[]): Promise<Uint8Array | undefined> {
     const { sha256 } = this.#check;
@@ -152,6 +174,13 @@ class Levels {
     this.#rows[level] = row;
     return row;
   }
+}
+
+/** The level of the largest tile that begins with this bundle and ends no later than `last`; 0 when none above the leaves does. */
+function highestTileAt(bundle: number, last: number): number {
+  let level = 0;
+  for (let bundles = TILE_WIDTH; bundle % bundles === 0 && bundle + bundles <= last; bundles *= TILE_WIDTH) level += 1;
+  return level;
 }
 
 function parsed(bytes: Uint8Array, bundle: Bundle, onFinding: TreeCheck['onFinding']): Uint8Array[] | undefined {

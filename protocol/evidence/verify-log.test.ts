@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { utf8 } from './bytes.ts';
+import { formatCheckpoint } from './checkpoint.ts';
 import { nobleEd25519 } from './ed25519.ts';
 import { encodeEntry, type LogEntry } from './entry.ts';
 import { describeFinding } from './finding.ts';
@@ -16,7 +17,9 @@ import {
   withWrongSignature,
 } from './fixtures.ts';
 import { equivocation, openCheckpoint, type TrustedCheckpoint } from './held.ts';
-import type { MemoryLog } from './memory-log.ts';
+import type { LogSource } from './log-source.ts';
+import { MemoryLog } from './memory-log.ts';
+import { formatNote, signNote } from './note.ts';
 import { isConsistent } from './proof.ts';
 import { commitToKey } from './sampling.ts';
 import { type LogReport, type VerifyLog, verifyLog } from './verify-log.ts';
@@ -264,6 +267,29 @@ describe('a pruned log', () => {
     expect((await verify(log, { minimumIndex: 65_000 })).findings).toMatchObject([
       { kind: 'file', entry: 64_768, why: 'missing' },
     ]);
+  });
+});
+
+describe('an owner who signs a size that no log has', () => {
+  it('does not keep the verifier looking for what may all be gone', async () => {
+    const size = 2 ** 45;
+    const text = formatCheckpoint({ origin: ORIGIN, size, root: new Uint8Array(32), extensions: [] });
+    const log = new MemoryLog([['checkpoint', formatNote(signNote(text, [LOG_KEY]))]]);
+    let reads = 0;
+    const source: LogSource = {
+      checkpoint: () => log.checkpoint(),
+      tile: async (tile) => {
+        reads += 1;
+        return await log.tile(tile);
+      },
+      entries: async (bundle) => {
+        reads += 1;
+        return await log.entries(bundle);
+      },
+    };
+    const { findings } = await verifyLog({ sha256, ed25519: nobleEd25519, source, trust: TRUST, minimumIndex: size });
+    expect(findings).not.toEqual([]);
+    expect(reads).toBeLessThan(1_000);
   });
 });
 
