@@ -25,6 +25,7 @@ export class PostureEvidence {
   readonly #evidence: NodeEvidence;
   readonly #parts: Omit<CaptureParts, 'clock' | 'dataplane' | 'transits'>;
   #snapshot: { readonly changeEpoch: bigint; readonly state: Promise<ForensicState> } | undefined;
+  #recording: Promise<void> | undefined;
   /** At which the steps were last taken. */
   #level: PostureLevel | undefined;
   #identity: X509Identity | undefined;
@@ -68,6 +69,14 @@ export class PostureEvidence {
 
   /** Durable before the first session goes; where it cannot be, the step is not taken, and is tried again until it is. */
   async #recordSnapshot(): Promise<void> {
+    // A disk that is slow has more than one try wait for it: of one change there is one snapshot.
+    this.#recording ??= this.#recordOnce().finally(() => {
+      this.#recording = undefined;
+    });
+    await this.#recording;
+  }
+
+  async #recordOnce(): Promise<void> {
     const snapshot = this.#snapshot;
     if (snapshot === undefined) return;
     const { changeEpoch } = snapshot;
