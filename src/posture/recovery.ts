@@ -65,7 +65,7 @@ export function recover(record: KeptPosture | 'none' | 'unreadable', journal: Re
 
 /**
  * Epochs of changes to lockdown that began, and of which the journal does not say that this step of theirs was taken. What came
- * before the last intent goes when the journal grows; by then all of it was settled.
+ * before the last intent goes when the journal grows: a step that could not be taken for so long is not asked for again.
  */
 export function lockdownsWithout(step: string, { records }: ReadJournal): readonly bigint[] {
   const taken = new Set<bigint>();
