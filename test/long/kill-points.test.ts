@@ -17,14 +17,10 @@ import { connect, createNamespace, type Namespace } from '../support/namespaces.
 import { attempt, type Running, start } from '../support/processes.ts';
 import { describeWith } from '../support/requirements.ts';
 
-vi.setConfig({ testTimeout: 360_000 });
+vi.setConfig({ testTimeout: 1_200_000 });
 const GATEWAY = fileURLToPath(new URL('../system/children/killed-gateway.ts', import.meta.url));
-const CHANGES: readonly (readonly [PostureLevel, PostureLevel])[] = [
-  [5, 1],
-  [1, 5],
-  [5, 2],
-  [5, 3],
-];
+const LEVELS = [5, 4, 3, 2, 1] as const;
+const CHANGES = LEVELS.flatMap((from) => LEVELS.filter((to) => to !== from).map((to) => [from, to] as const));
 /** Where the page holds its sequence and its level: native/kernel/include/governance_state.h. */
 const [SEQUENCE, LEVEL] = [8, 12];
 /** Records of one change: an intent, its steps, a settlement. */
@@ -61,7 +57,8 @@ describeWith(
       // Some of the kills came before the snapshot was recorded, and some after.
       const late = hosts.map((host) => host.late).reduce((sum, count) => sum + count);
       expect(late).toBeGreaterThan(0);
-      expect(late).toBeLessThan(killed['5 to 1'] ?? 0);
+      const lockdowns = Object.entries(killed).filter(([change]) => change.endsWith(' to 1'));
+      expect(late).toBeLessThan(lockdowns.reduce((sum, [, kills]) => sum + kills, 0));
     });
   },
 );
@@ -84,9 +81,9 @@ async function killAtEach(host: Host, from: PostureLevel, to: PostureLevel): Pro
     expect(await host.seen(), at).toEqual({ ...standing(to), peers: 0, flows: 0, routes: [] });
     await host.expectSnapshots(at, to);
   }
-  // From one level to the other once, and never beyond either.
-  expect(slots).toEqual(slots.toSorted((a, b) => (to < from ? b - a : a - b)));
-  expect([slots[0], slots.at(-1)]).toEqual([from, to]);
+  // Never beyond either level. Which record finds which is the disk's affair: a change waits for a slow one only so long.
+  expect([...new Set(slots)].toSorted()).toEqual([from, to].toSorted());
+  expect(slots.at(-1)).toBe(to);
   return slots.length;
 }
 
@@ -108,7 +105,8 @@ interface Seen {
 
 function standing(level: PostureLevel): Seen {
   const isOpen = level > 1;
-  const routes = isOpen ? ['10.2.0.10', '10.99.0.2'] : [];
+  // The neighbour's target of the class management, and its address in the tunnel, where nothing but ordinary targets is.
+  const routes = ['10.2.0.10', '10.99.0.2'].slice(0, [0, 0, 1][level] ?? 2);
   return { slot: level, page: level, devices: 1, peers: isOpen ? 1 : 0, flows: isOpen ? 1 : 0, routes };
 }
 
