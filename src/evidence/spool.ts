@@ -7,7 +7,7 @@
  */
 import { chmodSync, closeSync, fsyncSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { backup, DatabaseSync } from 'node:sqlite';
+import { backup, DatabaseSync, type StatementSync } from 'node:sqlite';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import {
   type Ed25519,
@@ -51,6 +51,8 @@ export interface SpoolParts {
 export class Spool implements Disposable {
   readonly #parts: SpoolParts;
   readonly #database: DatabaseSync;
+  readonly #begin: StatementSync;
+  readonly #end: StatementSync;
   readonly #ballast: Ballast;
   readonly #common: CommonParts;
   readonly #rows: SpoolRows;
@@ -80,6 +82,9 @@ export class Spool implements Disposable {
   private constructor(parts: SpoolParts, database: DatabaseSync) {
     this.#parts = parts;
     this.#database = database;
+    // Parsed once: a commit of one record is little else than its sync.
+    this.#begin = database.prepare('BEGIN IMMEDIATE');
+    this.#end = database.prepare('COMMIT');
     this.#common = new CommonParts(parts.sha256, database);
     this.#rows = new SpoolRows(parts.sha256, database, this.#common);
     this.#ballast = new Ballast(`${parts.path}.reserve`, parts.reserveBytes);
@@ -238,9 +243,9 @@ export class Spool implements Disposable {
 
   #transact(action: () => void): void {
     try {
-      this.#database.exec('BEGIN IMMEDIATE');
+      this.#begin.run();
       action();
-      this.#database.exec('COMMIT');
+      this.#end.run();
       this.#common.settle(true);
     } catch (error) {
       this.#common.settle(false);
