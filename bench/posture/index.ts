@@ -3,7 +3,7 @@ import type { ControlFlow, FlowRule, FlowSession } from '../../src/dataplane/por
 import type { Bench } from '../harness.ts';
 import { governedFlows, ifindexOf } from '../host/flows.ts';
 import { cutOff, RECEIVER } from './cut-off.ts';
-import { lockdown, MEMBERS, SESSIONS } from './lockdown.ts';
+import { MEMBERS, SESSIONS, settling } from './lockdown.ts';
 import { pageToReader } from './page.ts';
 import { slotCpu, slotLatency } from './slot.ts';
 
@@ -85,7 +85,8 @@ const nftRule = cutOff('nft-rule', async (namespace) => {
 export async function openPosture(): Promise<Bench> {
   return {
     figures: [
-      { bench: 'posture/settled', unit: 'ms', ours: lockdown, peers: [] },
+      { bench: 'posture/settled', unit: 'ms', ours: settling(1), peers: [] },
+      { bench: 'posture/settled-at-2', unit: 'ms', ours: settling(2), peers: [] },
       { bench: 'posture/page', unit: 'us', ours: pageToReader(0), peers: [], bounded: { runs: WRITES } },
       { bench: 'posture/page-polled', unit: 'us', ours: pageToReader(500), peers: [], bounded: { runs: WRITES } },
       { bench: 'posture/slot', unit: 'ms', ours: slotLatency, peers: [], bounded: { runs: WRITES } },
