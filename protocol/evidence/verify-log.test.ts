@@ -275,21 +275,24 @@ describe('an owner who signs a size that no log has', () => {
     const size = 2 ** 45;
     const text = formatCheckpoint({ origin: ORIGIN, size, root: new Uint8Array(32), extensions: [] });
     const log = new MemoryLog([['checkpoint', formatNote(signNote(text, [LOG_KEY]))]]);
-    let reads = 0;
+    let left = 1_000;
+    const look = (): void => {
+      left -= 1;
+      if (left < 0) throw new Error('it goes on looking');
+    };
     const source: LogSource = {
       checkpoint: () => log.checkpoint(),
       tile: async (tile) => {
-        reads += 1;
+        look();
         return await log.tile(tile);
       },
       entries: async (bundle) => {
-        reads += 1;
+        look();
         return await log.entries(bundle);
       },
     };
     const { findings } = await verifyLog({ sha256, ed25519: nobleEd25519, source, trust: TRUST, minimumIndex: size });
     expect(findings).not.toEqual([]);
-    expect(reads).toBeLessThan(1_000);
   });
 });
 
