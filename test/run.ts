@@ -2,6 +2,8 @@
  * `npm test`: every suite but the longest, one after another; `--only NAME` runs that one. The last line is `N passed, N failed`; outside CI, where tests
  * may be skipped for what the host lacks, `, N skipped` follows. The exit code is 0 only when something ran and nothing failed.
  */
+import { homedir } from 'node:os';
+import { delimiter, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { cargoTests } from './runner/cargo.ts';
 import { staticChecks } from './runner/checks.ts';
@@ -24,7 +26,11 @@ const SUITES: readonly Suite[] = [
   kernelTier,
 ];
 
+/** Where `deploy/setup.sh` looks for them too: their installers leave PATH to the login shell. */
+const TOOLCHAINS = [join(process.env.CARGO_HOME ?? join(homedir(), '.cargo'), 'bin'), '/usr/local/go/bin'];
+
 async function main(): Promise<number> {
+  process.env.PATH = [process.env.PATH, ...TOOLCHAINS].join(delimiter);
   const only = parseArgs({ options: { only: { type: 'string', multiple: true } } }).values.only;
   const unknown = only?.filter((name) => !SUITES.some((suite) => suite.name === name)) ?? [];
   if (unknown.length > 0) {
