@@ -1,6 +1,8 @@
 import { writeFileSync } from 'node:fs';
-import type { SerializedError } from 'vitest';
+import { relative } from 'node:path';
+import type { SerializedError, TestError } from 'vitest';
 import type { Reporter, TestCase, TestModule } from 'vitest/node';
+import { REPOSITORY } from './child.ts';
 import type { Outcome, Tally } from './tally.ts';
 
 /** Names the file that the tally is written to, as JSON. */
@@ -19,14 +21,14 @@ export default class TallyReporter implements Reporter {
 
 function tallyOf(modules: readonly TestModule[], unhandled: readonly SerializedError[]): Tally {
   let passed = 0;
-  const failed: Outcome[] = unhandled.map((error) => ({ name: 'an error outside of any test', why: firstLine(error) }));
+  const failed: Outcome[] = unhandled.map((error) => ({ name: 'an error outside of any test', why: reasonOf(error) }));
   const skipped: Outcome[] = [];
   for (const module of modules) {
     const file = module.relativeModuleId;
     // Of files and suites, errors of their own: a file that does not load, a hook that throws.
     for (const group of [module, ...module.children.allSuites()]) {
       for (const error of group.errors()) {
-        failed.push({ name: group.type === 'suite' ? `${file} > ${group.fullName}` : file, why: firstLine(error) });
+        failed.push({ name: group.type === 'suite' ? `${file} > ${group.fullName}` : file, why: reasonOf(error) });
       }
     }
     for (const test of module.children.allTests()) {
@@ -37,7 +39,7 @@ function tallyOf(modules: readonly TestModule[], unhandled: readonly SerializedE
           passed += 1;
           break;
         case 'failed':
-          failed.push({ name, why: result.errors.map(firstLine).join('; ') });
+          failed.push({ name, why: result.errors.map(reasonOf).join('; ') });
           break;
         case 'skipped':
           skipped.push({
@@ -63,4 +65,9 @@ function isCutOff(test: TestCase): boolean {
   return group.errors().length > 0;
 }
 
-const firstLine = (error: { message: string }): string => error.message.split('\n')[0] ?? '';
+/** The message's first line, and where in the tests it was thrown. */
+function reasonOf({ message, stacks = [] }: Pick<TestError, 'message' | 'stacks'>): string {
+  const line = message.split('\n')[0] ?? '';
+  const at = stacks.find(({ file }) => file.includes('/test/')) ?? stacks[0];
+  return at === undefined ? line : `${line} (${relative(REPOSITORY, at.file)}:${at.line})`;
+}
