@@ -1,6 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
-const ONE_AFTER_ANOTHER = { fileParallelism: false, testTimeout: 60_000, hookTimeout: 60_000 };
+/** The limits only end what hangs: a test may wait several times, and each wait has an end of its own that says for what. */
+const ONE_AFTER_ANOTHER = { fileParallelism: false, testTimeout: 180_000, hookTimeout: 180_000 };
 
 /**
  * Three projects. `unit` lies beside the code it tests and needs nothing of the host. `system` makes namespaces, devices and

@@ -2,7 +2,7 @@ import { sleep, systemClock } from '../../src/base/clock.ts';
 import { patient } from './patience.ts';
 
 export interface EventuallyOptions {
-  /** Default 15 s; never a measure of anything, only the end of patience. */
+  /** Default 30 s; never a measure of anything, only the end of patience. */
   readonly withinMs?: number;
   readonly everyMs?: number;
 }
@@ -14,7 +14,7 @@ export interface EventuallyOptions {
 export async function eventually<T>(
   what: string,
   check: () => T | Promise<T>,
-  { withinMs = 15_000, everyMs = 50 }: EventuallyOptions = {},
+  { withinMs = 30_000, everyMs = 50 }: EventuallyOptions = {},
 ): Promise<Exclude<T, undefined | false>> {
   const end = systemClock.monotonic() + patient(withinMs);
   for (;;) {
