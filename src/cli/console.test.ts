@@ -175,12 +175,22 @@ describe('posture', () => {
 
   it('set --confirm-within says what it goes back to, until confirm', async () => {
     const { out } = await shellstream('posture', 'set', '2', '--reason', 'risky', '--confirm-within', '2m');
-    expect(out).toMatch(/the console goes back to 5 in (2 min|1 min 59 s), unless: shellstream posture confirm\n$/);
-    expect((await shellstream('posture', 'confirm')).out).not.toContain('goes back');
-    expect(await shellstream('posture', 'confirm')).toMatchObject({
+    const told =
+      /the console goes back to 5 in (?:2 min|1 min 59 s), unless: shellstream (posture confirm --epoch \d+)\n$/;
+    const confirm = told.exec(out)?.[1]?.split(' ') ?? [];
+    expect((await shellstream(...confirm)).out).toMatch(/^posture level 2 (?:(?!goes back).)*$/s);
+    expect(await shellstream(...confirm)).toMatchObject({ code: 1, err: expect.stringContaining('MALFORMED') });
+  });
+
+  it('confirm of what another console set since is refused', async () => {
+    const set = ['posture', 'set', '2', '--reason', 'risky', '--confirm-within', '2m', '--json'];
+    const own: { unconfirmed: { epoch: number } } = JSON.parse((await shellstream(...set)).out);
+    await shellstream('posture', 'set', '4', '--reason', 'another console', '--confirm-within', '2m');
+    expect(await shellstream('posture', 'confirm', '--epoch', String(own.unconfirmed.epoch))).toMatchObject({
       code: 1,
-      err: expect.stringContaining('MALFORMED'),
+      err: expect.stringContaining('POSTURE_CHANGED'),
     });
+    expect((await view.posture()).unconfirmed).toBeDefined();
   });
 
   it('set --dry-run says what would end and be cut off, and does nothing', async () => {

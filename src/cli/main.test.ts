@@ -22,6 +22,7 @@ describe('usage', () => {
     [['posture', 'set', '5.0', '--reason', 'x'], '1 (lockdown) to 5'],
     [['posture', 'set', '3'], "required option '--reason <words>'"],
     [['posture', 'set-aside', 'map'], "required option '--reason <words>'"],
+    [['posture', 'confirm'], "required option '--epoch <number>'"],
     [['posture', 'set-aside', '--reason', 'x'], "missing required argument 'source'"],
     [['posture', 'set', '3', '--reason', 'x', '--for', '30'], 'a number and a unit'],
     [['routes', 'apply', '10.5.0.1/24', '--dev', 'lan', '--reason', 'x'], 'without host bits'],

@@ -21,6 +21,10 @@ interface SetAsideOptions extends ConsoleOptions {
   readonly epoch?: bigint;
 }
 
+interface ConfirmOptions extends ConsoleOptions {
+  readonly epoch: bigint;
+}
+
 export function addPosture(program: Command, world: CliWorld): void {
   const posture = program.command('posture').description('see and set the posture level');
 
@@ -60,9 +64,14 @@ export function addPosture(program: Command, world: CliWorld): void {
 
   asksGateway(posture.command('confirm'))
     .description('what was set with --confirm-within stands')
-    .action((options: ConsoleOptions) =>
+    .requiredOption(
+      '--epoch <number>',
+      'the statement that is meant, as `posture set` and `posture get` tell it',
+      epoch,
+    )
+    .action((options: ConfirmOptions) =>
       withGateway(world, options, async (gateway) => {
-        const posture = await gateway.confirmPosture();
+        const posture = await gateway.confirmPosture(options.epoch);
         world.out.write(options.json ? json(posture) : postureReport(posture, world.clock.now()));
       }),
     );

@@ -41,7 +41,8 @@ export function postureReport(posture: PostureView, nowMs: number): string {
 function unconfirmedText({ unconfirmed }: PostureView, nowMs: number): string {
   if (unconfirmed === undefined) return '';
   const left = duration(Math.max(unconfirmed.untilMs - nowMs, 0));
-  return `the console goes back to ${unconfirmed.formerLevel} in ${left}, unless: shellstream posture confirm\n`;
+  const { formerLevel, epoch } = unconfirmed;
+  return `the console goes back to ${formerLevel} in ${left}, unless: shellstream posture confirm --epoch ${epoch}\n`;
 }
 
 function expiryText(atMs: number | undefined, nowMs: number): string {

@@ -66,9 +66,13 @@ export async function answer(ask: Ask, view: GatewayView, by: Actor, standing: S
       const posture = await view.setPosture(statement(ask.value), by);
       return respond({ case: 'posture', value: encodePosture(posture) });
     }
-    case 'confirmPosture':
+    case 'confirmPosture': {
       requireOwner(standing, 'setting the posture');
-      return respond({ case: 'posture', value: encodePosture(await view.confirmPosture(by)) });
+      const { epoch } = ask.value;
+      // Whatever waits may be what another console said: who confirms has to have seen it.
+      if (epoch === undefined) throw malformed('a confirmation names the epoch of what it confirms');
+      return respond({ case: 'posture', value: encodePosture(await view.confirmPosture(epoch, by)) });
+    }
     case 'previewPosture': {
       const preview = await view.previewPosture(decodeLevel(ask.value.level));
       return respond({ case: 'posturePreview', value: encodePreview(preview) });

@@ -50,7 +50,7 @@ export interface ControlClient extends Disposable {
   end(id: string, why: string): Promise<boolean>;
   posture(): Promise<PostureView>;
   setPosture(statement: ConsoleStatement): Promise<PostureView>;
-  confirmPosture(): Promise<PostureView>;
+  confirmPosture(epoch: bigint): Promise<PostureView>;
   previewPosture(level: PostureLevel): Promise<PosturePreview>;
   setAside(source: string, why: string, epoch?: bigint): Promise<PostureView>;
   holdPeer(peer: string, why: string): Promise<void>;
@@ -113,8 +113,8 @@ export async function connectControl({ path, clock, timeoutMs = 10_000 }: Client
       const value = { level, reason, forMs: maybeBig(forMs), confirmWithinMs: maybeBig(confirmWithinMs) };
       return decodePosture((await ask({ case: 'setPosture', value }, 'posture')).value);
     },
-    async confirmPosture() {
-      return decodePosture((await ask({ case: 'confirmPosture', value: {} }, 'posture')).value);
+    async confirmPosture(epoch) {
+      return decodePosture((await ask({ case: 'confirmPosture', value: { epoch } }, 'posture')).value);
     },
     async previewPosture(level) {
       return decodePreview((await ask({ case: 'previewPosture', value: { level } }, 'posturePreview')).value);

@@ -154,16 +154,18 @@ export class MemoryGateway implements GatewayView {
 
   async setPosture({ level, reason, forMs, confirmWithinMs }: ConsoleStatement, by: Actor): Promise<PostureView> {
     this.orders.push({ verb: 'setPosture', by });
+    const formerLevel = this.#effective();
+    this.state('console', level, reason, forMs === undefined ? undefined : this.#clock.now() + forMs);
     this.unconfirmed =
       confirmWithinMs === undefined
         ? undefined
-        : { formerLevel: this.#effective(), untilMs: this.#clock.now() + confirmWithinMs };
-    this.state('console', level, reason, forMs === undefined ? undefined : this.#clock.now() + forMs);
+        : { formerLevel, untilMs: this.#clock.now() + confirmWithinMs, epoch: this.#epoch };
     return this.posture();
   }
 
-  async confirmPosture(by: Actor): Promise<PostureView> {
+  async confirmPosture(epoch: bigint, by: Actor): Promise<PostureView> {
     if (this.unconfirmed === undefined) throw new ShellstreamError('MALFORMED', 'nothing waits to be confirmed');
+    if (this.unconfirmed.epoch !== epoch) throw new ShellstreamError('POSTURE_CHANGED');
     this.orders.push({ verb: 'confirmPosture', by });
     this.unconfirmed = undefined;
     return this.posture();

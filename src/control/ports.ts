@@ -32,10 +32,16 @@ export interface GatewayView {
   end(id: string, why: string, by: Actor): Promise<boolean>;
 
   posture(): Promise<PostureView>;
-  /** The console's own statement. It can only restrict: the most restrictive source governs. Answers the posture after it. */
+  /**
+   * The console's own statement. It can only restrict: the most restrictive source governs. Answers the posture after it.
+   * POSTURE_CHANGED when it was tentative, and what waits to be confirmed by then is another console's.
+   */
   setPosture(statement: ConsoleStatement, by: Actor): Promise<PostureView>;
-  /** What waits to be confirmed stands from now on. MALFORMED when nothing does. Answers the posture after it. */
-  confirmPosture(by: Actor): Promise<PostureView>;
+  /**
+   * What waits to be confirmed, which `epoch` names, stands from now on. Answers the posture after it.
+   * MALFORMED when nothing waits; POSTURE_CHANGED when another statement does.
+   */
+  confirmPosture(epoch: bigint, by: Actor): Promise<PostureView>;
   /** What the console's saying a level would do. Nothing is done. */
   previewPosture(level: PostureLevel): Promise<PosturePreview>;
 
@@ -104,7 +110,14 @@ export interface PostureView {
   /** Why some source may not be heard, one sentence each. */
   readonly problems: readonly string[];
   /** The console's level is tentative: it goes back to the former one. */
-  readonly unconfirmed?: { readonly formerLevel: PostureLevel; readonly untilMs: number } | undefined;
+  readonly unconfirmed?: UnconfirmedView | undefined;
+}
+
+export interface UnconfirmedView {
+  readonly formerLevel: PostureLevel;
+  readonly untilMs: number;
+  /** Of the console's statement: what a confirmation names. */
+  readonly epoch: bigint;
 }
 
 export interface PostureSourceView {

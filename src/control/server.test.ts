@@ -123,6 +123,15 @@ describe('a site owner at the control socket', () => {
     expect(await next()).toMatchObject({ refused: 'MALFORMED' });
     expect(world.view.orders).toEqual([]);
   });
+
+  it('confirms no posture for who does not say which: it may be what another console set', async () => {
+    await world.start();
+    const posture = await (await world.console()).setPosture({ level: 3, reason: 'x', confirmWithinMs: 60_000 });
+    const { raw, next } = await world.stranger();
+    raw.write(frame(request({ case: 'confirmPosture', value: {} })));
+    expect(await next()).toMatchObject({ refused: 'MALFORMED' });
+    expect(await world.view.posture()).toEqual(posture);
+  });
 });
 
 describe('watch', () => {

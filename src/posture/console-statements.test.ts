@@ -35,11 +35,40 @@ test('an unconfirmed level goes back to what the console said before, with what 
 });
 
 test('a confirmed level stays; there is nothing to confirm twice', async () => {
-  await statements.set({ level: 2, reason: 'x' }, MINUTE);
-  await statements.confirm();
+  const epoch = await statements.set({ level: 2, reason: 'x' }, MINUTE);
+  await statements.confirm(epoch);
   await elapse(2 * MINUTE);
   expect(engine.level).toBe(2);
-  await expect(statements.confirm()).rejects.toThrow('MALFORMED');
+  await expect(statements.confirm(epoch)).rejects.toThrow('MALFORMED');
+});
+
+test('attack: a console cannot confirm what another set', async () => {
+  const own = await statements.set({ level: 2, reason: 'own' }, MINUTE);
+  const others = await statements.set({ level: 4, reason: 'the other console' }, MINUTE);
+  expect(statements.unconfirmed?.epoch).toBe(others);
+  await expect(statements.confirm(own)).rejects.toThrow(
+    `POSTURE_CHANGED: what waits to be confirmed is epoch ${others}`,
+  );
+  await expect(statements.confirm(others + 1n)).rejects.toThrow('POSTURE_CHANGED');
+  await elapse(MINUTE);
+  expect(engine.level).toBe(5);
+});
+
+test('race: of two consoles at once each is told the epoch of its own word', async () => {
+  const [own, others] = await Promise.all([
+    statements.set({ level: 2, reason: 'own' }, MINUTE),
+    statements.set({ level: 1, reason: 'the other console' }, MINUTE),
+  ]);
+  expect([own < others, statements.unconfirmed?.epoch]).toEqual([true, others]);
+  await expect(statements.confirm(own)).rejects.toThrow('POSTURE_CHANGED');
+});
+
+test('what waits on over a crash is confirmed by the epoch that was told before it', async () => {
+  const epoch = await statements.set({ level: 1, reason: 'x' }, 2 * MINUTE);
+  await crash();
+  await statements.confirm(epoch);
+  await elapse(2 * MINUTE);
+  expect(engine.level).toBe(1);
 });
 
 test('a second tentative level goes back to what stood before the first', async () => {
@@ -146,8 +175,8 @@ test('a tentative loosening that ran out before a crash still goes back to what 
 test('a confirmation that the disk does not take stands, and is not told as one that lasts', async () => {
   const broken: UnconfirmedStore = { kept: undefined, save: () => Promise.reject(new Error('disk')) };
   const own = new ConsoleStatements({ clock, log: silentLogger, store: broken, posture: engine });
-  await own.set({ level: 2, reason: 'x' }, MINUTE);
-  await expect(own.confirm()).rejects.toThrow('a restart would take it back');
+  const epoch = await own.set({ level: 2, reason: 'x' }, MINUTE);
+  await expect(own.confirm(epoch)).rejects.toThrow('a restart would take it back');
   await clock.advance(2 * MINUTE);
   expect(engine.level).toBe(2);
 });

@@ -25,6 +25,12 @@ export interface Unconfirmed {
   readonly withinMs: number;
 }
 
+/** As the one that confirms it names it. */
+export interface Waiting extends Unconfirmed {
+  /** Of the console's statement. */
+  readonly epoch: bigint;
+}
+
 export interface UnconfirmedStore {
   /** What a former run left. */
   readonly kept: Unconfirmed | undefined;
@@ -69,39 +75,49 @@ export class ConsoleStatements implements Disposable {
     this.#wait(Math.min(kept.untilMs - clock.now(), kept.withinMs));
   }
 
-  get unconfirmed(): Unconfirmed | undefined {
-    return this.#unconfirmed;
+  /** While something waits, it is what the console says: every other word of the console ends the waiting. */
+  get unconfirmed(): Waiting | undefined {
+    return this.#unconfirmed && { ...this.#unconfirmed, epoch: this.#statedEpoch() };
   }
 
   /**
    * @param withinMs goes back after this time unless `confirm` was called; undefined: it stands at once
+   * @returns the epoch of this statement; another console may have said another one by then
    * @throws ShellstreamError INTERNAL when a loosening could not be taken back, or another word came before it acted
    */
-  async set({ level, reason, forMs }: Said, withinMs?: number): Promise<void> {
-    const { posture, clock } = this.#parts;
+  async set(said: Said, withinMs?: number): Promise<bigint> {
+    const { clock } = this.#parts;
+    const { level, reason } = said;
     this.#word += 1;
     if (withinMs === undefined) {
       this.#timer?.cancel();
       this.#unconfirmed = undefined;
-      await posture.state(CONSOLE, level, reason, forMs);
-      return await this.#save();
+      const epoch = await this.#say(said);
+      await this.#save();
+      return epoch;
     }
     const former = this.#unconfirmed?.former ?? this.#held();
     const unconfirmed = { former, tentative: { level, reason }, untilMs: clock.now() + withinMs, withinMs };
     if (level > former.level) await this.#saveFirst(unconfirmed);
     this.#unconfirmed = unconfirmed;
     this.#wait(withinMs);
-    await posture.state(CONSOLE, level, reason, forMs);
+    const epoch = await this.#say(said);
     if (level <= former.level) await this.#save();
+    return epoch;
   }
 
   /**
-   * @throws ShellstreamError MALFORMED when nothing waits for it, or not any more; INTERNAL when it stands for this run
-   * only
+   * @param meant the epoch of the statement that whoever confirms has seen
+   * @throws ShellstreamError MALFORMED when nothing waits for it, or not any more; POSTURE_CHANGED when another
+   * statement waits; INTERNAL when it stands for this run only
    */
-  async confirm(): Promise<void> {
+  async confirm(meant: bigint): Promise<void> {
     const { store } = this.#parts;
-    if (this.#unconfirmed === undefined) throw new ShellstreamError('MALFORMED', 'nothing waits to be confirmed');
+    const waiting = this.unconfirmed;
+    if (waiting === undefined) throw new ShellstreamError('MALFORMED', 'nothing waits to be confirmed');
+    if (waiting.epoch !== meant) {
+      throw new ShellstreamError('POSTURE_CHANGED', `what waits to be confirmed is epoch ${waiting.epoch} now`);
+    }
     this.#word += 1;
     this.#timer?.cancel();
     this.#unconfirmed = undefined;
@@ -116,9 +132,26 @@ export class ConsoleStatements implements Disposable {
     this.#timer?.cancel();
   }
 
+  /** Resolves to its epoch, when everything follows it. */
+  async #say({ level, reason, forMs }: Said): Promise<bigint> {
+    const acted = this.#parts.posture.state(CONSOLE, level, reason, forMs);
+    // At once: another console may say something before everything follows.
+    const epoch = this.#statedEpoch();
+    await acted;
+    return epoch;
+  }
+
+  #stated(): StatedSource | undefined {
+    return this.#parts.posture.sources.find(({ source }) => source === CONSOLE);
+  }
+
+  #statedEpoch(): bigint {
+    return this.#stated()?.epoch ?? 0n;
+  }
+
   /** What the console says now, as far as it counts. */
   #held(): Unconfirmed['former'] {
-    const held = this.#parts.posture.sources.find(({ source }) => source === CONSOLE);
+    const held = this.#stated();
     if (held?.counts !== true) return WITHDRAWN;
     const { level, reason, expiresAtMs } = held;
     return { level, reason, expiresAtMs };
@@ -126,7 +159,7 @@ export class ConsoleStatements implements Disposable {
 
   #isStated({ tentative }: Unconfirmed): boolean {
     // Whether it counts or not: one that ran out still goes back to what was before.
-    const stated = this.#parts.posture.sources.find(({ source }) => source === CONSOLE);
+    const stated = this.#stated();
     if (tentative === undefined || stated === undefined) return true;
     return stated.level === tentative.level && stated.reason === tentative.reason;
   }

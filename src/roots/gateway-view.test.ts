@@ -34,6 +34,16 @@ it.for([4, 3, 2, 1] as const)('a dry run of %i says what then happens to each se
   expect([standing, counts.end]).toEqual([4, level === 1 ? 4 : before.filter((fate) => fate === 'end').length]);
 });
 
+it('attack: of two consoles at once, each of which would confirm what it is answered, none confirms the other’s word', async () => {
+  const say = (level: PostureLevel) =>
+    view.setPosture({ level, reason: `drill ${level}`, confirmWithinMs: 60_000 }, CONSOLE);
+  const [first, second] = await Promise.allSettled([say(3), say(2)]);
+  expect(first).toMatchObject({ status: 'rejected', reason: { reason: 'POSTURE_CHANGED' } });
+  const { unconfirmed, sources } = await view.posture();
+  expect(second).toMatchObject({ status: 'fulfilled', value: { unconfirmed } });
+  expect(sources).toMatchObject([{ source: 'console', level: 2, epoch: unconfirmed?.epoch }]);
+});
+
 it('what is wrong with the posture is a finding of the doctor', async () => {
   expect((await view.diagnose()).filter(({ name }) => name === 'posture')).toEqual([]);
   sites.b.dataplane.flows.replacePostureMap('foreign', 5);

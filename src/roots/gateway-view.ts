@@ -69,12 +69,18 @@ export function gatewayView(node: EnforcerNode, options: ViewOptions): GatewayVi
     posture: async () => postureView(node),
     setPosture: async (statement, by) => {
       log.warn('posture stated by the console', { ...statement, by });
-      await node.console.set(statement, statement.confirmWithinMs);
-      return postureView(node);
+      const epoch = await node.console.set(statement, statement.confirmWithinMs);
+      const after = postureView(node);
+      // Whoever is answered confirms what the answer says waits: it must be his own.
+      const isAnother = after.unconfirmed !== undefined && after.unconfirmed.epoch !== epoch;
+      if (statement.confirmWithinMs !== undefined && isAnother) {
+        throw new ShellstreamError('POSTURE_CHANGED', 'another console said something since');
+      }
+      return after;
     },
-    confirmPosture: async (by) => {
-      log.warn('the tentative posture was confirmed by the console', { by });
-      await node.console.confirm();
+    confirmPosture: async (epoch, by) => {
+      log.warn('the console confirms the tentative posture', { epoch: String(epoch), by });
+      await node.console.confirm(epoch);
       return postureView(node);
     },
     previewPosture: async (level) => previewPosture(node, level),
@@ -228,6 +234,7 @@ function postureView(node: EnforcerNode): PostureView {
           unconfirmed: {
             formerLevel: node.console.unconfirmed.former.level,
             untilMs: node.console.unconfirmed.untilMs,
+            epoch: node.console.unconfirmed.epoch,
           },
         }),
   };

@@ -122,6 +122,7 @@ export function decodePosture(posture: Posture): PostureView {
           unconfirmed: {
             formerLevel: decodeLevel(posture.unconfirmed.formerLevel),
             untilMs: Number(posture.unconfirmed.untilMs),
+            epoch: posture.unconfirmed.epoch,
           },
         }),
   };

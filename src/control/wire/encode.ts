@@ -78,6 +78,7 @@ export function encodePosture(posture: PostureView): MessageInitShape<typeof Pos
           unconfirmed: {
             formerLevel: posture.unconfirmed.formerLevel,
             untilMs: whole(posture.unconfirmed.untilMs),
+            epoch: posture.unconfirmed.epoch,
           },
         }),
   };
