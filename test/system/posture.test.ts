@@ -9,11 +9,19 @@ import { writeNumber } from '../support/bpf-maps.ts';
 import { Capture } from '../support/capture.ts';
 import { eventually } from '../support/eventually.ts';
 import { connect } from '../support/namespaces.ts';
+import { SYN } from '../support/pcap.ts';
 import { run, start } from '../support/processes.ts';
 
 labSuite('posture', {}, (lab) => {
   const external = (value: number): Promise<void> => writeNumber(`${lab().b.pins}/posture_level`, 0, value);
   const isCutOff = async (): Promise<boolean> => (await lab().a.run('ping', '-c1', '-W1', '10.77.0.2')).code !== 0;
+  // ARP remembers for a moment that nobody answered.
+  const isOpen = (): Promise<unknown> => eventually('the way open', async () => !(await isCutOff()));
+  // At 2 the mesh attests anew, and its tunnel is without a peer for a moment.
+  const managementAnswers = async (): Promise<void> => {
+    const answer = await eventually('the management target', () => lab().a.greeting(HOST, PORTS.management));
+    expect(answer).toBe(`hello ${PORTS.management}`);
+  };
 
   afterEach(async () => {
     const { a, b } = lab();
@@ -21,10 +29,13 @@ labSuite('posture', {}, (lab) => {
     await external(5);
     await a.setPosture(5);
     await b.setPosture(5);
-    await a.shellstream('anchor', 'release', 'site-b', '--reason', 'drill');
-    await eventually('both sites as they were', async () => (await a.greeting(HOST, PORTS.granted)) !== undefined, {
-      withinMs: 30_000,
-    });
+    using console = await a.console();
+    const isBack = async (): Promise<boolean> => {
+      // Again and again: site-a may hear of a lockdown that is over by now, and hold site-b only then.
+      await console.releasePeer('site-b', 'drill');
+      return (await a.greeting(HOST, PORTS.granted)) !== undefined;
+    };
+    await eventually('both sites as they were', isBack, { withinMs: 30_000 });
   });
 
   test('3 at the peer governs its session alone: the host and its other sessions stay at 5', async () => {
@@ -36,11 +47,16 @@ labSuite('posture', {}, (lab) => {
     await a.setPosture(3);
     await eventually('3 in peer_level', async () => (await b.peerLevelsInKernel()).includes(3));
     expect(await b.postureInKernel()).toEqual([5, 5]);
-    const sessions = await b.sessions();
-    expect(sessions.map(({ type, effectiveLevel, governedBy }) => [type, effectiveLevel, governedBy]).sort()).toEqual([
-      ['mesh', 3, 'peer'],
-      ['operator', 5, 'both'],
-    ]);
+    await eventually('the mesh alone at 3', async () => {
+      const sessions = await b.sessions();
+      expect(sessions.map(({ type, effectiveLevel, governedBy }) => [type, effectiveLevel, governedBy]).sort()).toEqual(
+        [
+          ['mesh', 3, 'peer'],
+          ['operator', 5, 'both'],
+        ],
+      );
+      return true;
+    });
     const fromThree = await a.connect(apprentice, ...TO_SITE_B, '--posture', '3', '--ping', ...propose);
     expect(grantOf(fromThree.stdout.split('\n')[0])).toMatchObject({
       capabilities: ['OBSERVE'],
@@ -57,7 +73,7 @@ labSuite('posture', {}, (lab) => {
     const keepalive = async (): Promise<string> =>
       (await a.run('wg', 'show', a.interfaceName, 'persistent-keepalive')).stdout.split('\t').at(-1)?.trim() ?? '';
     await reading.line(/^level 5 epoch \d+ rules 1 actions 1 1 1 1 /);
-    expect(await eventually('a peer', keepalive)).toBe('25');
+    await eventually('a peer', async () => (await keepalive()) === '25');
     for (const [level, rules, actions, pace] of [
       [4, 2, '3 3 3 1', '25'],
       [3, 3, '7 3 3 1', '9'],
@@ -78,7 +94,7 @@ labSuite('posture', {}, (lab) => {
     await eventually('2 in peer_level', async () => (await b.peerLevelsInKernel()).includes(2));
     expect(await b.postureInKernel()).toEqual([5, 5]);
     expect(await a.greeting(HOST, PORTS.granted)).toBeUndefined();
-    expect(await a.greeting(HOST, PORTS.management)).toBe(`hello ${PORTS.management}`);
+    await managementAnswers();
     const [mesh] = await b.sessions('mesh');
     expect(mesh).toMatchObject({ effectiveLevel: 2, governedBy: 'peer' });
   });
@@ -103,18 +119,19 @@ labSuite('posture', {}, (lab) => {
     const before = (await capture.packets()).length;
     expect(await a.greeting(HOST, PORTS.granted)).toBeUndefined();
     const later = (await capture.packets()).slice(before);
-    expect(later.filter(({ ip }) => ip?.destinationPort === PORTS.granted)).toEqual([]);
-    expect(await a.greeting(HOST, PORTS.management)).toBe(`hello ${PORTS.management}`);
+    // The stream that was cut may still be on its way out of the world.
+    expect(later.filter(({ ip }) => ip?.destinationPort === PORTS.granted && ip.flags === SYN)).toEqual([]);
+    await managementAnswers();
   });
 
   test('1 written by another program cuts the host off at once, though the gateway is stopped', async () => {
     const { b } = lab();
-    expect(await isCutOff()).toBe(false);
+    await isOpen();
     b.gateway.kill('SIGSTOP');
     await external(1);
     expect(await isCutOff()).toBe(true);
     await external(5);
-    expect(await isCutOff()).toBe(false);
+    await isOpen();
   });
 
   test('1 written by another program while the gateway was stopped is followed as soon as it goes on', async () => {
@@ -151,10 +168,7 @@ labSuite('posture', {}, (lab) => {
     await session.line(/"listening"/);
     await external(2);
     expect((await session.finished).stderr).toContain('POSTURE_END');
-    // At 2 the mesh attests anew, and its tunnel is without a peer for a moment.
-    expect(await eventually('the management target', () => a.greeting(HOST, PORTS.management))).toBe(
-      `hello ${PORTS.management}`,
-    );
+    await managementAnswers();
   });
 
   test.for([0, 6, 0xffff_ffff])('%i in the slot of another program is no level, and counts as 1', async (value) => {
@@ -166,7 +180,7 @@ labSuite('posture', {}, (lab) => {
       async () => (await b.json<PostureAnswer>('posture', 'get')).effective === 1,
     );
     await external(5);
-    expect(await eventually('the way open', async () => !(await isCutOff()))).toBe(true);
+    await isOpen();
   });
 
   test('a looser word of another program does not lift what the console said, nor does an interface that comes later', async () => {
