@@ -41,7 +41,7 @@ labSuite('UDP blocked', { start: false }, (lab) => {
   });
 
   test('packets as large as the tunnel takes pass, one after the other', async () => {
-    const { stdout } = await lab().a.run('ping', '-c', '50', '-i', '0.01', '-s', '1392', '-W2', HOST);
+    const { stdout } = await lab().a.run('ping', '-c', '50', '-A', '-s', '1392', '-W5', HOST);
     expect(stdout).toContain(' 0% packet loss');
   });
 
@@ -72,10 +72,14 @@ labSuite('UDP blocked', { start: false }, (lab) => {
     for (const site of [a, b]) expect(await isCarried(site)).toBe(true);
 
     for (const { namespace } of [a, b]) await namespace.run('nft', ['delete', 'table', 'inet', 'wall']);
-    const [carrying] = await a.sessions('mesh');
-    await a.shellstream('sessions', 'end', carrying?.id ?? '');
-    await isBack();
-    for (const site of [a, b]) expect(await isCarried(site)).toBe(false);
+    const next = async (): Promise<boolean> => {
+      const [carrying] = await a.sessions('mesh');
+      if (carrying !== undefined) await a.shellstream('sessions', 'end', carrying.id);
+      await isBack();
+      return !(await isCarried(a)) && !(await isCarried(b));
+    };
+    // One whose first handshake takes more than that second is carried again, until it ends.
+    await eventually('a tunnel of its own', next, { withinMs: 40_000 });
   });
 });
 
