@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { GRANTED_TARGET, HOST, PORTS, TO_SITE_B } from '../lab/lab.ts';
 import { labSuite } from '../lab/lab-suite.ts';
 import { eventually } from '../support/eventually.ts';
-import { type OwnDisk, ownDisk } from '../support/own-disk.ts';
+import { type OwnDisk, ownDisk, takeAway } from '../support/own-disk.ts';
 
 const DISK_BYTES = 96 << 20;
 
@@ -17,7 +17,7 @@ labSuite('the disk of the evidence stops answering', { start: false, leaseSecond
   beforeAll(async () => {
     disk = await ownDisk(DISK_BYTES);
   });
-  afterAll(() => disk[Symbol.asyncDispose]());
+  afterAll(() => takeAway(disk, lab().b));
 
   test('sessions are not opened and flows lapse; when it answers again both go on, and the log verifies', async () => {
     const { a, b } = lab();

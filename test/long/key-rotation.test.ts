@@ -6,14 +6,12 @@ import { once } from 'node:events';
 import { existsSync, watch } from 'node:fs';
 import { copyFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { nodeCrypto } from '../../src/base/crypto-node.ts';
 import { verifyLogDirectory } from '../../src/evidence/verify.ts';
 import { labSuite } from '../lab/lab-suite.ts';
 import type { Site } from '../lab/site.ts';
 import { eventually } from '../support/eventually.ts';
-
-vi.setConfig({ testTimeout: 120_000 });
 
 labSuite('the key of the log is changed', { start: false }, (lab) => {
   test('to its end through a gateway process, SIGKILL between the steps and in the midst of the last', async () => {

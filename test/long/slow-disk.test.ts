@@ -3,16 +3,14 @@
  * told, the console works, a level that is set meets the kernel first, and nothing that was acknowledged is lost by a SIGKILL.
  */
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { grantOf } from '../lab/answers.ts';
 import { GRANTED_TARGET, HOST, PORTS, TO_SITE_B } from '../lab/lab.ts';
 import { labSuite } from '../lab/lab-suite.ts';
 import type { Site } from '../lab/site.ts';
 import { eventually } from '../support/eventually.ts';
-import { type OwnDisk, ownDisk } from '../support/own-disk.ts';
+import { type OwnDisk, ownDisk, takeAway } from '../support/own-disk.ts';
 import { artifactsIn } from '../support/spool-records.ts';
-
-vi.setConfig({ testTimeout: 120_000 });
 
 const DISK_BYTES = 96 << 20;
 /** Of each silence of the disk: far more than a disk takes, and a fraction of the lease. */
@@ -29,7 +27,7 @@ labSuite('the disk of the evidence is slow', { start: false, leaseSeconds: 5 }, 
     await Promise.all([b.start(settings), a.start()]);
     await eventually('the granted target', () => a.greeting(HOST, PORTS.granted));
   });
-  afterAll(() => disk[Symbol.asyncDispose]());
+  afterAll(() => takeAway(disk, lab().b));
 
   test('who comes is admitted a commit later, flows stand, the console works, and the slowness is told', async () => {
     const { a, b } = lab();

@@ -36,6 +36,14 @@ export async function ownDisk(bytes: number): Promise<OwnDisk> {
   };
 }
 
+/** From who uses it, who ends first: whoever still has it then writes into the folder beneath it, and is left there. */
+export async function takeAway(disk: OwnDisk | undefined, user: AsyncDisposable): Promise<void> {
+  // Whoever hangs in it could not be ended.
+  await disk?.thaw().catch(() => undefined);
+  await user[Symbol.asyncDispose]();
+  await disk?.[Symbol.asyncDispose]();
+}
+
 /** The kernel has no disk that answers late; this one answers for a moment between two silences. */
 const SLOW = `
 trap 'fsfreeze --unfreeze "$1"; exit 0' TERM
