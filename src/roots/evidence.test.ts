@@ -101,6 +101,23 @@ test('at level 1: a snapshot of what stood, the change as daemon and data plane 
   expect(() => verifyReceipt({ ...receipts[0], ...forged } as never, sites.a.source.bundles)).toThrow('SVID_SIGNATURE');
 });
 
+test('a kernel that does not answer in time: the snapshot tells its tunnels and routes from memory', async () => {
+  await using sites = await MemorySites.connected({ evidenceOf: place() });
+  const { gateway, dataplane } = sites.b;
+  const { network } = dataplane;
+  const routes = network.routes.bind(network);
+  // The snapshot is what asks first.
+  network.routes = () => {
+    network.routes = routes;
+    return new Promise(() => undefined);
+  };
+  const stated = gateway.posture.state('console', 1, 'intrusion');
+  const [snapshot] = await recorded(sites, 'forensicSnapshot', (all) => all.length === 1);
+  expect(snapshot).toMatchObject({ sessions: 1, tunnels: 1, routes: 1 });
+  await sites.until('no session', () => gateway.directory.size === 0);
+  await stated;
+});
+
 test('the snapshot is durable before the first session goes', async () => {
   await using sites = await MemorySites.connected({ evidenceOf: place() });
   const { gateway } = sites.b;

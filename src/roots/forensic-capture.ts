@@ -10,6 +10,7 @@ import type { DataPlane, Route, TunnelPeerState } from '../dataplane/ports.ts';
 import type { SessionDirectory, Standing } from '../enforcer/directory.ts';
 import type { Overlay } from '../enforcer/overlay.ts';
 import type { Admission } from '../enforcer/ports.ts';
+import { routesTo } from '../enforcer/reach.ts';
 import type { ForensicState } from '../evidence/forensic-snapshot.ts';
 import { type Transits, tierToWire } from '../evidence/transits.ts';
 import type { Holds } from '../mesh/holds.ts';
@@ -45,7 +46,7 @@ export function capture(parts: CaptureParts, kernelMs: number): Promise<Forensic
   };
   const device = overlay?.device;
   const peers = settledOr(device?.peers() ?? Promise.resolve([]), membersAsPeers(standing));
-  const routes = settledOr(dataplane.network.routes(), []);
+  const routes = settledOr(dataplane.network.routes(), membersAsRoutes(standing, device?.ifindex));
   const links = new Map(device === undefined ? [] : [[device.ifindex, device.name]]);
   return (async () => {
     const isUp = sleep(clock, kernelMs);
@@ -70,6 +71,15 @@ function membersAsPeers(standing: readonly Standing[]): readonly TunnelPeerState
     const at = endpoint === undefined ? {} : { endpoint };
     return [{ publicKey, ...at, allowedIps: prefixes, receivedBytes: 0n, sentBytes: 0n, keepalive: 0 }];
   });
+}
+
+/** What routes were made for; at a level that narrows them there may be less. */
+function membersAsRoutes(standing: readonly Standing[], ifindex: number | undefined): readonly Route[] {
+  if (ifindex === undefined) return [];
+  return routesTo(
+    ifindex,
+    standing.flatMap(({ member }) => member?.spec.prefixes ?? []),
+  );
 }
 
 function pending(transits: Transits, directory: SessionDirectory) {
