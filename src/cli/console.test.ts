@@ -203,6 +203,19 @@ describe('posture', () => {
     expect((await view.posture()).effective).toBe(5);
   });
 
+  it('set --dry-run says which governed routes would go, the first of many by name', async () => {
+    const route = '10.5.0.0/24 table 254 metric 0 dev lan0';
+    view.routesAtNormal = { count: 12_345, first: [route] };
+    const dryRun = ['posture', 'set', '1', '--reason', 'x', '--dry-run'];
+    const { out } = await shellstream(...dryRun);
+    expect(out).toContain('governed routes: 12345 withdrawn, 0 restored\n');
+    expect(out).toMatch(/^10\.5\.0\.0\/24 table 254 metric 0 dev lan0 {2}withdrawn\nand 12344 more +withdrawn$/m);
+    expect(JSON.parse((await shellstream(...dryRun, '--json')).out)).toMatchObject({
+      withdrawn: { count: 12_345, first: [route] },
+      restored: { count: 0, first: [] },
+    });
+  });
+
   it('set --dry-run of a lockdown says that mesh peers hold the site from then on', async () => {
     view.open(session('s-1'));
     const dryRun = async (level: string): Promise<string> =>

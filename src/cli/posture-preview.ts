@@ -1,6 +1,6 @@
 /** The report of `posture set --dry-run`. */
 import { LOCKDOWN } from '../../protocol/posture/level.ts';
-import type { PosturePreview } from '../control/ports.ts';
+import type { PosturePreview, PreviewedRoutes } from '../control/ports.ts';
 import { duration, table } from './output.ts';
 import type { RemoteShell } from './remote-shell.ts';
 
@@ -10,14 +10,13 @@ export function cutsOff(shell: RemoteShell | undefined, { isolates }: Pick<Postu
   return shell.interface === undefined || isolates.includes(shell.interface);
 }
 
-export function previewReport(
-  { from, to, counts, sessions, isolates }: PosturePreview,
-  cutsOwnSession: boolean,
-): string {
+export function previewReport(preview: PosturePreview, cutsOwnSession: boolean): string {
+  const { from, to, counts, sessions, isolates, withdrawn, restored } = preview;
   const { keep, reattest, narrow, drain, end } = counts;
   const lines = [
     `posture level ${from} would become ${to}; nothing was done`,
     `sessions: ${end} end, ${drain} drain, ${narrow} keep less, ${reattest} attest again, ${keep} stay as they are`,
+    `governed routes: ${withdrawn.count} withdrawn, ${restored.count} restored`,
   ];
   if (isolates.length > 0) {
     lines.push(`cut off: ${isolates.join(', ')}; only the physical console stays`);
@@ -36,5 +35,12 @@ export function previewReport(
     fate === 'drain' ? `drain, within ${duration(deadlineMs)}` : fate,
   ]);
   const told = rows.length === 0 ? '' : table(['SESSION', 'TYPE', 'PEER', 'FATE'], rows);
-  return `${lines.join('\n')}\n${told}`;
+  const routes = [...routeRows(withdrawn, 'withdrawn'), ...routeRows(restored, 'restored')];
+  const toldRoutes = routes.length === 0 ? '' : table(['ROUTE', 'FATE'], routes);
+  return `${lines.join('\n')}\n${told}${toldRoutes}`;
+}
+
+function routeRows({ count, first }: PreviewedRoutes, fate: string): readonly (readonly string[])[] {
+  const more = count - first.length;
+  return [...first.map((route) => [route, fate]), ...(more > 0 ? [[`and ${more} more`, fate]] : [])];
 }

@@ -47,7 +47,7 @@ export function addPosture(program: Command, world: CliWorld): void {
       'take it back after this time, as 2m, unless `posture confirm` came',
       milliseconds,
     )
-    .option('--dry-run', 'say what it would end, drain and cut off, and do nothing')
+    .option('--dry-run', 'say what it would end, drain, withdraw and cut off, and do nothing')
     .action((level: PostureLevel, options: SetOptions) =>
       withGateway(world, options, async (gateway) => {
         if (options.dryRun) {

@@ -54,6 +54,7 @@ export class MemoryGateway implements GatewayView {
   readonly #statements = new Map<string, Omit<PostureSourceView, 'governs'>>();
   postureProblems: readonly string[] = [];
   unconfirmed: PostureView['unconfirmed'];
+  routesAtNormal: PosturePreview['withdrawn'] = { count: 0, first: [] };
   readonly #watchers = new Set<(event: GatewayEvent) => void>();
   #epoch = 0n;
   #sinceMs: number;
@@ -171,13 +172,16 @@ export class MemoryGateway implements GatewayView {
     return this.posture();
   }
 
-  /** As at lockdown: every session ends; at other levels all stay. */
+  /** As at lockdown: every session ends, every route goes; at other levels all stay. */
   async previewPosture(level: PostureLevel): Promise<PosturePreview> {
     const all = [...this.#sessions.values()];
     const ended = level === LOCKDOWN ? all : [];
     const sessions = ended.map(({ id, peer, type }) => ({ id, peer, type, fate: 'end' as const, deadlineMs: 0 }));
     const counts = { keep: all.length - ended.length, reattest: 0, narrow: 0, drain: 0, end: ended.length };
-    return { from: this.#effective(), to: level, counts, sessions, isolates: level === LOCKDOWN ? ['eth0'] : [] };
+    const isolates = level === LOCKDOWN ? ['eth0'] : [];
+    const none = { count: 0, first: [] };
+    const withdrawn = level === LOCKDOWN ? this.routesAtNormal : none;
+    return { from: this.#effective(), to: level, counts, sessions, isolates, withdrawn, restored: none };
   }
 
   async setAside(source: string, _why: string, by: Actor, epoch?: bigint): Promise<PostureView> {

@@ -257,6 +257,15 @@ export interface PosturePreview {
   readonly sessions: readonly PreviewedSessionView[];
   /** Interfaces that would be cut off. */
   readonly isolates: readonly string[];
+  /** Governed routes of the underlay that would be taken out of the kernel, and put back. */
+  readonly withdrawn: PreviewedRoutes;
+  readonly restored: PreviewedRoutes;
+}
+
+export interface PreviewedRoutes {
+  readonly count: number;
+  /** At most 100 of them, as `routes list` writes them. */
+  readonly first: readonly string[];
 }
 
 export interface PreviewedSessionView {

@@ -1,5 +1,6 @@
 /** What the console is told, against what the gateway then does: two whole gateways in memory. */
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { parsePrefix } from '../../protocol/net/prefix.ts';
 import type { PostureLevel } from '../../protocol/posture/index.ts';
 import { MANAGEMENT } from '../../test/support/memory-nodes.ts';
 import { MemorySites, type Visitor } from '../../test/support/memory-sites.ts';
@@ -32,6 +33,22 @@ it.for([4, 3, 2, 1] as const)('a dry run of %i says what then happens to each se
   expect(before).toEqual(FATES[level]);
   const standing = Object.values(counts).reduce((sum, count) => sum + count, 0);
   expect([standing, counts.end]).toEqual([4, level === 1 ? 4 : before.filter((fate) => fate === 'end').length]);
+});
+
+it('a dry run tells the governed routes that go and that come back: how many, and the first hundred', async () => {
+  const { network } = sites.b.dataplane;
+  await network.setUp(network.plug('lan'));
+  for (let n = 0; n < 101; n += 1) {
+    const route = { destination: parsePrefix(`172.31.${n}.0/24`), link: 'lan', table: 254 };
+    await view.underlay.change({ action: 'add', route, class: 'ordinary', reason: 'drill' }, CONSOLE);
+  }
+  const none = { count: 0, first: [] };
+  expect(await view.previewPosture(5)).toMatchObject({ withdrawn: none, restored: none });
+  const { withdrawn, restored } = await view.previewPosture(2);
+  expect([withdrawn.count, withdrawn.first.length, restored]).toEqual([101, 100, none]);
+  expect(withdrawn.first[0]).toMatch(/^172\.31\.\d+\.0\/24 table 254 metric 0 dev lan$/);
+  await view.setPosture({ level: 2, reason: 'drill' }, CONSOLE);
+  expect(await view.previewPosture(5)).toMatchObject({ withdrawn: none, restored: withdrawn });
 });
 
 it('attack: of two consoles at once, each of which would confirm what it is answered, none confirms the other’s word', async () => {

@@ -1,14 +1,16 @@
 /** What a level said by the console would do here, without saying it. */
 import { mostRestrictive, type PostureLevel, previewLevel } from '../../protocol/posture/index.ts';
-import type { PosturePreview } from '../control/ports.ts';
+import { type RouteSpec, routeWords } from '../../protocol/routes/index.ts';
+import type { PosturePreview, PreviewedRoutes } from '../control/ports.ts';
 import type { EnforcerNode } from './enforcer.ts';
 
-/** Sessions are told of up to so many, the hardest hit first; the counts are of all. */
+/** Sessions are told of up to so many, the hardest hit first, and routes; the counts are of all. */
 const MAX_TOLD = 256;
+const MAX_ROUTES_TOLD = 100;
 const HARDEST_FIRST = ['end', 'drain', 'narrow', 'reattest'] as const;
 
-export function previewPosture(node: EnforcerNode, level: PostureLevel): PosturePreview {
-  const { posture, directory, isolation, world } = node;
+export async function previewPosture(node: EnforcerNode, level: PostureLevel): Promise<PosturePreview> {
+  const { posture, directory, isolation, underlay, world } = node;
   const others = posture.sources.filter(({ source, counts }) => counts && source !== 'console');
   const to = mostRestrictive(level, ...others.map((stated) => stated.level));
   const sessions = directory.all.map(({ admission: { id, peer, offer, grant }, peerLevel }) => ({
@@ -21,6 +23,7 @@ export function previewPosture(node: EnforcerNode, level: PostureLevel): Posture
     peerLevel,
   }));
   const fates = previewLevel(world.accord.accord, sessions, posture.level, to);
+  const { add, remove } = await underlay.routes.preview(to);
   const count = (wanted: string): number => fates.filter(({ fate }) => fate === wanted).length;
   const hit = HARDEST_FIRST.flatMap((wanted) => fates.filter(({ fate }) => fate === wanted));
   return {
@@ -41,5 +44,11 @@ export function previewPosture(node: EnforcerNode, level: PostureLevel): Posture
       deadlineMs,
     })),
     isolates: to === 1 && posture.level > 1 ? isolation.links.map(({ name }) => name) : [],
+    withdrawn: told(remove),
+    restored: told(add),
   };
+}
+
+function told(routes: readonly RouteSpec[]): PreviewedRoutes {
+  return { count: routes.length, first: routes.slice(0, MAX_ROUTES_TOLD).map(routeWords) };
 }

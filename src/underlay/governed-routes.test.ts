@@ -64,6 +64,31 @@ describe('5 to 1 and back', () => {
     expect(await live(host)).toEqual([...ALL].sort());
   });
 
+  test.each(LADDER)('a preview of %i says, from every level, what then happens', async (level) => {
+    for (const from of [5, 4, 3, 2, 1] as const) {
+      const { host, routes } = await furnished();
+      await routes.apply(from);
+      const before = await live(host);
+      const { add, remove } = await routes.preview(level);
+      expect(await live(host)).toEqual(before);
+      await routes.apply(level);
+      const after = await live(host);
+      const taken = before.filter((one) => !after.includes(one));
+      const given = after.filter((one) => !before.includes(one));
+      const words = (all: typeof add): string[] => all.map(({ destination }) => formatPrefix(destination)).sort();
+      expect([from, words(remove), words(add)]).toEqual([from, taken, given]);
+    }
+  });
+
+  test('a preview gives nothing back that somebody took away before 5 was left', async () => {
+    const { host, routes } = await furnished();
+    await host.network.removeRoutes(await host.network.routes());
+    expect(await routes.preview(4)).toEqual({ add: [], remove: [] });
+    await routes.apply(4);
+    expect(await live(host)).toEqual([]);
+    expect(await routes.preview(5)).toEqual({ add: [], remove: [] });
+  });
+
   test.each(LADDER)('a run that died at any level goes on at %i with what that leaves', async (level, left) => {
     for (const died of [5, 3, 1] as const) {
       const { host, routes } = await furnished();

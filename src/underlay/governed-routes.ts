@@ -15,6 +15,7 @@ import {
   type RouteChange,
   type RouteDifference,
   type RouteOwner,
+  type RoutePlan,
   type RouteSpec,
   readBack,
   routePlace,
@@ -116,6 +117,14 @@ export class GovernedRoutes implements AsyncDisposable {
     if (failures.length > 0) throw new AggregateError(failures, 'routes are not as the level says');
   }
 
+  /** What going to `level` would take away and put back, as the kernel is now. Nothing is done. */
+  async preview(level: PostureLevel): Promise<Pick<RoutePlan, 'add' | 'remove'>> {
+    if (level === this.#level) return { add: [], remove: [] };
+    const { add, remove } = planRoutes({ ...this.#scene(level), live: await this.#kernel.list() });
+    // What the kernel lacks when a snapshot is taken does not come back after it.
+    return { add: this.#leavesNormal(level) ? [] : add, remove };
+  }
+
   /** What changed meanwhile: takes away what is not authorised any more, adds nothing, and notes what differs. */
   review(): Promise<void> {
     return this.#exclusively(async () => {
@@ -179,7 +188,7 @@ export class GovernedRoutes implements AsyncDisposable {
     const from = this.#settled;
     if (from === undefined) await this.#recover();
     const live = await this.#kernel.list();
-    if (this.#level < 5 && from === 5 && this.#snapshot.value === undefined) {
+    if (this.#leavesNormal(this.#level)) {
       await this.#snapshot.take(this.#specs(), live);
       this.#drifted = this.#snapshot.missing(this.#specs());
     }
@@ -225,11 +234,16 @@ export class GovernedRoutes implements AsyncDisposable {
     await this.#saveRoutes().catch((error: unknown) => log.error('governed routes not recorded', { error }));
   }
 
-  #scene() {
+  /** The snapshot is taken on the way to this level. */
+  #leavesNormal(level: PostureLevel): boolean {
+    return level < 5 && this.#settled === 5 && this.#snapshot.value === undefined;
+  }
+
+  #scene(level = this.#level) {
     return {
       recorded: [...this.#recorded.values()].map((record) => ({
         route: record.route,
-        stays: this.#stays(record),
+        stays: this.#stays(record, level),
         authorised: isAuthorisedNow(this.#parts.accord, record, this.#parts.tierNow(record.owner)),
       })),
       drifted: this.#drifted,
@@ -240,12 +254,8 @@ export class GovernedRoutes implements AsyncDisposable {
     return [...this.#recorded.values()].map(({ route }) => route);
   }
 
-  #stays(record: RouteRecord): boolean {
-    return routeStays(
-      this.#level,
-      { kind: 'underlay', class: record.class, tier: record.owner.tier },
-      this.#parts.accord,
-    );
+  #stays(record: RouteRecord, level = this.#level): boolean {
+    return routeStays(level, { kind: 'underlay', class: record.class, tier: record.owner.tier }, this.#parts.accord);
   }
 
   /** Throws why it may not be carried out now. */
