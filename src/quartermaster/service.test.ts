@@ -190,6 +190,24 @@ describe('questions', () => {
     ending.abort();
     await expect(watching).rejects.toMatchObject({ code: Code.Canceled });
   });
+
+  test('attack: a reader that watches without end takes no place of the others', async () => {
+    const ending = new AbortController();
+    for (let n = 0; n < 8; n += 1) await watchAs(AUDITOR, ending.signal);
+    expect(await refusal(watchAs(AUDITOR, ending.signal))).toEqual([Code.ResourceExhausted, 'OVERLOADED']);
+    const others = new AbortController();
+    await watchAs(auditor(2), others.signal);
+    ending.abort();
+    await untilDone(() => watchAs(AUDITOR, others.signal));
+    others.abort();
+  });
+
+  test('attack: many readers that watch at once end at 64', async () => {
+    const ending = new AbortController();
+    for (let n = 0; n < 64; n += 1) await watchAs(auditor(n % 8), ending.signal);
+    expect(await refusal(watchAs(auditor(9), ending.signal))).toEqual([Code.ResourceExhausted, 'OVERLOADED']);
+    ending.abort();
+  });
 });
 
 describe('proposals', () => {
@@ -276,6 +294,20 @@ describe('proposals', () => {
   });
 });
 
+function auditor(number: number) {
+  return spiffeId(`spiffe://alpha.example/audit/n${number}`);
+}
+
+/** Resolves when the watch has given its first record; it goes on until the signal. */
+async function watchAs(id: typeof AUDITOR, signal: AbortSignal): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const watching = async (): Promise<void> => {
+    for await (const { found } of service.as(id).watch({ after: 0n }, { signal })) if (found !== undefined) resolve();
+  };
+  void watching().catch(reject);
+  await promise;
+}
+
 let tokens = 0;
 
 function terms(some: Partial<TokenTerms> = {}): TokenTerms {
@@ -314,4 +346,17 @@ async function refusal(answer: Promise<unknown>): Promise<[Code, string]> {
 async function until(holds: () => boolean): Promise<void> {
   for (let turn = 0; turn < 1_000 && !holds(); turn += 1) await rest();
   expect(holds()).toBe(true);
+}
+
+/** Asked again until it is not refused. */
+async function untilDone(ask: () => Promise<void>): Promise<void> {
+  for (let turn = 0; turn < 1_000; turn += 1) {
+    const isDone = await ask().then(
+      () => true,
+      () => false,
+    );
+    if (isDone) return;
+    await rest();
+  }
+  throw new Error('it is refused on and on');
 }

@@ -170,9 +170,9 @@ async function* watch(
   callerOf: (context: HandlerContext) => Caller,
   context: HandlerContext,
 ) {
-  const begun = await guarded(log, callerOf, context, async ({ tier }) => {
+  const begun = await guarded(log, callerOf, context, async ({ name, tier }) => {
     const from = after === undefined ? undefined : Number(after);
-    return watches.watch(parseWanted(filter, tier), from, context.signal);
+    return watches.watch(name, parseWanted(filter, tier), from, context.signal);
   });
   try {
     for await (const record of begun) yield { found: toFound(record) };

@@ -7,29 +7,32 @@ import type { StoredRecord } from './store-reader.ts';
 export class Watches implements Disposable {
   readonly #ledger: Ledger;
   readonly #ended = new AbortController();
-  #count = 0;
+  /** How many each reader has. */
+  readonly #held = new Map<string, number>();
 
   constructor(ledger: Ledger) {
     this.#ledger = ledger;
   }
 
-  /** @param after undefined: from now on. @throws ShellstreamError OVERLOADED */
-  watch(wanted: Wanted, after: number | undefined, signal: AbortSignal): AsyncGenerator<StoredRecord> {
-    if (this.#count >= MOST_WATCHES) throw new ShellstreamError('OVERLOADED', 'too many watch already');
-    return this.#records(
-      wanted,
-      after ?? this.#ledger.reader.lastNumber(),
-      AbortSignal.any([signal, this.#ended.signal]),
-    );
+  /**
+   * @param reader by the name that the connection proved
+   * @param after undefined: from now on
+   * @returns to be begun: its place is free again when it ends
+   * @throws ShellstreamError OVERLOADED: one reader must not take every place
+   */
+  watch(reader: string, wanted: Wanted, after: number | undefined, signal: AbortSignal): AsyncGenerator<StoredRecord> {
+    const from = after ?? this.#ledger.reader.lastNumber();
+    const ended = AbortSignal.any([signal, this.#ended.signal]);
+    this.#take(reader);
+    return this.#records(reader, wanted, from, ended);
   }
 
   [Symbol.dispose](): void {
     this.#ended.abort();
   }
 
-  async *#records(wanted: Wanted, after: number, signal: AbortSignal): AsyncGenerator<StoredRecord> {
+  async *#records(reader: string, wanted: Wanted, after: number, signal: AbortSignal): AsyncGenerator<StoredRecord> {
     let last = after;
-    this.#count += 1;
     try {
       while (!signal.aborted) {
         using news = this.#news(signal);
@@ -40,8 +43,22 @@ export class Watches implements Disposable {
         if (isAll) await news.arrived;
       }
     } finally {
-      this.#count -= 1;
+      this.#giveBack(reader);
     }
+  }
+
+  #take(reader: string): void {
+    const own = this.#held.get(reader) ?? 0;
+    if (own >= MOST_OF_ONE) throw new ShellstreamError('OVERLOADED', `${reader} watches ${own} times already`);
+    const all = [...this.#held.values()].reduce((sum, count) => sum + count, 0);
+    if (all >= MOST_WATCHES) throw new ShellstreamError('OVERLOADED', 'too many watch already');
+    this.#held.set(reader, own + 1);
+  }
+
+  #giveBack(reader: string): void {
+    const left = (this.#held.get(reader) ?? 1) - 1;
+    if (left > 0) this.#held.set(reader, left);
+    else this.#held.delete(reader);
   }
 
   /** Listens before the store is read: what arrives in between is not missed. */
@@ -61,5 +78,6 @@ export class Watches implements Disposable {
   }
 }
 
+const MOST_OF_ONE = 8;
 const MOST_WATCHES = 64;
 const PAGE = 64;
