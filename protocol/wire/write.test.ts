@@ -2,6 +2,7 @@ import { create, type DescMessage, fromBinary, type MessageInitShape, toBinary }
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { reasonOf } from '../errors.ts';
+import { ArtifactSchema } from '../gen/shellstream/evidence/v1/evidence_pb.ts';
 import {
   ConfirmBodySchema,
   EvidenceSchema,
@@ -27,6 +28,56 @@ describe('writeMessage', () => {
     );
   });
 
+  it('writes artifacts, whose body is a choice, as the library does', () => {
+    fc.assert(
+      fc.property(artifacts, ([schema, init]) => expectAsTheLibrary(schema, init as MessageInitShape<DescMessage>)),
+      { seed: SEED, numRuns: 1_000 },
+    );
+  });
+
+  it.each([0, 1, 127, 128, 129, 5_000, 16_383, 16_384, 16_385])('writes %d bytes and as many letters', (length) => {
+    for (const letter of ['a', 'é', '€', '🜂', '\ud83d']) {
+      expectAsTheLibrary(ConfirmBodySchema, { responderId: letter.repeat(length), sat: `a${letter}`.repeat(length) });
+    }
+    expectAsTheLibrary(EvidenceSchema, {
+      chain: [new Uint8Array(length), new Uint8Array(1)],
+      body: new Uint8Array(2),
+    });
+  });
+
+  it.each([0n, 127n, 128n, 2n ** 53n - 1n, 2n ** 53n, 2n ** 53n + 1n, 2n ** 63n, 2n ** 64n - 1n])(
+    'writes %d',
+    (opaque) => {
+      expectAsTheLibrary(PingSchema, { opaque });
+    },
+  );
+
+  it('gives each message bytes of its own, which no later message changes', () => {
+    const one = writeMessage(PingSchema, { opaque: 300n });
+    const before = one.slice();
+    writeMessage(PingSchema, { opaque: 2n ** 60n });
+    expect(one).toEqual(before);
+    expect(one.buffer.byteLength).toBe(one.length);
+  });
+
+  it('goes on after a message that it refused', () => {
+    const refused = { responderId: 'secret', versions: [1, -1] };
+    expect(reasonThrownBy(() => writeMessage(ConfirmBodySchema, refused))).toBe('INTERNAL');
+    expectAsTheLibrary(ConfirmBodySchema, { versions: [1, 2] });
+  });
+
+  it('writes a message that is asked for while another is written', () => {
+    const inner = { versions: [1, 2], responderId: 'inner' };
+    const outer = {
+      versions: [3],
+      sat: 'outer',
+      get responderId(): string {
+        return Buffer.from(writeMessage(ConfirmBodySchema, inner)).toString('latin1');
+      },
+    };
+    expectAsTheLibrary(ConfirmBodySchema, outer);
+  });
+
   it.each([-1, 0.5, 2 ** 32, Number.NaN])('refuses to write %d as 32 bits', (level) => {
     expect(reasonThrownBy(() => writeMessage(PostureSchema, { level }))).toBe('INTERNAL');
   });
@@ -39,6 +90,10 @@ describe('writeMessage', () => {
     expect(reasonThrownBy(() => writeMessage(PingSchema, { opaque }))).toBe('INTERNAL');
   });
 });
+
+function expectAsTheLibrary<Schema extends DescMessage>(schema: Schema, init: MessageInitShape<Schema>): void {
+  expect(Buffer.from(writeMessage(schema, init))).toEqual(Buffer.from(toBinary(schema, create(schema, init))));
+}
 
 type Sample = readonly [DescMessage, object];
 
@@ -55,6 +110,37 @@ const request = fc.record(
 const wireguard = fc.record(
   { publicKey: bytes, proof: bytes, port: uint32, addresses: fc.array(bytes, { maxLength: 3 }) },
   { requiredKeys: [] },
+);
+
+const counters = fc.record({ packets: uint64, streams: uint32, incomplete: fc.boolean() }, { requiredKeys: [] });
+const transit = fc.record(
+  {
+    phase: fc.nat(3),
+    sessionId: bytes,
+    transit: uint64,
+    initiatorId: text,
+    capabilities: fc.array(fc.nat(6)),
+    targets: fc.array(target),
+    counters: fc.array(counters),
+    endedByPeer: fc.boolean(),
+    offered: fc.array(target),
+  },
+  { requiredKeys: [] },
+);
+const change = fc.record({ fromLevel: uint32, source: text, failedSteps: fc.array(text) }, { requiredKeys: [] });
+const artifacts = sample(
+  ArtifactSchema,
+  fc.record(
+    {
+      atMs: uint64,
+      postureLevel: uint32,
+      body: fc.oneof(
+        transit.map((value) => ({ case: 'sessionTransit' as const, value })),
+        change.map((value) => ({ case: 'postureChange' as const, value })),
+      ),
+    },
+    { requiredKeys: [] },
+  ),
 );
 
 const messages: fc.Arbitrary<Sample> = fc.oneof(
