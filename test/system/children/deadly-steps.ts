@@ -4,7 +4,7 @@
  */
 import promises from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
-import { DatabaseSync } from 'node:sqlite';
+import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import type { DataPlane, FlowTable, NetworkLinks, TunnelDevice } from '../../../src/dataplane/ports.ts';
 
 export class DeadlySteps {
@@ -27,15 +27,22 @@ export class DeadlySteps {
     if (this.#left === 0) process.kill(process.pid, 'SIGKILL');
   }
 
-  /** Of the one database whose path ends so. */
+  /** Of the one database whose path ends so. Its statement is parsed once, and run for each. */
   watchTransactions(end: string): void {
-    const { exec, location } = DatabaseSync.prototype;
+    const { prepare, location } = DatabaseSync.prototype;
     const take = this.take.bind(this);
-    DatabaseSync.prototype.exec = function (this: DatabaseSync, sql: string): void {
-      const isWatched = sql === 'COMMIT' && location.call(this)?.endsWith(end) === true;
-      if (isWatched) take('commit before');
-      exec.call(this, sql);
-      if (isWatched) take('commit after');
+    DatabaseSync.prototype.prepare = function (this: DatabaseSync, sql: string): StatementSync {
+      const statement = prepare.call(this, sql);
+      if (sql !== 'COMMIT' || location.call(this)?.endsWith(end) !== true) return statement;
+      const run = statement.run.bind(statement);
+      return Object.assign(statement, {
+        run: () => {
+          take('commit before');
+          const changes = run();
+          take('commit after');
+          return changes;
+        },
+      });
     };
   }
 

@@ -4,7 +4,7 @@
  *     killed-recorder.ts FOLDER INSTANCE NAMESPACE [STEP COUNT]: dies at that step of its start
  *
  * Takes a line each on stdin: `level N`; `go STEP COUNT` has a session from its beginning to its end, all of it published,
- * and dies at that step; `end` shuts down in order. What it says is durable, it was promised.
+ * and dies at that step, or says that it survived; `end` shuts down in order. What it says is durable, it was promised.
  */
 import { once } from 'node:events';
 import { writeSync } from 'node:fs';
@@ -92,7 +92,7 @@ async function obey([verb, first = '', second = '1']: readonly string[]): Promis
     if (gateway.posture.level < 3) await store?.recordAll(Array.from({ length: BUNDLE }, () => FILLER));
     await beside.part();
     await published();
-    say(`went ${JSON.stringify(steps.taken)}`);
+    say(first === '' ? `went ${JSON.stringify(steps.taken)}` : `survived ${first} ${second}`);
   }
   if (verb === 'end') lines.close();
 }
