@@ -7,7 +7,7 @@ import { ShellstreamError } from '../../protocol/errors.ts';
 import type { PostureLevel } from '../../protocol/posture/index.ts';
 import type { Clock, Timer } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
-import type { StatedSource } from './engine.ts';
+import type { StatedSource } from './source-statements.ts';
 
 export interface Said {
   readonly level: PostureLevel;

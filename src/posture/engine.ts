@@ -3,16 +3,7 @@
  * reaches everything (P8). Tightening goes from the data plane outwards, so that nothing forbidden passes while the
  * rest follows; relaxing goes the other way. A step that fails never stops a stricter one after it.
  */
-import { ShellstreamError } from '../../protocol/errors.ts';
-import {
-  counts,
-  type EffectiveLevel,
-  effectiveLevel,
-  type PostureLevel,
-  type Statements,
-  setAside,
-  state,
-} from '../../protocol/posture/index.ts';
+import type { EffectiveLevel, PostureLevel } from '../../protocol/posture/index.ts';
 import type { Clock, Timer } from '../base/clock.ts';
 import { Listeners } from '../base/listeners.ts';
 import type { Logger } from '../base/logger.ts';
@@ -21,6 +12,7 @@ import type { PostureJournal } from './journal.ts';
 import { Keeper } from './keeper.ts';
 import { type KeptPosture, later } from './kept.ts';
 import { type PostureStep, type PostureSteps, plan } from './plan.ts';
+import { type OutsideStatement, SourceStatements, type StatedSource } from './source-statements.ts';
 import { StepRunner } from './step-runner.ts';
 import type { PostureStore } from './store.ts';
 
@@ -41,29 +33,8 @@ export interface PostureSettled extends PostureChange {
   readonly unrealised: readonly string[];
 }
 
-/** What a source outside this node says, under an epoch of its own. */
-export interface OutsideStatement {
-  readonly source: string;
-  readonly level: PostureLevel;
-  readonly epoch: bigint;
-  readonly reason: string;
-  /** Undefined: until the source says otherwise. */
-  readonly forMs?: number | undefined;
-}
-
 /** `known`: the very statement that is held. `stale`: an earlier one, or another one under the same epoch. */
 export type Heard = 'accepted' | 'known' | 'stale';
-
-export interface StatedSource {
-  readonly source: string;
-  readonly level: PostureLevel;
-  readonly epoch: bigint;
-  readonly sinceMs: number;
-  readonly expiresAtMs: number | undefined;
-  readonly reason: string;
-  readonly governs: boolean;
-  readonly counts: boolean;
-}
 
 export interface EngineParts {
   readonly clock: Clock;
@@ -90,9 +61,8 @@ const LONGEST_RETRY_MS = 30_000;
 export class PostureEngine implements PostureReader, Disposable {
   readonly #parts: EngineParts;
   readonly #listeners = new Listeners<PostureSettled>();
-  readonly #since = new Map<string, number>();
   #steps: PostureSteps = { dataPlane: [], admission: { name: 'admission', apply: () => undefined }, sessionLayer: [] };
-  #statements: Statements;
+  readonly #statements: SourceStatements;
   #level: PostureLevel;
   #epoch: bigint;
   #changedAt: number;
@@ -107,23 +77,18 @@ export class PostureEngine implements PostureReader, Disposable {
   #running: Promise<void> = Promise.resolve();
   #isFollowing = false;
   #expiry: Timer | undefined;
-  /** Wall time of monotonic zero, as it was at the start: a host clock that jumps hours ends no statement. */
-  readonly #origin: number;
 
   constructor(parts: EngineParts) {
-    const now = parts.clock.now();
     this.#parts = parts;
     this.#runner = new StepRunner({ ...parts, onWoken: () => this.#go('a late step') });
     this.#keeper = new Keeper(parts);
     this.#floor = parts.cutOffAt;
-    this.#origin = now - parts.clock.monotonic();
-    this.#statements = new Map(parts.kept?.statements);
+    this.#statements = new SourceStatements(parts);
     this.#epoch =
       parts.kept === undefined ? parts.firstEpoch : later(parts.firstEpoch, parts.kept.epoch + UNWRITTEN_EPOCHS);
-    for (const source of this.#statements.keys()) this.#since.set(source, now);
-    if (parts.initial !== 5) this.#state(CONFIGURED, parts.initial, 'configured');
+    if (parts.initial !== 5) this.#statements.state(CONFIGURED, parts.initial, 'configured');
     this.#level = this.#aim().level;
-    this.#changedAt = now;
+    this.#changedAt = parts.clock.now();
   }
 
   /** The level that admission and sessions go by. On tightening the data plane has it first. */
@@ -140,22 +105,7 @@ export class PostureEngine implements PostureReader, Disposable {
   }
 
   get sources(): readonly StatedSource[] {
-    const now = this.#now();
-    const { heldBy } = this.#aim();
-    const wall = this.#statementsInWallTime();
-    return [...this.#statements.values()].map((held) => {
-      const { source, level, epoch, reason } = held.statement;
-      return {
-        source,
-        level,
-        epoch,
-        sinceMs: this.#since.get(source) ?? now,
-        expiresAtMs: wall.get(source)?.statement.expiresAt,
-        reason: reason ?? '',
-        governs: heldBy.includes(source),
-        counts: counts(held, now),
-      };
-    });
+    return this.#statements.all(this.#aim().heldBy);
   }
 
   /**
@@ -186,15 +136,15 @@ export class PostureEngine implements PostureReader, Disposable {
    * up: what was said acts all the same, and the log says that a restart will not know it.
    */
   async state(source: string, level: PostureLevel, reason: string, forMs?: number): Promise<void> {
-    this.#state(source, level, reason, forMs);
+    this.#statements.state(source, level, reason, forMs);
     await Promise.all([this.#follow(), this.#save()]);
   }
 
   /** As `state`, for a source that counts its own epochs: what is not above the last one changes nothing. */
   async hear(said: OutsideStatement): Promise<Heard> {
-    const held = this.#statements.get(said.source)?.statement;
+    const held = this.#statements.of(said.source);
     if (held !== undefined && said.epoch === held.epoch && said.level === held.level) return 'known';
-    if (!this.#accept(said)) return 'stale';
+    if (!this.#statements.accept(said)) return 'stale';
     await Promise.all([this.#follow(), this.#save()]);
     return 'accepted';
   }
@@ -205,13 +155,7 @@ export class PostureEngine implements PostureReader, Disposable {
    * @throws ShellstreamError MALFORMED for a source that never said anything; POSTURE_CHANGED when it said another one
    */
   async setAside(source: string, meant?: bigint): Promise<void> {
-    const said = this.#statements.get(source)?.statement;
-    if (said !== undefined && meant !== undefined && meant !== said.epoch) {
-      throw new ShellstreamError('POSTURE_CHANGED', `${source} says level ${said.level} now, epoch ${said.epoch}`);
-    }
-    const aside = setAside(this.#statements, source, said?.epoch ?? 0n);
-    if (aside.kind !== 'set-aside') throw new ShellstreamError('MALFORMED', `no source ${source} says anything`);
-    this.#statements = aside.statements;
+    this.#statements.setAside(source, meant);
     await Promise.all([this.#follow(), this.#save()]);
   }
 
@@ -227,42 +171,9 @@ export class PostureEngine implements PostureReader, Disposable {
     this.#keeper[Symbol.dispose]();
   }
 
-  #state(source: string, level: PostureLevel, reason: string, forMs?: number): void {
-    const epoch = later(this.#parts.firstEpoch, this.#statements.get(source)?.statement.epoch ?? 0n) + 1n;
-    if (!this.#accept({ source, level, epoch, reason, forMs })) {
-      throw new ShellstreamError('INTERNAL', `a stale statement of ${source}`);
-    }
-  }
-
-  #accept({ forMs, ...said }: OutsideStatement): boolean {
-    const expiresAt = forMs === undefined ? undefined : this.#now() + forMs;
-    const stated = state(this.#statements, { ...said, ...(expiresAt === undefined ? {} : { expiresAt }) });
-    if (stated.kind === 'stale') return false;
-    this.#statements = stated.statements;
-    this.#since.set(said.source, this.#parts.clock.now());
-    return true;
-  }
-
-  /** Wall time without its jumps: expiries are in it. */
-  #now(): number {
-    return this.#origin + this.#parts.clock.monotonic();
-  }
-
-  /** As another run, or a reader, takes them: by the host's clock as it is now. */
-  #statementsInWallTime(): Statements {
-    const skew = this.#parts.clock.now() - this.#now();
-    return new Map(
-      [...this.#statements].map(([source, held]) => {
-        const { expiresAt } = held.statement;
-        if (expiresAt === undefined) return [source, held];
-        return [source, { ...held, statement: { ...held.statement, expiresAt: Math.round(expiresAt + skew) } }];
-      }),
-    );
-  }
-
   /** The configuration says its own again at each start. */
   #kept(epoch: bigint): KeptPosture {
-    const statements = new Map([...this.#statementsInWallTime()].filter(([source]) => source !== CONFIGURED));
+    const statements = new Map([...this.#statements.inWallTime()].filter(([source]) => source !== CONFIGURED));
     return { statements, epoch };
   }
 
@@ -272,7 +183,7 @@ export class PostureEngine implements PostureReader, Disposable {
 
   /** The level that must be reached, and who says so. */
   #aim(): EffectiveLevel {
-    const said = effectiveLevel(this.#statements, this.#now());
+    const said = this.#statements.effective();
     if (this.#floor === undefined || said.level <= this.#floor) return said;
     return { ...said, level: this.#floor, heldBy: [] };
   }
@@ -339,7 +250,13 @@ export class PostureEngine implements PostureReader, Disposable {
 
   async #transition(to: PostureLevel, heldBy: readonly string[]): Promise<void> {
     const from = this.#level;
-    const change: PostureChange = { from, to, epoch: this.#epoch + 1n, heldBy, reason: this.#reasonOf(heldBy) };
+    const change: PostureChange = {
+      from,
+      to,
+      epoch: this.#epoch + 1n,
+      heldBy,
+      reason: this.#statements.reasonOf(heldBy),
+    };
     const started = this.#parts.clock.monotonic();
     const steps = plan(from, to, this.#steps);
     await this.#keeper.write({ kind: 'intent', from, to, kept: this.#kept(change.epoch) });
@@ -401,16 +318,10 @@ export class PostureEngine implements PostureReader, Disposable {
     });
   }
 
-  #reasonOf(heldBy: readonly string[]): string {
-    return (
-      heldBy.map((source) => this.#statements.get(source)?.statement.reason ?? '').find((text) => text !== '') ?? ''
-    );
-  }
-
   #watchExpiry(at: number | undefined): void {
     this.#expiry?.cancel();
     this.#expiry = undefined;
     if (at === undefined) return;
-    this.#expiry = this.#parts.clock.after(at - this.#now(), () => this.#go('an expiry'));
+    this.#expiry = this.#parts.clock.after(at - this.#statements.now, () => this.#go('an expiry'));
   }
 }

@@ -4,8 +4,8 @@
  */
 import { type AccordTimer, type PostureLevel, windowEnd } from '../../../protocol/posture/index.ts';
 import type { Clock, Timer } from '../../base/clock.ts';
-import type { StatedSource } from '../engine.ts';
 import { TIMER } from '../kept.ts';
+import type { StatedSource } from '../source-statements.ts';
 
 export interface TimerParts {
   readonly clock: Clock;

@@ -3,7 +3,7 @@ import type { MessageShape } from '@bufbuild/protobuf';
 import { ShellstreamError } from '../../../protocol/errors.ts';
 import type { StatementSchema } from '../../../protocol/gen/shellstream/bascule/v1/bascule_pb.ts';
 import { levelFromTrustedSource } from '../../../protocol/posture/index.ts';
-import type { OutsideStatement } from '../engine.ts';
+import type { OutsideStatement } from '../source-statements.ts';
 
 /** As the console and the record of posture name it. */
 export const BASCULE = 'bascule';

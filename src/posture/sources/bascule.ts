@@ -10,7 +10,8 @@ import { sleep } from '../../base/clock.ts';
 import type { Logger } from '../../base/logger.ts';
 import { grpcOver, serveSpiffeGrpc } from '../../identity/spiffe-grpc.ts';
 import { connectSpiffeTls, type SpiffeTlsListener, type SpiffeTlsParts } from '../../identity/spiffe-tls.ts';
-import type { Heard, OutsideStatement } from '../engine.ts';
+import type { Heard } from '../engine.ts';
+import type { OutsideStatement } from '../source-statements.ts';
 import { MAX_MESSAGE_BYTES, parseStatement } from './bascule-statement.ts';
 
 export interface BasculeParts {
