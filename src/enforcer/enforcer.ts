@@ -4,21 +4,20 @@
  * terminator's own: what another one holds it cannot name.
  */
 
-import { type Grant, type GrantedTarget, type Prefix, targetFloor } from '../../protocol/capability/index.ts';
-import type { GrantBody } from '../../protocol/channel/grant.ts';
+import type { GrantedTarget } from '../../protocol/capability/index.ts';
 import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
 import { deriveSecrets, type Evidence, SECRET_BYTES } from '../../protocol/handshake/index.ts';
 import { tryParseAddress } from '../../protocol/net/address.ts';
 import { negotiate, type PostureLevel, remoteHandshakeAllowed, typeAllowed } from '../../protocol/posture/index.ts';
 import type { Reason } from '../../protocol/reasons.ts';
-import type { Clock } from '../base/clock.ts';
 import type { ControlFlow, DataPlane } from '../dataplane/ports.ts';
-import { type AdmitParts, challenge, type Judged, judge } from './admit.ts';
-import { type Approached, Approaches, type ApproachParts } from './approach.ts';
+import { type AdmitParts, challenge, judge } from './admit.ts';
+import { Approaches, type ApproachParts } from './approach.ts';
 import { type CarryingParts, carried } from './carrying.ts';
 import type { Holder, SessionDirectory, Standing } from './directory.ts';
+import { answerTo, type GrantingParts, ownView, tunnelTerms } from './grants.ts';
 import type { Keeper } from './keeper.ts';
-import { advertisedBy, initiatorAsMember, responderAsMember, type TunnelTerms } from './mesh-member.ts';
+import { initiatorAsMember, responderAsMember } from './mesh-member.ts';
 import type { Member, MemberSpec, Overlay } from './overlay.ts';
 import type {
   AcceptInput,
@@ -39,9 +38,7 @@ import type { Approach } from './terminator-port.ts';
 import type { TransitEvidence } from './transit-evidence.ts';
 import { Undo } from './undo.ts';
 
-export interface EnforcerParts extends AdmitParts, CarryingParts, Pick<ApproachParts, 'offerTo'> {
-  readonly clock: Clock;
-  readonly accordHash: Uint8Array;
+export interface EnforcerParts extends AdmitParts, CarryingParts, GrantingParts, Pick<ApproachParts, 'offerTo'> {
   readonly dataplane: DataPlane;
   /** Of the node: shared by the enforcers of all terminators. */
   readonly directory: SessionDirectory;
@@ -52,8 +49,6 @@ export interface EnforcerParts extends AdmitParts, CarryingParts, Pick<ApproachP
   readonly evidence?: TransitEvidence;
   /** Seconds between keepalives in the tunnel to a peer that we dialled: holds a NAT's mapping open. 0: none. */
   readonly keepaliveOf: (spiffeId: string) => number;
-  /** What lies behind us, for a peer that offers us targets of its own. Absent: nothing. */
-  readonly advertiseTo?: (spiffeId: string) => readonly Prefix[];
   /** Whether this node itself wants such a session: a terminator opens none of its own. */
   readonly intends: (approach: Approach) => boolean;
   readonly onPeerLevel?: (standing: Standing) => void;
@@ -101,7 +96,7 @@ export class LocalEnforcer implements Enforcer, Holder {
     const secret = crypto.randomBytes(SECRET_BYTES);
     const secrets = deriveSecrets(crypto, input.handshakeHash, body.secret, secret);
     const expiresAt = Math.min(judged.credentialsExpireAt, clock.now() + grant.lifetimeMs);
-    const answer = this.#answer(judged, input, secret, expiresAt);
+    const answer = answerTo(this.#parts, judged, input, secret, expiresAt);
     const admission = await this.#stand(
       {
         role: 'responder',
@@ -122,7 +117,7 @@ export class LocalEnforcer implements Enforcer, Holder {
           answer,
         },
       },
-      initiatorAsMember(judged, input.connection, this.#terms(secrets.presharedKey, expiresAt)),
+      initiatorAsMember(judged, input.connection, tunnelTerms(this.#parts, secrets.presharedKey, expiresAt)),
       input.connection,
       renewed,
     );
@@ -156,8 +151,8 @@ export class LocalEnforcer implements Enforcer, Holder {
     const expiresAt = Math.min(approached.credentialsExpireAt, peer.expiresAt, lifetimeEnd);
 
     if (renewed === undefined) refuseStale(this.#parts.revocations, negotiated.effective);
-    const grant = this.#ownView(approached, answer);
-    const terms = this.#terms(secrets.presharedKey, expiresAt);
+    const grant = ownView(accord, approached, answer);
+    const terms = tunnelTerms(this.#parts, secrets.presharedKey, expiresAt);
 
     const admission = await this.#stand(
       {
@@ -368,49 +363,6 @@ export class LocalEnforcer implements Enforcer, Holder {
     const { peer, offer } = standing.admission;
     if (peer.spiffeId !== spiffeId || offer.sessionType !== type) throw new ShellstreamError('IDENTITY_CHANGED');
     return standing;
-  }
-
-  // ── grants ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-  #answer(judged: Judged, input: AdmitInput, secret: Uint8Array, expiresAt: number): GrantBody {
-    const { crypto, posture, clock, overlay, accordHash, advertiseTo } = this.#parts;
-    const { body, grant, negotiated } = judged;
-    const mesh = body.wireguard !== undefined && overlay !== undefined;
-    return {
-      mode: grant.mode,
-      capabilities: grant.capabilities,
-      targets: grant.targets,
-      advertise: mesh ? advertisedBy(judged, advertiseTo) : [],
-      reachable: grant.reachable,
-      lifetimeMs: Math.max(1, Math.floor(expiresAt - clock.now())),
-      effectiveLevel: negotiated.effective,
-      governedBy: negotiated.governedBy,
-      postureLevel: posture.level,
-      postureEpoch: posture.epoch,
-      accordHash,
-      secret,
-      ...(mesh ? { wireguard: overlay.offer(crypto, input.ephemeralKey, input.handshakeHash) } : {}),
-    };
-  }
-
-  /** The grant under our own accord: what a target of the peer may carry at which level, we say for our side. */
-  #ownView({ offer: { sessionType } }: Approached, answer: GrantBody): Grant {
-    return {
-      mode: answer.mode,
-      capabilities: answer.capabilities,
-      targets: answer.targets.map((target) => ({
-        ...target,
-        ...targetFloor(this.#parts.accord, sessionType, target),
-      })),
-      reachable: answer.reachable,
-      lifetimeMs: answer.lifetimeMs,
-    };
-  }
-
-  #terms(presharedKey: Uint8Array, expiresAt: number): TunnelTerms {
-    const { clock, dataplane } = this.#parts;
-    const leftMs = Math.max(0, Math.floor(expiresAt - clock.now()));
-    return { presharedKey, expiresAtBootNs: dataplane.bootTimeNs() + BigInt(leftMs) * 1_000_000n };
   }
 }
 
