@@ -32,6 +32,10 @@ const SHELLSTREAM =
   process.env.SHELLSTREAM_PROGRAM ?? fileURLToPath(new URL('../../src/roots/shellstream.ts', import.meta.url));
 
 const SHUTDOWN_MS = 6_000;
+/** Three gateways that start at once on a busy host take half of it. */
+const READY_MS = 90_000;
+/** A gateway starts in two seconds, and on a machine with ten times as much to do in twenty. */
+const READY_MS = 90_000;
 const TCP_CLIENT = fileURLToPath(new URL('children/tcp-client.ts', import.meta.url));
 
 /** One site of the lab: its gateway process, its console, its people. */
@@ -80,7 +84,7 @@ export class Site implements AsyncDisposable {
   async start(changes: object = {}, { before = [] }: { readonly before?: readonly string[] } = {}): Promise<void> {
     await this.configure(changes);
     this.#gateway = this.startGateway(before);
-    await this.#gateway.line(/"msg":"ready"/);
+    await this.#gateway.line(/"msg":"ready"/, READY_MS);
   }
 
   /** A gateway process on the configuration as it stands, whatever becomes of it. @param before a command that runs it */
