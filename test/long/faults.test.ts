@@ -93,7 +93,7 @@ labSuite('posture under faults', { start: false }, (lab) => {
       expect(await b.postureInKernel()).toEqual([5, 2]);
       await rm(filler);
       await set(5);
-      expect((await posture()).problems).toEqual([]);
+      await eventually('no problem left', async () => (await posture()).problems.length === 0);
     } finally {
       await b.stop();
       await run('umount', ['--lazy', disk]);
@@ -151,9 +151,12 @@ labSuite('posture under faults', { start: false }, (lab) => {
       await a.setPosture(5);
     }
     await reached();
-    expect(await b.sessions('mesh')).toHaveLength(1);
-    expect(await b.peerLevelsInKernel()).toEqual([5]);
-    expect((await b.run('wg', 'show', b.interfaceName, 'peers')).stdout.trim().split('\n')).toHaveLength(1);
+    await eventually('one session, at 5', async () => {
+      expect(await b.sessions('mesh')).toHaveLength(1);
+      expect(await b.peerLevelsInKernel()).toEqual([5]);
+      expect((await b.run('wg', 'show', b.interfaceName, 'peers')).stdout.trim().split('\n')).toHaveLength(1);
+      return true;
+    });
     expect(await b.postureInKernel()).toEqual([5, 5]);
   });
 

@@ -35,8 +35,11 @@ labSuite('the disk of the evidence stops answering', { start: false, leaseSecond
     await disk.thaw();
 
     await eventually('flows are back', () => a.greeting(HOST, PORTS.granted));
-    const status = await b.json<{ readonly evidence: object }>('status');
-    expect(status.evidence).toMatchObject({ state: 'recording', detail: '' });
+    await eventually('evidence is recorded', async () => {
+      const status = await b.json<{ readonly evidence: object }>('status');
+      expect(status.evidence).toMatchObject({ state: 'recording', detail: '' });
+      return true;
+    });
     await Promise.all([a.stop(), b.stop()]);
     const [key = ''] = /[^"\s]+\+[0-9a-f]{8}\+[A-Za-z0-9+/=]+/.exec(b.log) ?? [];
     expect(await b.verb('verify-log', join(disk.path, 'evidence', 'log'), '--key', key)).toMatchObject({ code: 0 });

@@ -65,7 +65,7 @@ labSuite('the walk, 5 to 1 and back', { start: false }, (lab) => {
       await become('routes into the tunnel', () => overlayRoutes(a), inBoth(row.overlayRoutes));
       await become('peers in the tunnel', () => keepalives(a), row.mesh === 'connected' ? ['25'] : []);
       await become('peers at site-b', async () => (await keepalives(b)).length, row.mesh === 'connected' ? 1 : 0);
-      expect((await flows(b)) > 0).toBe(row.mesh === 'connected');
+      await become('flows at site-b', async () => (await flows(b)) > 0, row.mesh === 'connected');
 
       // The underlay (P2, P4).
       await become('routes of the underlay', () => underlayRoutes(b), row.underlayRoutes);
@@ -85,7 +85,7 @@ labSuite('the walk, 5 to 1 and back', { start: false }, (lab) => {
       const known = population.opened[level] - openedBefore;
       await eventually('each in the log', () => countOpened(b.log) >= logged + known);
       if (step === 0) expect(population.size).toBeGreaterThanOrEqual(200);
-      expect((await b.sessions()).length).toBe(population.size + 1);
+      await become('who is left at site-b', async () => (await b.sessions()).length, population.size + 1);
       expect(await population.reaches(REACHING)).toEqual(inBoth(row.passes));
 
       const inLog = await eventually('sessions in the log', async () => {
