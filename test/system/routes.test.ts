@@ -95,7 +95,7 @@ describeWith(['root', 'namespaces', 'bpf', 'bpf objects', 'addon kernel', 'tun']
   });
 
   afterAll(async () => {
-    await run('umount', [state()]).catch(() => undefined);
+    await run('umount', ['--lazy', state()]).catch(() => undefined);
     await lab?.[Symbol.asyncDispose]();
   });
 

@@ -101,7 +101,8 @@ labSuite('streams', {}, (lab) => {
 
     await using victim = a.startConnect(await someone(), ...TO_SITE_B, ...GRANTED_TARGET, '--json');
     const { session: cut } = grantOf(await victim.line(/"grant"/));
-    expect(await a.greeting('127.0.0.1', await portOf(victim))).toBeDefined();
+    const forward = await portOf(victim);
+    await eventually('its service', () => a.greeting('127.0.0.1', forward));
     for (const pid of await terminatorsOf(b)) process.kill(pid, 'SIGKILL');
     expect(await countersOf(b, cut)).toMatchObject([{ countedBy: 'COUNTED_BY_TERMINATOR', incomplete: true }]);
   });

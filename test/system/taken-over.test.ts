@@ -45,8 +45,8 @@ describeWith(
       const [origin = ''] = await originsOf(a, [running.pid]);
       return { running, session, port, terminator: (await holdersOf(b)).get(origin) ?? 0 };
     };
-    const isServed = async ({ port }: Visitor): Promise<boolean> =>
-      (await lab.a.greeting('127.0.0.1', port)) === `hello ${PORTS.granted}`;
+    const isServed = ({ port }: Visitor): Promise<boolean> =>
+      eventually('its service', async () => (await lab.a.greeting('127.0.0.1', port)) === `hello ${PORTS.granted}`);
     const attack = async (what: string): Promise<Findings> => {
       commander.write(`${line} ${what} ${JSON.stringify(knowledge)}\n`);
       const answer = await commander.line(new RegExp(`^${line} ${what} `), patient(60_000));
@@ -191,7 +191,7 @@ describeWith(
     test('has harmed nobody: the gateway serves its console, its tunnel, its visitors and new ones', async () => {
       const { a, b } = lab;
       expect((await b.sessions('mesh')).length).toBe(1);
-      expect(await a.greeting(HOST, PORTS.granted)).toBe(`hello ${PORTS.granted}`);
+      expect(await eventually('the tunnel', () => a.greeting(HOST, PORTS.granted))).toBe(`hello ${PORTS.granted}`);
       expect(await isServed(honest)).toBe(true);
       const visitor = await visit();
       expect(await isServed(visitor)).toBe(true);
