@@ -34,8 +34,6 @@ const SHELLSTREAM =
 const SHUTDOWN_MS = 6_000;
 /** Three gateways that start at once on a busy host take half of it. */
 const READY_MS = 90_000;
-/** A gateway starts in two seconds, and on a machine with ten times as much to do in twenty. */
-const READY_MS = 90_000;
 const TCP_CLIENT = fileURLToPath(new URL('children/tcp-client.ts', import.meta.url));
 
 /** One site of the lab: its gateway process, its console, its people. */
