@@ -25,7 +25,7 @@ type Action =
   /** Moves frames into the pipe, or out of it. */
   | { readonly do: 'send' | 'deliver'; readonly end: End; readonly frames: number };
 
-describe(`two channels joined by a pipe (FC_SEED=${SEED}, FC_RUNS=${RUNS})`, { timeout: 10_000 + 20 * RUNS }, () => {
+describe(`two channels joined by a pipe (FC_SEED=${SEED}, FC_RUNS=${RUNS})`, { timeout: 60_000 + 20 * RUNS }, () => {
   it('carry every stream whole and in order, within the windows, and come to rest', () => {
     const parameters = { seed: SEED, numRuns: RUNS };
     fc.assert(
