@@ -7,8 +7,8 @@ import { encodeRecord, RECORD, VERSION } from '../../../../protocol/handshake/in
 import { systemClock as clock } from '../../../../src/base/clock.ts';
 import { loadCryptoProvider } from '../../../../src/base/crypto.ts';
 import { StreamsOnlyEnforcer } from '../../../../src/enforcer/streams-only.ts';
-import { dialWebSocket } from '../../../../src/link/index.ts';
 import { attestOver } from '../../../../src/mesh/dial.ts';
+import { dialPatiently } from '../dial.ts';
 import { openIdentity } from '../identity.ts';
 
 const { workloadApi, url, gatewayId }: Record<'workloadApi' | 'url' | 'gatewayId', string> = JSON.parse(
@@ -19,7 +19,7 @@ const crypto = loadCryptoProvider();
 const posture = { level: 5, epoch: 1n } as const;
 const enforcer = new StreamsOnlyEnforcer({ crypto, clock, attestor: identity.attestor, posture });
 const handshake = { crypto, staticKey: crypto.x25519Generate() };
-const link = await dialWebSocket(url, { timeoutMs: 10_000 });
+const link = await dialPatiently(url);
 const { established } = await attestOver(
   link,
   { clock, enforcer, handshake, timeoutMs: 10_000 },

@@ -8,8 +8,8 @@ import { systemClock as clock } from '../../../../src/base/clock.ts';
 import { loadCryptoProvider } from '../../../../src/base/crypto.ts';
 import type { Attestor } from '../../../../src/enforcer/ports.ts';
 import { StreamsOnlyEnforcer } from '../../../../src/enforcer/streams-only.ts';
-import { dialWebSocket } from '../../../../src/link/index.ts';
 import { attestOver } from '../../../../src/mesh/dial.ts';
+import { dialPatiently } from '../dial.ts';
 import { openIdentity } from '../identity.ts';
 
 interface Arguments {
@@ -33,7 +33,7 @@ for (const token of tokens) {
   };
   const posture = { level: 5, epoch: 1n } as const;
   const enforcer = new StreamsOnlyEnforcer({ crypto, clock, attestor: cheating, posture });
-  const link = await dialWebSocket(url, { timeoutMs: 10_000 });
+  const link = await dialPatiently(url);
   const outcome = await attestOver(
     link,
     { clock, enforcer, handshake, timeoutMs: 10_000 },
