@@ -51,5 +51,6 @@ const LAB_NEEDS: readonly Requirement[] = [
 /** Both gateways, until their session stands. */
 export async function startBoth({ a, b }: Lab): Promise<void> {
   await Promise.all([b.start(), a.start()]);
-  await Promise.all([a, b].map((site) => site.gateway.line(/"msg":"session opened"/)));
+  // Whoever comes long before the other dials again ever later.
+  await Promise.all([a, b].map((site) => site.gateway.line(/"msg":"session opened"/, 60_000)));
 }

@@ -285,7 +285,7 @@ export class MemorySites implements AsyncDisposable {
         await this.clock.advance(stepMs);
         return await check();
       },
-      { everyMs: 0, withinMs: 10_000 },
+      { everyMs: 0 },
     );
   }
 
