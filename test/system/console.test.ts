@@ -2,6 +2,7 @@
 import { chmod } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { expect, test } from 'vitest';
+import type { PeerView } from '../../src/control/ports.ts';
 import type { StatusAnswer } from '../lab/answers.ts';
 import { HOST, PORTS } from '../lab/lab.ts';
 import { labSuite } from '../lab/lab-suite.ts';
@@ -40,6 +41,11 @@ labSuite('the console', {}, (lab) => {
 
   test('works at level 1, with the Workload API dead, and brings the level back', async () => {
     const { a, b, domains } = lab();
+    // Held once site-a knows of the level: what releases it must not come before.
+    const isHeld = async (): Promise<boolean> => {
+      const { peers } = await a.json<{ readonly peers: readonly PeerView[] }>('anchor', 'list');
+      return peers[0]?.state === 'held';
+    };
     await domains.b.killAgent();
     try {
       expect(await b.shellstream('posture', 'set', '1', '--reason', 'drill')).toMatchObject({ code: 0 });
@@ -51,6 +57,7 @@ labSuite('the console', {}, (lab) => {
       await domains.b.startAgent();
     }
     expect(await b.postureInKernel()).toEqual([5, 5]);
+    await eventually('a hold at site-a', isHeld);
     await a.shellstream('anchor', 'release', 'site-b', '--reason', 'drill over');
     await eventually('the granted target', () => a.greeting(HOST, PORTS.granted), { withinMs: 30_000 });
   });
@@ -67,11 +74,10 @@ labSuite('the console', {}, (lab) => {
     await using events = a.events();
     const denied = await eventually('a denial', async () => {
       await a.greeting(HOST, PORTS.ungranted);
-      return events.find('denied');
+      return events.find('denied', ({ denial }) => denial?.destinationPort === PORTS.ungranted);
     });
     expect(denied.denial).toMatchObject({
       destination: HOST,
-      destinationPort: PORTS.ungranted,
       ifindex: await a.ifindex(a.interfaceName),
     });
   });
