@@ -50,7 +50,11 @@ labSuite('a gateway with an honest peer, under', { start: false }, (lab) => {
   async function servesThePeer(): Promise<void> {
     const { a, b } = lab();
     const [former] = await b.sessions('mesh');
-    if (former !== undefined) expect((await b.shellstream('sessions', 'end', former.id)).code).toBe(0);
+    if (former !== undefined) {
+      const { code } = await b.shellstream('sessions', 'end', former.id);
+      // Five silent seconds end a session here; under load it may have ended by itself.
+      if (code !== 0) expect((await b.sessions('mesh')).map(({ id }) => id)).not.toContain(former.id);
+    }
     await eventually('another session of the peer', async () => {
       const [session] = await b.sessions('mesh');
       return session !== undefined && session.id !== former?.id;
@@ -73,7 +77,7 @@ labSuite('a gateway with an honest peer, under', { start: false }, (lab) => {
     const before = await residentBytes(b.gateway.pid);
     const refusedBefore = await refused('OVERLOADED');
     await using crowd = startHostile(a, 'crowd', { what, ...CROWD, count: 10_000 });
-    const counts = JSON.parse((await crowd.line(/^all /, 60_000)).slice(4));
+    const counts = JSON.parse((await crowd.line(/^all /, 120_000)).slice(4));
     await servesThePeer();
     expect(counts.connected).toBeGreaterThan(9_900);
     await eventually('refusals in the metrics', async () => (await refused('OVERLOADED')) > refusedBefore);
@@ -88,10 +92,9 @@ labSuite('a gateway with an honest peer, under', { start: false }, (lab) => {
     await using crowd = startHostile(a, 'crowd', { what: 'inits', ...CROWD, count: WITHOUT_END });
     await eventually('refusals in the metrics', async () => (await refused('OVERLOADED')) > refusedBefore);
     await servesThePeer();
+    await crowd.line(/"verified":[1-9]/);
     crowd.kill();
-    const last = crowd.sofar().stdout.trim().split('\n').at(-1) ?? '{}';
     const grown = await grownBy(before);
-    expect(JSON.parse(last).verified).toBeGreaterThan(0);
     expect(grown).toBeLessThan(200);
   });
 
@@ -153,13 +156,16 @@ labSuite('a gateway with an honest peer, under', { start: false }, (lab) => {
     await using crowd = startHostile(a, 'crowd', { what: 'silent', ...CROWD, count: 1_000 });
     await crowd.line(/^all /);
     await b.gateway.line(/"reason":"OVERLOADED".*"msg":"connections turned away"/);
-    const [began, spent] = [systemClock.monotonic(), await processorMs(b.gateway.pid)];
-    expect(await a.greeting(HOST, PORTS.granted)).toBe(`hello ${PORTS.granted}`);
-    // From where the mesh comes, for which some are kept.
-    expect((await a.connect(late, ...TO_SITE_B, '--ping')).code).toBe(0);
-    // Of the seconds that this took; one that spun would have a whole core.
-    const busy = ((await processorMs(b.gateway.pid)) - spent) / (systemClock.monotonic() - began);
-    expect(busy).toBeLessThan(0.7);
+    expect(await eventually('the granted target', () => a.greeting(HOST, PORTS.granted))).toBe(
+      `hello ${PORTS.granted}`,
+    );
+    await eventually('a gateway that rests', async () => {
+      const [began, spent] = [systemClock.monotonic(), await processorMs(b.gateway.pid)];
+      // From where the mesh comes, for which some are kept.
+      expect((await a.connect(late, ...TO_SITE_B, '--ping')).code).toBe(0);
+      // Of the time that this took. When the crowd is turned away it is less; one that spun would have a whole core for ever.
+      return ((await processorMs(b.gateway.pid)) - spent) / (systemClock.monotonic() - began) < 0.7;
+    });
     await servesThePeer();
   });
 
@@ -173,11 +179,11 @@ labSuite('a gateway with an honest peer, under', { start: false }, (lab) => {
       await writeFile(file, `${lines.join('\n')}\n`);
       await run('bpftool', ['batch', 'file', file], { timeoutMs: 120_000 });
     };
-    const [former] = await b.sessions('mesh');
+    const { id } = await eventually('a session', async () => (await b.sessions('mesh'))[0]);
     const dialler = await treeOf(a.gateway.pid);
     // While it stands still, the places of its former session are filled as well.
     for (const pid of dialler) process.kill(pid, 'SIGSTOP');
-    expect((await b.shellstream('sessions', 'end', former?.id ?? '')).code).toBe(0);
+    expect((await b.shellstream('sessions', 'end', id)).code).toBe(0);
     await batch(
       'fill',
       entries.map(({ update }) => update),
