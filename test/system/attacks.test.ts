@@ -84,7 +84,8 @@ labSuite('an attacker with valid credentials', {}, (lab) => {
       ({ ip }) => ip?.destinationPort === PORTS.ungranted || ip?.source === '10.1.0.77',
     );
     expect(arrived).toEqual([]);
-    expect(await a.greeting(HOST, PORTS.granted)).toBe(`hello ${PORTS.granted}`);
+    const granted = await eventually('the granted target', () => a.greeting(HOST, PORTS.granted));
+    expect(granted).toBe(`hello ${PORTS.granted}`);
   });
 });
 
