@@ -21,6 +21,7 @@ import type {
 import { Claims } from './claims.ts';
 import { type AllowedForward, forwardsOf } from './forwards.ts';
 import { isPeerOf, type Member, type MemberSpec, tunnelPeer } from './member.ts';
+import { MemberLevels } from './member-levels.ts';
 import { allRoutes, flowRules, routesTo, sameReach } from './reach.ts';
 import { Slots } from './slots.ts';
 import { Undo } from './undo.ts';
@@ -55,15 +56,12 @@ export class Overlay implements AsyncDisposable {
   /** By number. */
   readonly #members = new Map<number, Member>();
   readonly #claims: Claims;
-  /** What the kernel has of each member's peer, by number. */
-  readonly #levels = new Map<number, PostureLevel>();
+  readonly #levels: MemberLevels;
   /** Numbers of members that leave in the next turn, and its end. */
   readonly #leaving = new Set<number>();
   #departure: Promise<void> | undefined;
   readonly #allowedForwards: readonly AllowedForward[];
   readonly #routed: (spec: MemberSpec) => readonly Prefix[];
-  readonly #keepaliveAt: (level: PostureLevel) => number;
-  #ownLevel: PostureLevel = 5;
   #lastNumber = 0;
   #isClosed = false;
   #queue: Promise<unknown> = Promise.resolve();
@@ -75,7 +73,7 @@ export class Overlay implements AsyncDisposable {
     this.addresses = spec.addresses;
     this.#allowedForwards = spec.forwards ?? [];
     this.#routed = spec.routed ?? (({ prefixes }) => prefixes);
-    this.#keepaliveAt = spec.keepaliveAt ?? (() => Number.POSITIVE_INFINITY);
+    this.#levels = new MemberLevels(spec.keepaliveAt ?? (() => Number.POSITIVE_INFINITY));
     const prefixes = spec.addresses.map(({ address }) => hostPrefix(address));
     this.#claims = new Claims({ publicKey: key.publicKey, prefixes, translations: spec.translations ?? [] });
     this.#sessionSlots = new Slots({ first: 1, size: spec.slots });
@@ -174,7 +172,7 @@ export class Overlay implements AsyncDisposable {
     await flows.activate(session);
     this.#lastNumber += 1;
     this.#enter({ number: this.#lastNumber, session, spec, generation });
-    this.#levels.set(this.#lastNumber, spec.level);
+    this.#levels.note(this.#lastNumber, spec.level);
   }
 
   /** Flows are installed, then activated, then the tunnel; whatever fails takes back what came before it. */
@@ -198,7 +196,7 @@ export class Overlay implements AsyncDisposable {
       undo.add(() => flows.deactivate(sessionSlot));
       await flows.activate(session);
       undo.add(() => this.device.removePeer(spec.publicKey));
-      await this.device.addPeer(tunnelPeer(spec, this.#keepalive(spec, spec.level)));
+      await this.device.addPeer(tunnelPeer(spec, this.#levels.keepalive(spec, spec.level)));
       undo.add(() => this.#dataplane.network.removeRoutes(this.#allRoutes(spec)));
       await this.#dataplane.network.addRoutes(this.#routes(spec));
       this.#lastNumber += 1;
@@ -207,7 +205,7 @@ export class Overlay implements AsyncDisposable {
       await this.#followForwards(member);
       undo.keep();
       this.#enter(member);
-      this.#levels.set(member.number, spec.level);
+      this.#levels.note(member.number, spec.level);
       return member;
     });
   }
@@ -228,7 +226,7 @@ export class Overlay implements AsyncDisposable {
         const generation = sameFlows ? former.session.generation : this.#sessionSlots.nextGeneration(sessionSlot);
         const session: FlowSession = { sessionSlot, generation, peerSlot, expiresAtBootNs: spec.expiresAtBootNs };
         await this.device.removePeer(former.spec.publicKey);
-        const told = mostRestrictive(this.#levels.get(former.number) ?? spec.level, spec.level);
+        const told = mostRestrictive(this.#levels.of(former), spec.level);
         await this.#writeLevel(former, told);
         if (sameFlows) {
           await flows.extend(sessionSlot, generation, spec.expiresAtBootNs);
@@ -241,7 +239,7 @@ export class Overlay implements AsyncDisposable {
           await flows.activate(session);
           await network.addRoutes(this.#routes(spec));
         }
-        await this.device.addPeer(tunnelPeer(spec, this.#keepalive(spec, told)));
+        await this.device.addPeer(tunnelPeer(spec, this.#levels.keepalive(spec, told)));
         const member: Member = { number: former.number, session, spec, generation: former.generation + 1 };
         this.#strike(former);
         this.#enter(member);
@@ -274,35 +272,23 @@ export class Overlay implements AsyncDisposable {
 
   /** Its flows at once, with one write; then how often its tunnel is kept alive. */
   async setLevel(member: Member, level: PostureLevel): Promise<void> {
-    const { spec } = this.#members.get(member.number) ?? member;
-    const before = this.#keepalive(spec, this.#levels.get(member.number) ?? spec.level);
+    const current = this.#members.get(member.number) ?? member;
+    const before = this.#levels.keepalive(current.spec, this.#levels.of(current));
     await this.#writeLevel(member, level);
-    if (this.#keepalive(spec, level) !== before) await this.#exclusively(() => this.#followLevels([member.number]));
+    if (this.#levels.keepalive(current.spec, level) === before) return;
+    await this.#exclusively(() => this.#followLevels([member.number]));
   }
 
   async #writeLevel(member: Member, level: PostureLevel): Promise<void> {
     if (!this.#members.has(member.number)) return;
-    this.#levels.set(member.number, level);
+    this.#levels.note(member.number, level);
     await this.#dataplane.flows.setPeerLevel(member.session.peerSlot, level);
-  }
-
-  /** Seconds in a tunnel whose peer is at `level`: what is configured, or oftener where the stricter end wants it so. */
-  #keepalive({ keepalive }: MemberSpec, level: PostureLevel): number {
-    return keepalive === 0 ? 0 : Math.min(keepalive, this.#keepaliveAt(mostRestrictive(this.#ownLevel, level)));
   }
 
   /** Brings the keepalives of members to what the levels of both ends ask for, with one call for all that are alike. */
   async #followLevels(numbers: Iterable<number>): Promise<void> {
-    const keys = new Map<number, Uint8Array[]>();
-    for (const number of numbers) {
-      const spec = this.#members.get(number)?.spec;
-      if (spec === undefined || spec.keepalive === 0) continue;
-      const seconds = this.#keepalive(spec, this.#levels.get(number) ?? spec.level);
-      const alike = keys.get(seconds);
-      if (alike === undefined) keys.set(seconds, [spec.publicKey]);
-      else alike.push(spec.publicKey);
-    }
-    for (const [seconds, alike] of keys) await this.device.setKeepalive(alike, seconds);
+    const members = [...numbers].flatMap((number) => this.#members.get(number) ?? []);
+    for (const [seconds, keys] of this.#levels.keepalives(members)) await this.device.setKeepalive(keys, seconds);
   }
 
   /**
@@ -325,7 +311,7 @@ export class Overlay implements AsyncDisposable {
     const current = numbers.flatMap((number) => this.#members.get(number) ?? []);
     for (const member of current) {
       this.#strike(member);
-      this.#levels.delete(member.number);
+      this.#levels.forget(member.number);
     }
     await this.#remove(current);
     for (const { session } of current) {
@@ -337,7 +323,7 @@ export class Overlay implements AsyncDisposable {
   /** Lockdown: the device carries nothing, whatever the bookkeeping says. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    this.#ownLevel = 1;
+    this.#levels.own = 1;
     await this.device.removeAllPeers();
     await this.#dataplane.network.setDown(this.device.ifindex);
   }
@@ -345,7 +331,7 @@ export class Overlay implements AsyncDisposable {
   /** Any level but lockdown: the device carries what the flows let through, and is kept alive as the level asks. */
   async reopen(level: PostureLevel): Promise<void> {
     const { network } = this.#dataplane;
-    this.#ownLevel = level;
+    this.#levels.own = level;
     // A device that goes down loses its IPv6 addresses.
     for (const address of this.#isClosed ? this.addresses : []) await network.addAddress(this.device.ifindex, address);
     await network.setUp(this.device.ifindex);
@@ -353,11 +339,12 @@ export class Overlay implements AsyncDisposable {
     this.#isClosed = false;
     // Whoever was joining while it closed and opened lost its peer, and nobody would end a session that the level allows.
     await this.#exclusively(async () => {
-      for (const { number, spec } of this.members) {
+      for (const member of this.members) {
+        const { spec } = member;
         // What only the kernel knew is gone; the session gets its tunnel back when it attests again.
         if (spec.presharedKey === undefined) continue;
         await this.device.removePeer(spec.publicKey);
-        const keepalive = this.#keepalive(spec, this.#levels.get(number) ?? spec.level);
+        const keepalive = this.#levels.keepalive(spec, this.#levels.of(member));
         await this.device.addPeer(tunnelPeer(spec, keepalive));
       }
       await this.#followRoutes();
