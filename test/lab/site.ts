@@ -32,8 +32,6 @@ const SHELLSTREAM =
   process.env.SHELLSTREAM_PROGRAM ?? fileURLToPath(new URL('../../src/roots/shellstream.ts', import.meta.url));
 
 const SHUTDOWN_MS = 6_000;
-/** Three gateways that start at once on a busy host take half of it. */
-const READY_MS = 90_000;
 const TCP_CLIENT = fileURLToPath(new URL('children/tcp-client.ts', import.meta.url));
 
 /** One site of the lab: its gateway process, its console, its people. */
