@@ -32,6 +32,8 @@ const SHELLSTREAM =
   process.env.SHELLSTREAM_PROGRAM ?? fileURLToPath(new URL('../../src/roots/shellstream.ts', import.meta.url));
 
 const SHUTDOWN_MS = 6_000;
+/** A gateway starts in two seconds, and on a machine with ten times as much to do in twenty. */
+const READY_MS = 90_000;
 const TCP_CLIENT = fileURLToPath(new URL('children/tcp-client.ts', import.meta.url));
 
 /** One site of the lab: its gateway process, its console, its people. */
