@@ -23,6 +23,8 @@ export interface GatewaySiteOptions {
   readonly accord?: string;
   readonly config?: object;
   readonly limits?: object;
+  /** Before the gateway starts: what it shall find. */
+  readonly prepare?: (site: Site) => Promise<void>;
 }
 
 /** For `accord`: any port on loopback, for anybody. */
@@ -67,6 +69,7 @@ export async function startGatewaySite(options: GatewaySiteOptions): Promise<Gat
   });
   stack.defer(() => rm(site.pins, { recursive: true, force: true }));
   stack.use(site);
+  await options.prepare?.(site);
   // One client stands for many: it must not run into what bounds a single one.
   await site.start({
     listen: { address: '127.0.0.1', port: PORT },

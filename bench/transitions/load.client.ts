@@ -1,6 +1,7 @@
 /**
  * What goes on while the posture changes: handshakes that arrive all the time, a session of each for a moment, and, after
- * `fill`, 50 sessions with 1,000 streams that flow. `gone`: when the last of those sessions has ended, by the host's clock.
+ * `fill N`, N sessions, the first of which have streams that flow. `gone`: when the last of them has ended here, by the
+ * host's clock; `arrived`: how many handshakes. Several of these processes share the load.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { inParallel } from '../handshake/server-subject.ts';
@@ -8,42 +9,44 @@ import { obey } from '../lib/commands.ts';
 import { loopbackEcho } from '../lib/loopback-echo.ts';
 import { Operator } from '../lib/operator.ts';
 
-const SESSIONS = 50;
-const STREAMS_EACH = 20;
-const CONCURRENCY = 8;
-const ARRIVING = 2;
+const CONCURRENCY = 16;
 const PAUSE_MS = 20;
 const PIECE = Buffer.alloc(1_024, 0x5a);
 const EVERY_MS = 2_000;
 
-const { operator } = Operator.fromArguments(process.argv);
+const { operator, rest } = Operator.fromArguments(process.argv);
+const [flowing = 0, streamsEach = 0] = rest.map(Number);
 const target = await loopbackEcho();
-let left = 0;
+let standing = 0;
 let gone = Promise.withResolvers<string>();
 let arrived = 0;
 
-for (let n = 0; n < ARRIVING; n += 1) void arrive();
+void arrive();
 
-obey(async ([verb]) => {
+obey(async ([verb, upTo]) => {
   if (verb === 'gone') return await gone.promise;
   if (verb === 'arrived') return String(arrived);
-  left = SESSIONS;
-  gone = Promise.withResolvers();
-  await inParallel(SESSIONS, CONCURRENCY, fill);
+  if (standing === 0) gone = Promise.withResolvers();
+  let next = standing;
+  await inParallel(Number(upTo) - standing, CONCURRENCY, async () => {
+    next += 1;
+    await fill(next <= flowing ? streamsEach : 0);
+  });
   return '';
 });
 
-async function fill(): Promise<void> {
+async function fill(streams: number): Promise<void> {
   const session = await operator.open(
     { capabilities: ['OBSERVE', 'CONNECT'], targets: [target], advertise: [] },
     {
       ended: () => {
-        left -= 1;
-        if (left === 0) gone.resolve(String(process.hrtime.bigint()));
+        standing -= 1;
+        if (standing === 0) gone.resolve(String(process.hrtime.bigint()));
       },
     },
   );
-  for (let n = 0; n < STREAMS_EACH; n += 1) {
+  standing += 1;
+  for (let n = 0; n < streams; n += 1) {
     const stream = await session.streams.open(target);
     const timer = setInterval(() => stream.write(PIECE), EVERY_MS * (0.5 + Math.random()));
     stream.on('close', () => clearInterval(timer));
