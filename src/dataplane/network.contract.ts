@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { parseAddress } from '../../protocol/net/address.ts';
 import { parseInterfaceAddress, parsePrefix } from '../../protocol/net/prefix.ts';
-import type { NetworkLinks, Route } from './ports.ts';
+import type { Link, NetworkLinks, Route } from './ports.ts';
 import { routeText } from './route-rules.ts';
 
 export interface NetworkWorld extends AsyncDisposable {
@@ -15,6 +15,11 @@ export interface NetworkWorld extends AsyncDisposable {
   addForeignRoute(route: Route): Promise<void>;
   /** Of all programs: the routes to exactly this destination in the main table, as link numbers. */
   linksTowards(destination: string): Promise<readonly number[]>;
+  /** A further link that is down, as another program makes it; its number. */
+  addLink(name: string): Promise<number>;
+  removeLink(ifindex: number): Promise<void>;
+  /** Sets `ifindex` down and up hundreds of times, while nothing else of this process gets to run. It is up in the end. */
+  storm(): void;
 }
 
 export function networkContract(makeWorld: () => Promise<NetworkWorld>): void {
@@ -164,6 +169,49 @@ export function networkContract(makeWorld: () => Promise<NetworkWorld>): void {
     });
   });
 
+  describe('a watch of links', () => {
+    test('tells of one that comes, is set up, is set down, and goes', async () => {
+      await using world = await makeWorld();
+      using watch = new WatchedLinks(world.network);
+      const ifindex = await world.addLink('late');
+      await watch.shows((links) => stateOf(links, ifindex) === 'down');
+      await world.network.setUp(ifindex);
+      await watch.shows((links) => stateOf(links, ifindex) === 'up');
+      await world.network.setDown(ifindex);
+      await watch.shows((links) => stateOf(links, ifindex) === 'down');
+      await world.removeLink(ifindex);
+      await watch.shows((links) => stateOf(links, ifindex) === 'gone');
+    });
+
+    test('attack: a storm is told in a few calls, and the last one sees how it ended', async () => {
+      await using world = await makeWorld();
+      using watch = new WatchedLinks(world.network);
+      world.storm();
+      await watch.shows((links) => stateOf(links, world.ifindex) === 'up');
+      // By the time that a later change is told of, nothing of the storm is still on its way.
+      const late = await world.addLink('late');
+      await watch.shows((links) => stateOf(links, late) === 'down');
+      expect(watch.calls).toBeLessThan(20);
+    });
+
+    test('tells nothing after its end, which may come twice; others go on', async () => {
+      await using world = await makeWorld();
+      using other = new WatchedLinks(world.network);
+      let calls = 0;
+      const ended = world.network.watchLinks({
+        changed: () => {
+          calls += 1;
+        },
+        ended: (problem) => expect.fail(problem),
+      });
+      ended[Symbol.dispose]();
+      ended[Symbol.dispose]();
+      await world.network.setUp(world.ifindex);
+      await other.shows((links) => stateOf(links, world.ifindex) === 'up');
+      expect(calls).toBe(0);
+    });
+  });
+
   async function makeUp(): Promise<NetworkWorld> {
     const world = await makeWorld();
     await world.network.setUp(world.ifindex);
@@ -173,6 +221,43 @@ export function networkContract(makeWorld: () => Promise<NetworkWorld>): void {
 }
 
 const MAIN_TABLE = 254;
+
+/** Looks whenever it is told to. */
+class WatchedLinks implements Disposable {
+  calls = 0;
+  readonly #watch: Disposable;
+  #told = Promise.withResolvers<void>();
+  readonly #network: NetworkLinks;
+
+  constructor(network: NetworkLinks) {
+    this.#network = network;
+    this.#watch = network.watchLinks({
+      changed: () => {
+        this.calls += 1;
+        this.#told.resolve();
+      },
+      ended: (problem) => this.#told.reject(new Error(problem)),
+    });
+  }
+
+  /** Resolves when what is seen after a call is so. */
+  async shows(isSo: (links: readonly Link[]) => boolean): Promise<void> {
+    do {
+      await this.#told.promise;
+      this.#told = Promise.withResolvers();
+    } while (!isSo(await this.#network.links()));
+  }
+
+  [Symbol.dispose](): void {
+    this.#watch[Symbol.dispose]();
+  }
+}
+
+function stateOf(links: readonly Link[], ifindex: number): 'up' | 'down' | 'gone' {
+  const link = links.find((one) => one.ifindex === ifindex);
+  if (link === undefined) return 'gone';
+  return link.up ? 'up' : 'down';
+}
 
 function route(world: NetworkWorld, destination: string): Route {
   return { destination: parsePrefix(destination), ifindex: world.ifindex, table: MAIN_TABLE };

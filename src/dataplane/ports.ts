@@ -300,6 +300,18 @@ export interface NetworkLinks {
   routes(): Promise<readonly Route[]>;
   /** Links of this namespace. */
   links(): Promise<readonly Link[]>;
+  /** Tells at once of changes to what `links` answers. */
+  watchLinks(watcher: LinkWatcher): Disposable;
+}
+
+export interface LinkWatcher {
+  /**
+   * Links came, went, or changed their name or state; what, `links` tells. However many do so before a call begins are one
+   * call, and it may come for nothing. Never from within `watchLinks`, nor after its end.
+   */
+  readonly changed: () => void;
+  /** Nothing will be told any more, and why. Once at the most; from within `watchLinks` where the host has no way to tell. */
+  readonly ended: (problem: string) => void;
 }
 
 export interface Route {

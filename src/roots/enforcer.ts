@@ -193,7 +193,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
   // What it takes back holds before anything follows the level.
   await console.resume();
   await posture.start(steps);
-  parts.use(keepCovered(isolation, { clock, log, posture }));
+  parts.use(keepCovered(isolation, { clock, log, posture, network: dataplane.network }));
   parts.use(guardOwnSlot({ clock, log, flows: dataplane.flows, posture }));
   if (recorded !== undefined) parts.use(recorded.follow(posture));
   parts.use(await startRevocationFeeds(world, revocations, svids));

@@ -1,3 +1,5 @@
+import { execFileSync } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { formatAddress } from '../../protocol/net/address.ts';
 import { formatPrefix, parsePrefix } from '../../protocol/net/prefix.ts';
@@ -68,7 +70,27 @@ describeWith(['root', 'namespaces', 'addon kernel'], 'links and routes over netl
     expect(await network.rules()).toEqual([]);
     expect((await world.namespace.run('ip', ['rule'])).stdout).toContain('8301:');
   });
+
+  test('attack: more changes than the kernel keeps for a watch are a call all the same, and it goes on; it keeps no process alive', async () => {
+    await using world = await makeWorld();
+    await using watching = world.namespace.startNode('test/dataplane/children/link-watch.ts');
+    await watching.line(/^watching$/);
+    watching.kill('SIGSTOP');
+    await eventually('it stopped', async () =>
+      /^State:\s+T/m.test(await readFile(`/proc/${watching.pid}/status`, 'utf8')),
+    );
+    world.storm();
+    watching.kill('SIGCONT');
+    await watching.line(/^call \d one up$/);
+    await world.namespace.run('ip', ['link', 'delete', 'one']);
+    await watching.line(/^call \d+ one gone$/);
+    watching.write('enough\n');
+    expect(await watching.finished).toMatchObject({ code: 0, stderr: '' });
+  });
 });
+
+/** Far more messages than a socket has room for. */
+const STORM = 'link set one down\nlink set one up\n'.repeat(250);
 
 interface LinuxNetworkWorld extends NetworkWorld {
   readonly namespace: Namespace;
@@ -101,6 +123,15 @@ async function makeWorld(): Promise<LinuxNetworkWorld> {
       const { stdout } = await namespace.run('ip', [family, 'route', 'show', 'exact', destination]);
       return [...stdout.matchAll(/ dev (\S+)/g)].map(([, name = '']) => numberOf(name));
     },
+    async addLink(name) {
+      await namespace.run('ip', ['link', 'add', name, 'type', 'veth', 'peer', 'name', `${name}-end`]);
+      return (await network.links()).find((link) => link.name === name)?.ifindex ?? -1;
+    },
+    async removeLink(ifindex) {
+      const link = (await network.links()).find((one) => one.ifindex === ifindex);
+      await namespace.run('ip', ['link', 'delete', link?.name ?? '']);
+    },
+    storm: () => void execFileSync('ip', ['-n', namespace.name, '-batch', '-'], { input: STORM }),
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
 }

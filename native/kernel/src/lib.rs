@@ -12,4 +12,5 @@ mod hostile;
 mod netlink;
 mod page;
 mod peercred;
+mod watch;
 mod wireguard;

@@ -1,7 +1,7 @@
 /** Links, addresses, routes and policy rules over netlink. */
 import type * as Addon from '../../../native/kernel/kernel.d.ts';
 import type { Prefix } from '../../../protocol/capability/model.ts';
-import type { Link, NetworkLinks, Route } from '../ports.ts';
+import type { Link, LinkWatcher, NetworkLinks, Route } from '../ports.ts';
 import { checkInterfaceAddress, checkRoute, networkFailed } from '../route-rules.ts';
 import { kernelAddon } from './native.ts';
 import { packRoutes, unpackRoutes } from './route-records.ts';
@@ -46,10 +46,32 @@ export function createLinuxNetwork(options: { readonly namespace?: string } = {}
     },
     routes: async (): Promise<readonly Route[]> => unpackRoutes(await told(netlink.routes())),
     links: async (): Promise<readonly Link[]> => (await told(netlink.links())).map(toLink),
+    watchLinks: (watcher) => watchLinks(watcher, options.namespace),
     addRule: (rule) => told(netlink.addRule(rule)),
     removeRule: (rule) => told(netlink.removeRule(rule)),
     rules: async () => (await told(netlink.rules())).map(toRule),
   };
+}
+
+function watchLinks({ changed, ended }: LinkWatcher, namespace: string | undefined): Disposable {
+  let watch: Addon.LinkWatch | undefined;
+  const close = (): void => {
+    watch?.close();
+    watch = undefined;
+  };
+  try {
+    // The callback holds the watch: it does not end because nobody else does.
+    watch = kernelAddon().LinkWatch.open(() => {
+      if (watch === undefined) return;
+      const { problem } = watch;
+      if (problem === null) return changed();
+      close();
+      ended(problem);
+    }, namespace);
+  } catch (cause) {
+    ended(wordsOf(cause));
+  }
+  return { [Symbol.dispose]: close };
 }
 
 function toLink({ ifindex, name, up, loopback }: Addon.LinkRow): Link {
@@ -64,6 +86,10 @@ async function told<T>(answer: Promise<T>): Promise<T> {
   try {
     return await answer;
   } catch (cause) {
-    throw networkFailed(cause instanceof Error ? cause.message : String(cause), cause);
+    throw networkFailed(wordsOf(cause), cause);
   }
+}
+
+function wordsOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause);
 }

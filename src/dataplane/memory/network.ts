@@ -1,7 +1,7 @@
 /** Links, addresses and routes in maps, behaving as a Linux network namespace does. */
 import type { Prefix } from '../../../protocol/capability/model.ts';
 import { formatPrefix } from '../../../protocol/net/prefix.ts';
-import type { Link, NetworkLinks, Route } from '../ports.ts';
+import type { Link, LinkWatcher, NetworkLinks, Route } from '../ports.ts';
 import { checkInterfaceAddress, checkRoute, metricOf, networkFailed, routePlace, routeText } from '../route-rules.ts';
 
 const IPV4_BYTES = 4;
@@ -10,6 +10,8 @@ export class MemoryNetwork implements NetworkLinks {
   readonly #links = new Map<number, MemoryLink>();
   readonly #routes = new Map<string, { readonly route: Route; readonly isOurs: boolean }>();
   readonly #onUp = new Set<() => void>();
+  readonly #watchers = new Set<LinkWatcher>();
+  #isTelling = false;
   #lastIfindex = 0;
 
   constructor() {
@@ -18,6 +20,7 @@ export class MemoryNetwork implements NetworkLinks {
 
   async setUp(ifindex: number): Promise<void> {
     this.#link(ifindex).up = true;
+    this.#changed();
     for (const listener of this.#onUp) listener();
   }
 
@@ -26,6 +29,7 @@ export class MemoryNetwork implements NetworkLinks {
     link.up = false;
     link.addresses = link.addresses.filter(({ address }) => address.length === IPV4_BYTES);
     this.#flush(ifindex);
+    this.#changed();
   }
 
   async addAddress(ifindex: number, address: Prefix): Promise<void> {
@@ -62,18 +66,33 @@ export class MemoryNetwork implements NetworkLinks {
     return [...this.#links].map(([ifindex, { name, up, loopback }]) => ({ ifindex, name, up, loopback }));
   }
 
+  watchLinks(watcher: LinkWatcher): Disposable {
+    // As in the kernel, each watch is its own, whoever else has the same callbacks.
+    const own = { ...watcher };
+    this.#watchers.add(own);
+    return { [Symbol.dispose]: () => void this.#watchers.delete(own) };
+  }
+
+  /** Ends all watches of links, as a broken socket would: for tests. */
+  endWatches(problem: string): void {
+    const ended = [...this.#watchers];
+    this.#watchers.clear();
+    for (const watcher of ended) watcher.ended(problem);
+  }
+
   /** A new link, down; its number. For drivers of devices and for tests. The name must be free. */
   plug(name: string, loopback = false): number {
     if ([...this.#links.values()].some((link) => link.name === name)) throw networkFailed(`link ${name} is there`);
     this.#lastIfindex += 1;
     this.#links.set(this.#lastIfindex, { name, up: false, loopback, addresses: [] });
+    this.#changed();
     return this.#lastIfindex;
   }
 
   /** Takes a link away with its addresses and routes. Idempotent. */
   unplug(ifindex: number): void {
     this.#flush(ifindex);
-    this.#links.delete(ifindex);
+    if (this.#links.delete(ifindex)) this.#changed();
   }
 
   isUp(ifindex: number): boolean {
@@ -103,6 +122,16 @@ export class MemoryNetwork implements NetworkLinks {
     const link = this.#links.get(ifindex);
     if (link === undefined) throw networkFailed(`there is no link ${ifindex}`);
     return link;
+  }
+
+  /** All that changes in one turn is one call. */
+  #changed(): void {
+    if (this.#isTelling) return;
+    this.#isTelling = true;
+    queueMicrotask(() => {
+      this.#isTelling = false;
+      for (const watcher of [...this.#watchers]) if (this.#watchers.has(watcher)) watcher.changed();
+    });
   }
 
   /** The kernel does the same with the routes of a link that goes down. */

@@ -29,8 +29,8 @@ use self::loader::Loaded;
 use self::pins::Pins;
 use self::policies::{Policies, Stopped};
 use self::table::{Memory, Table};
-use self::watch::Watch;
 use crate::errors::{KernelError, Result};
+use crate::watch::Watch;
 
 #[napi(object)]
 pub struct FlowPlaneOptions {

@@ -1,10 +1,7 @@
-//! Threads that tell JavaScript what the kernel did. They never keep the process alive: their callbacks are weak, and
-//! they end with their handle or with the process.
+//! What the maps have to tell: another program's posture, and the events of the programs.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
 
 use aya::maps::{MapData, RingBuf};
 use napi::bindgen_prelude::{Buffer, FnArgs};
@@ -12,7 +9,8 @@ use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 
 use super::folder_events::FolderEvents;
 use super::slot::{PinState, PostureSlot};
-use crate::errors::{KernelError, Result};
+use crate::errors::Result;
+use crate::watch::{Watch, signalled};
 
 /// Slot 0 and `PinState`: weak, no error argument, a queue that holds the newest few.
 pub type PostureCallback =
@@ -25,12 +23,6 @@ const POSTURE_POLL_MS: i32 = 8;
 /// For hosts without a watch to spare on the pin's folder: every second.
 const LOOK_EVERY: u32 = 125;
 const RECORDS_A_BATCH: usize = 512;
-
-/// Stops and joins its thread when dropped.
-pub struct Watch {
-    stop: Arc<OwnedFd>,
-    thread: Option<JoinHandle<()>>,
-}
 
 impl Watch {
     /// Calls back when slot 0 of the posture map, or what is pinned at `pin`, is not what it was. Both are polled: the
@@ -92,39 +84,4 @@ impl Watch {
             }
         })
     }
-
-    fn spawn(name: &str, body: impl FnOnce(BorrowedFd<'_>) + Send + 'static) -> Result<Self> {
-        // SAFETY: a plain call; the descriptor is ours.
-        let event = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
-        if event < 0 {
-            return Err(KernelError::last_os("eventfd"));
-        }
-        // SAFETY: as above.
-        let stop = Arc::new(unsafe { OwnedFd::from_raw_fd(event) });
-        let seen = Arc::clone(&stop);
-        let thread = Builder::new()
-            .name(name.to_string())
-            .spawn(move || body(seen.as_fd()))
-            .map_err(|error| KernelError::from_io(format!("start thread {name}"), &error))?;
-        Ok(Self { stop, thread: Some(thread) })
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        let one = 1u64.to_ne_bytes();
-        // SAFETY: an eventfd takes 8 bytes.
-        unsafe { libc::write(self.stop.as_raw_fd(), one.as_ptr().cast(), one.len()) };
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Waits up to `timeout_ms` (-1: for ever) for one of them to become readable.
-fn signalled(fds: &[BorrowedFd<'_>], timeout_ms: i32) -> bool {
-    let mut polled: Vec<libc::pollfd> =
-        fds.iter().map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 }).collect();
-    // SAFETY: the array is as long as said.
-    unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, timeout_ms) > 0 }
 }

@@ -6,6 +6,7 @@
 pub mod addresses;
 #[cfg(test)]
 mod hostile;
+mod link_events;
 pub mod links;
 pub mod routes;
 pub mod rules;
