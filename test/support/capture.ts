@@ -31,13 +31,19 @@ export class Capture implements AsyncDisposable {
 
   /** All so far, in their order on the wire: what the kernel had taken when this was called is among them. */
   async packets(): Promise<readonly Packet[]> {
-    const { taken } = await this.#counts();
-    await eventually(`${taken} packets in the file`, async () => (await this.#counts()).written >= taken);
+    // It ends with its interface.
+    const { code, signal } = this.#tcpdump.sofar();
+    if (code === null && signal === null) await this.#catchUp();
     return parsePcap(await readFile(this.#file));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#tcpdump[Symbol.asyncDispose]();
+  }
+
+  async #catchUp(): Promise<void> {
+    const { taken } = await this.#counts();
+    await eventually(`${taken} packets in the file`, async () => (await this.#counts()).written >= taken);
   }
 
   /** tcpdump's own: on a busy host it writes a packet long after that was on the wire. */
