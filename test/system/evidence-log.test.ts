@@ -26,7 +26,9 @@ labSuite('the evidence log of a running gateway', { start: false, needs: ['go'] 
       await using go = new GoTlog(await buildGoTlog(), ['nsenter', `--net=${b.namespace.path}`]);
       const asked = { name: 'witness.test/go', origin, keys: [former], listen: '127.0.0.1:0' };
       const { url = '', key: witness = '' } = await go.ask('witness', asked);
-      const changes = { evidence: { budgetMegabytes: 16, witnesses: { ask: [{ url, key: witness }] } } };
+      const changes = {
+        evidence: { budgetMegabytes: 16, witnesses: { timeoutSeconds: 60, ask: [{ url, key: witness }] } },
+      };
       await b.start(changes);
       const verified = async (key: string): Promise<number> => {
         const outsider = { origin, keys: [key], witnesses: [witness], quorum: 1 };
@@ -56,7 +58,6 @@ labSuite('the evidence log of a running gateway', { start: false, needs: ['go'] 
       expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('EVIDENCE_ROLLED_BACK') });
       for (const name of ['spool', 'log']) await cp(join(copy, name), join(directory, name), { recursive: true });
       await b.start(changes);
-      // A witness that does not answer in time is asked again.
       const evidence = await eventually('what the witness says of it', async () => {
         const { evidence } = await ordered(b, ({ status }) => status());
         return evidence?.detail.includes('EVIDENCE_ROLLED_BACK') === true ? evidence : undefined;
