@@ -8,6 +8,7 @@ import { inParallel } from '../handshake/server-subject.ts';
 import { obey } from '../lib/commands.ts';
 import { loopbackEcho } from '../lib/loopback-echo.ts';
 import { Operator } from '../lib/operator.ts';
+import { patiently } from './patiently.ts';
 
 const CONCURRENCY = 16;
 const PAUSE_MS = 20;
@@ -36,14 +37,16 @@ obey(async ([verb, upTo]) => {
 });
 
 async function fill(streams: number): Promise<void> {
-  const session = await operator.open(
-    { capabilities: ['OBSERVE', 'CONNECT'], targets: [target], advertise: [] },
-    {
-      ended: () => {
-        standing -= 1;
-        if (standing === 0) gone.resolve(String(process.hrtime.bigint()));
+  const session = await patiently(() =>
+    operator.open(
+      { capabilities: ['OBSERVE', 'CONNECT'], targets: [target], advertise: [] },
+      {
+        ended: () => {
+          standing -= 1;
+          if (standing === 0) gone.resolve(String(process.hrtime.bigint()));
+        },
       },
-    },
+    ),
   );
   standing += 1;
   for (let n = 0; n < streams; n += 1) {

@@ -11,6 +11,7 @@ import { Overlay } from '../../src/enforcer/overlay.ts';
 import { inParallel } from '../handshake/server-subject.ts';
 import { obey } from '../lib/commands.ts';
 import { Operator } from '../lib/operator.ts';
+import { patiently } from './patiently.ts';
 
 const CONCURRENCY = 8;
 const NOTHING = { capabilities: ['OBSERVE'] as const, targets: [], advertise: [] };
@@ -25,7 +26,7 @@ for (let n = 0; n < count; n += 1) away.push(await member(n));
 
 obey(async ([verb]) => {
   if (verb === 'gone') return await gone.promise;
-  gone = Promise.withResolvers();
+  if (standing === 0) gone = Promise.withResolvers();
   await inParallel(away.length, CONCURRENCY, join);
   return '';
 });
@@ -44,12 +45,14 @@ async function member(n: number): Promise<Operator> {
 async function join(): Promise<void> {
   const site = away.pop();
   if (site === undefined) return;
+  await patiently(() =>
+    site.open(NOTHING, {
+      ended: () => {
+        away.push(site);
+        standing -= 1;
+        if (standing === 0) gone.resolve(String(process.hrtime.bigint()));
+      },
+    }),
+  );
   standing += 1;
-  await site.open(NOTHING, {
-    ended: () => {
-      away.push(site);
-      standing -= 1;
-      if (standing === 0) gone.resolve(String(process.hrtime.bigint()));
-    },
-  });
 }
