@@ -5,8 +5,17 @@ import { reasonOf } from '../errors.ts';
 import { SessionTransitArtifactSchema } from '../gen/shellstream/evidence/v1/evidence_pb.ts';
 import { type ArtifactInit, encodeArtifact, parseArtifact, sessionIdBytes } from './artifact.ts';
 import { mayRead } from './disclosure.ts';
-import { commitmentOf, encodeEntry, type LogEntry, parseEntry, recordEntry } from './entry.ts';
+import {
+  commitmentOf,
+  encodeEntry,
+  type LogEntry,
+  parseEntry,
+  recordEntry,
+  recordEntryStart,
+  recordLeaf,
+} from './entry.ts';
 import { sha256 } from './fixtures.ts';
+import { leafHash } from './merkle.ts';
 
 const HEAD = { atMs: 1n, postureLevel: 3, postureEpoch: 2n };
 const TRANSIT = {
@@ -154,6 +163,14 @@ describe('a log entry', () => {
     expect(one).not.toEqual(commitmentOf(sha256, salt.with(15, 1), Uint8Array.of(2)));
     expect(refusal(() => commitmentOf(sha256, salt.subarray(1), Uint8Array.of(3, 1, 2)))).toBe('INTERNAL');
     expect(parseEntry(recordEntry(sha256, salt, Uint8Array.of(1, 2)))).toEqual({ kind: 'record', commitment: one });
+  });
+
+  it('has a start and a leaf that can be had without it', () => {
+    const salt = new Uint8Array(16).fill(3);
+    const entry = recordEntry(sha256, salt, Uint8Array.of(1, 2));
+    const commitment = commitmentOf(sha256, salt, Uint8Array.of(1, 2));
+    expect(recordEntryStart(commitment, 5)).toEqual(entry.subarray(0, 5));
+    expect(recordLeaf(sha256, commitment)).toEqual(leafHash(sha256, entry));
   });
 });
 

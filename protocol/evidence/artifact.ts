@@ -21,6 +21,7 @@ import {
   Tier,
 } from '../gen/shellstream/evidence/v1/evidence_pb.ts';
 import { isPostureLevel } from '../posture/level.ts';
+import type { Backwards } from '../wire/backwards.ts';
 import {
   capabilitiesFromWire,
   modeFromWire,
@@ -29,7 +30,7 @@ import {
   targetsFromWire,
 } from '../wire/convert.ts';
 import { parseExact } from '../wire/parse.ts';
-import { writeMessage } from '../wire/write.ts';
+import { writeMessage, writeMessageTo } from '../wire/write.ts';
 
 export type ArtifactKind = NonNullable<Artifact['body']['case']>;
 export type ArtifactInit = MessageInitShape<typeof ArtifactSchema>;
@@ -48,8 +49,10 @@ const MAX_CERTIFICATE = 16_384;
 const HASH = 32;
 const ID = 16;
 
-export function encodeArtifact(artifact: ArtifactInit): Uint8Array {
-  const record = writeMessage(ArtifactSchema, artifact);
+/** @param output where many are written together; the record is a view then */
+export function encodeArtifact(artifact: ArtifactInit, output?: Backwards): Uint8Array {
+  const record =
+    output === undefined ? writeMessage(ArtifactSchema, artifact) : writeMessageTo(output, ArtifactSchema, artifact);
   if (record.length > MAX_RECORD_BYTES) throw new ShellstreamError('INTERNAL', `a record of ${record.length} bytes`);
   return record;
 }

@@ -38,6 +38,7 @@ const MAX_COUNT = 2 ** 32 - 1;
 
 const COMMITMENT_LABEL = utf8('shellstream/1 evidence record\0');
 const RECORD_KIND = Uint8Array.of(RECORD);
+const RECORD_LEAF = Uint8Array.of(0, RECORD);
 
 /**
  * SHA-256 over a label, a salt of 16 random bytes and the record as it is stored: binding, and hiding as long as the salt is
@@ -55,6 +56,19 @@ export function recordEntry(sha256: Sha256, salt: Uint8Array, record: Uint8Array
   entry[0] = RECORD;
   entry.set(commitmentOf(sha256, salt, record), 1);
   return entry;
+}
+
+/** The first bytes of the entry of a record. */
+export function recordEntryStart(commitment: Uint8Array, length: number): Uint8Array {
+  const start = new Uint8Array(length);
+  start[0] = RECORD;
+  for (let i = 1; i < length; i += 1) start[i] = commitment[i - 1] ?? 0;
+  return start;
+}
+
+/** The leaf hash of the entry of a record, without the entry. */
+export function recordLeaf(sha256: Sha256, commitment: Uint8Array): Uint8Array {
+  return sha256(RECORD_LEAF, commitment);
 }
 
 export function encodeEntry(entry: LogEntry): Uint8Array {

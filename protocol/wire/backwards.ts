@@ -1,41 +1,43 @@
-/** A message on its way, from its last byte to its first, in a block of memory that all messages use in turn. */
+/** Messages on their way into a block of memory, each from its last byte to its first. */
 import { ShellstreamError } from '../errors.ts';
 
-/** Larger ones get memory of their own. */
+/** A message that is longer gets a block of its own. */
 const BLOCK_BYTES = 16_384;
 const SHORT_TEXT = 128;
 const UTF8 = new TextEncoder();
 const LARGEST_UINT64 = 2n ** 64n - 1n;
 
 export class Backwards {
-  static #spare: Backwards | undefined;
   #block = new Uint8Array(BLOCK_BYTES);
-  /** Of the first byte written so far. */
+  /** Behind the message. */
+  #end = BLOCK_BYTES;
+  /** Its first byte so far. */
   #at = BLOCK_BYTES;
 
-  /** Empty; taken by `end`. A message that is asked for while another is written gets a block of its own. */
-  static start(): Backwards {
-    const spare = Backwards.#spare ?? new Backwards();
-    Backwards.#spare = undefined;
-    return spare;
-  }
-
-  /** Nothing of a message stays: some hold secrets of their session. */
-  end(): void {
-    if (this.#block.length > BLOCK_BYTES) return;
-    this.#block.fill(0, this.#at);
-    this.#at = BLOCK_BYTES;
-    Backwards.#spare = this;
-  }
-
-  /** A copy of all of it. */
-  written(): Uint8Array {
-    return this.#block.slice(this.#at);
-  }
-
-  /** How much is written. */
+  /** How much of the message is written. */
   get size(): number {
-    return this.#block.length - this.#at;
+    return this.#end - this.#at;
+  }
+
+  /** A copy of the message, of which nothing stays here: some hold secrets of their session. */
+  moved(): Uint8Array {
+    const message = this.#block.slice(this.#at, this.#end);
+    this.discard();
+    if (this.#block.length > BLOCK_BYTES) this.#begin(new Uint8Array(BLOCK_BYTES));
+    return message;
+  }
+
+  /** The message itself. The next one is written before it, and it keeps its block in memory. */
+  view(): Uint8Array {
+    const message = this.#block.subarray(this.#at, this.#end);
+    this.#end = this.#at;
+    return message;
+  }
+
+  /** Forgets what is written of the message. */
+  discard(): void {
+    this.#block.fill(0, this.#at, this.#end);
+    this.#at = this.#end;
   }
 
   bytes(content: Uint8Array): void {
@@ -101,10 +103,15 @@ export class Backwards {
   }
 
   #grow(count: number): void {
-    const { size } = this;
-    const block = new Uint8Array(2 * (size + count));
-    block.set(this.#block.subarray(this.#at), block.length - size);
+    const written = this.#block.slice(this.#at, this.#end);
+    this.discard();
+    this.#begin(new Uint8Array(Math.max(BLOCK_BYTES, 2 * (written.length + count))));
+    this.bytes(written);
+  }
+
+  #begin(block: Uint8Array<ArrayBuffer>): void {
     this.#block = block;
-    this.#at = block.length - size;
+    this.#end = block.length;
+    this.#at = block.length;
   }
 }

@@ -11,8 +11,9 @@ import {
   PostureSchema,
   VerifyBodySchema,
 } from '../gen/shellstream/wire/v1/wire_pb.ts';
+import { Backwards } from './backwards.ts';
 import { parseExact } from './parse.ts';
-import { writeMessage } from './write.ts';
+import { writeMessage, writeMessageTo } from './write.ts';
 
 const SEED = Number(process.env.FC_SEED ?? 20_261_121);
 
@@ -60,6 +61,22 @@ describe('writeMessage', () => {
     expect(one.buffer.byteLength).toBe(one.length);
   });
 
+  it('writes messages side by side, and each stays what it was', () => {
+    const output = new Backwards();
+    const all = Array.from({ length: 300 }, (_, i) => ({
+      chain: [new Uint8Array((i * 7) % 400).fill(i)],
+      body: bytesOf('b'),
+    }));
+    all[150] = { chain: [new Uint8Array(40_000).fill(9)], body: bytesOf('longer than a block') };
+    const written = all.map((init, i) => {
+      if (i % 50 === 0) expect(() => writeMessageTo(output, PostureSchema, { level: -1 })).toThrow();
+      return writeMessageTo(output, EvidenceSchema, init);
+    });
+    expect(written.map((bytes) => Buffer.from(bytes))).toEqual(
+      all.map((init) => Buffer.from(writeMessage(EvidenceSchema, init))),
+    );
+  });
+
   it('goes on after a message that it refused', () => {
     const refused = { responderId: 'secret', versions: [1, -1] };
     expect(reasonThrownBy(() => writeMessage(ConfirmBodySchema, refused))).toBe('INTERNAL');
@@ -93,6 +110,10 @@ describe('writeMessage', () => {
 
 function expectAsTheLibrary<Schema extends DescMessage>(schema: Schema, init: MessageInitShape<Schema>): void {
   expect(Buffer.from(writeMessage(schema, init))).toEqual(Buffer.from(toBinary(schema, create(schema, init))));
+}
+
+function bytesOf(text: string): Uint8Array {
+  return Uint8Array.from(Buffer.from(text));
 }
 
 type Sample = readonly [DescMessage, object];

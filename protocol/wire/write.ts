@@ -15,12 +15,32 @@ export function writeMessage<Schema extends DescMessage>(
   schema: Schema,
   message: MessageInitShape<Schema>,
 ): Uint8Array {
-  const output = Backwards.start();
+  // A message that is asked for while another is written gets a block of its own.
+  const output = spare ?? new Backwards();
+  spare = undefined;
+  const bytes = putWhole(output, schema, message).moved();
+  spare = output;
+  return bytes;
+}
+
+let spare: Backwards | undefined;
+
+/** The same where messages are many and soon gone: a view, which lasts. @param output where others of its kind stand */
+export function writeMessageTo<Schema extends DescMessage>(
+  output: Backwards,
+  schema: Schema,
+  message: MessageInitShape<Schema>,
+): Uint8Array {
+  return putWhole(output, schema, message).view();
+}
+
+function putWhole(output: Backwards, schema: DescMessage, message: object): Backwards {
   try {
     putMessage(output, planOf(schema), message);
-    return output.written();
-  } finally {
-    output.end();
+    return output;
+  } catch (error) {
+    output.discard();
+    throw error;
   }
 }
 

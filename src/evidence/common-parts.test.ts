@@ -19,6 +19,19 @@ test('records of the log and left-out ones share their parts, over restarts', ()
   expect(count(folder, 'SELECT max(length(record)) AS n FROM entry')).toBeLessThan(RECORD.length / 2 + 10);
 });
 
+test('attack: identities made to have one key cost their own bytes, and are read as they were written', () => {
+  using folder = new EvidenceFolder();
+  // FNV-1a of both is the same.
+  const records = ['0268088', '1392106'].map((end) => recordOf(`spiffe://alpha.example/shell/${end}`));
+  for (let run = 0; run < 2; run += 1) {
+    using spool = folder.spool();
+    spool.append(records.map((record): SpoolItem => ({ ...ITEM, record })));
+    const read = spool.reader.entries(run * 2, 9).map(({ opening }) => opening?.record);
+    expect(read).toEqual(records);
+  }
+  expect(count(folder, 'SELECT count(*) AS n FROM common_part')).toBe(3);
+});
+
 test('a part whose record was taken back is not there for the next one', () => {
   using folder = new EvidenceFolder();
   {
@@ -54,6 +67,13 @@ test('a spool from before, with whole records and whole entries, goes on', () =>
   spool.append([ITEM]);
   expect(spool.reader.entries(2, 3)[0]?.opening?.record).toEqual(RECORD);
 });
+
+function recordOf(initiatorId: string): Uint8Array {
+  const body = transit(1);
+  if (body.case !== 'sessionTransit') throw new Error('a fixture that is no transit');
+  const value = { ...body.value, initiatorId };
+  return encodeArtifact({ atMs: 1n, postureLevel: 3, postureEpoch: 1n, body: { ...body, value } });
+}
 
 function appended(folder: EvidenceFolder, items: readonly SpoolItem[]) {
   using spool = folder.spool();

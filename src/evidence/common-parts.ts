@@ -8,7 +8,8 @@ export class CommonParts {
   readonly #sha256: Sha256;
   readonly #put: StatementSync;
   readonly #byNumber: Uint8Array[] = [];
-  readonly #numbers = new Map<string, number>();
+  /** By `keyOf`. Two parts of one key: the second stands in its records, and costs its bytes and nothing else. */
+  readonly #numbers = new Map<number, number>();
   /** How many of them a commit made durable. */
   #durable: number;
 
@@ -23,15 +24,22 @@ export class CommonParts {
         digest instanceof Uint8Array &&
         sameBytes(this.#digestOf(bytes), digest);
       if (!isWhole) throw new ShellstreamError('EVIDENCE_FAILED', `the spool’s common part ${number} is damaged`);
-      this.#keep(bytes);
+      this.#keep(keyOf(bytes, 0, bytes.length), bytes);
     }
     this.#durable = this.#byNumber.length;
   }
 
   /** Inside a transaction, which `settle` ends. */
   pack(record: Uint8Array): Uint8Array {
-    return packRecord(record, (part) => this.#numbers.get(keyOf(part)) ?? this.#add(part));
+    return packRecord(record, this.#numberOf);
   }
+
+  readonly #numberOf = (record: Uint8Array, start: number, end: number): number | undefined => {
+    const key = keyOf(record, start, end);
+    const number = this.#numbers.get(key);
+    if (number === undefined) return this.#add(key, new Uint8Array(record.subarray(start, end)));
+    return isPartAt(record, start, end, this.#byNumber[number]) ? number : undefined;
+  };
 
   /** What is damaged comes back as it is: it is not what its entry commits to. */
   unpack(stored: Uint8Array): Uint8Array {
@@ -41,22 +49,21 @@ export class CommonParts {
   /** Whether the transaction became durable; if not, what it added is not there. */
   settle(isDurable: boolean): void {
     if (isDurable) this.#durable = this.#byNumber.length;
-    else for (const part of this.#byNumber.splice(this.#durable)) this.#numbers.delete(keyOf(part));
+    else for (const part of this.#byNumber.splice(this.#durable)) this.#numbers.delete(keyOf(part, 0, part.length));
   }
 
-  #add(part: Uint8Array): number | undefined {
+  /** @param bytes a copy: a view would keep the whole record. */
+  #add(key: number, bytes: Uint8Array): number | undefined {
     const number = this.#byNumber.length;
     // Whoever has ever new identities fills this and no more: their records stand whole then.
     if (number >= MOST_PARTS) return undefined;
-    // A view would keep the whole record.
-    const bytes = part.slice();
     this.#put.run(number, bytes, this.#digestOf(bytes));
-    this.#keep(bytes);
+    this.#keep(key, bytes);
     return number;
   }
 
-  #keep(bytes: Uint8Array): void {
-    this.#numbers.set(keyOf(bytes), this.#byNumber.length);
+  #keep(key: number, bytes: Uint8Array): void {
+    if (!this.#numbers.has(key)) this.#numbers.set(key, this.#byNumber.length);
     this.#byNumber.push(bytes);
   }
 
@@ -68,6 +75,15 @@ export class CommonParts {
 export const MOST_PARTS = 16_384;
 const DIGEST_BYTES = 8;
 
-function keyOf({ buffer, byteOffset, length }: Uint8Array): string {
-  return Buffer.from(buffer, byteOffset, length).toString('latin1');
+/** FNV-1a: of few bytes sooner than a string is made of them. */
+function keyOf(bytes: Uint8Array, start: number, end: number): number {
+  let key = 0x811c9dc5;
+  for (let i = start; i < end; i += 1) key = Math.imul(key ^ (bytes[i] ?? 0), 0x01000193);
+  return key;
+}
+
+function isPartAt(bytes: Uint8Array, start: number, end: number, part: Uint8Array | undefined): boolean {
+  if (part?.length !== end - start) return false;
+  for (let i = 0; i < part.length; i += 1) if (part[i] !== bytes[start + i]) return false;
+  return true;
 }

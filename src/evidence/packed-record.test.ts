@@ -8,7 +8,8 @@ import type { Recording } from './recorder.ts';
 /** Numbers parts as they come. */
 class Parts {
   readonly all: Uint8Array[] = [];
-  readonly numberOf = (part: Uint8Array): number => {
+  readonly numberOf = (record: Uint8Array, start: number, end: number): number => {
+    const part = record.slice(start, end);
     const known = this.all.findIndex((one) => Buffer.from(one).equals(part));
     return known < 0 ? this.all.push(part) - 1 : known;
   };

@@ -8,24 +8,24 @@
  */
 import { concatBytes, MAX_RECORD_BYTES } from '../../protocol/evidence/index.ts';
 
-/** Number of a part that records share, or undefined: it stays where it is. */
-export type NumberOf = (part: Uint8Array) => number | undefined;
+/** Number of a part that records share, `record` from `start` to `end`; or undefined: it stays where it is. */
+export type NumberOf = (record: Uint8Array, start: number, end: number) => number | undefined;
 
 export function packRecord(record: Uint8Array, numberOf: NumberOf): Uint8Array {
-  const packed = new Packing(record);
+  const cuts: Cut[] = [];
   const outer = new Cursor(record, 0, record.length);
   while (outer.next()) {
     const wanted = SHARED.get(outer.number);
     if (wanted === undefined) continue;
     const inner = new Cursor(record, outer.start, outer.at);
     while (inner.next()) {
-      const length = inner.at - inner.start;
-      if (length < SHORTEST_PART || length > LONGEST_PART || !wanted.has(inner.number)) continue;
-      const number = numberOf(record.subarray(inner.start, inner.at));
-      if (number !== undefined) packed.replace(inner.start, inner.at, number);
+      const { start, at: end } = inner;
+      if (end - start < SHORTEST_PART || end - start > LONGEST_PART || !wanted.has(inner.number)) continue;
+      const number = numberOf(record, start, end);
+      if (number !== undefined) cuts.push({ start, end, number });
     }
   }
-  return packed.end();
+  return cuts.length === 0 && record[0] !== PACKED ? record : withoutCuts(record, cuts);
 }
 
 /** Undefined: the bytes were changed on the disk, and are none that were written. */
@@ -66,42 +66,60 @@ const LONGEST_PART = 512;
 const PACKED = 0;
 const MOST_VARINT = 10;
 
-/** A record on its way. This is paid for with each session, so nothing is made twice. */
-class Packing {
-  readonly #record: Uint8Array;
-  readonly #out: Uint8Array;
-  #from = 0;
-  #size = 1;
+/** In the place of the bytes from `start` to `end` stands a number. */
+interface Cut {
+  readonly start: number;
+  readonly end: number;
+  readonly number: number;
+}
 
-  constructor(record: Uint8Array) {
-    this.#record = record;
-    // What a number takes is less than what it stands for, but for the first byte and the last length.
-    this.#out = new Uint8Array(record.length + 1 + MOST_VARINT);
+function withoutCuts(record: Uint8Array, cuts: readonly Cut[]): Uint8Array {
+  let size = 1;
+  let from = 0;
+  for (const { start, end, number } of cuts) {
+    size += varintSize(start - from) + (start - from) + varintSize(number);
+    from = end;
   }
+  size += varintSize(record.length - from) + (record.length - from);
+  // Out of Node's pool: memory of its own costs more than all the rest.
+  const packed: Uint8Array = Buffer.allocUnsafe(size);
+  packed[0] = PACKED;
+  let at = 1;
+  from = 0;
+  for (const { start, end, number } of cuts) {
+    at = putVarint(packed, putOwn(packed, at, record, from, start), number);
+    from = end;
+  }
+  putOwn(packed, at, record, from, record.length);
+  return packed;
+}
 
-  replace(start: number, end: number, number: number): void {
-    this.#own(start);
-    this.#varint(number);
-    this.#from = end;
+/** Returns where it ends. */
+function putOwn(packed: Uint8Array, start: number, record: Uint8Array, from: number, to: number): number {
+  let at = putVarint(packed, start, to - from);
+  if (to - from > FEW) {
+    packed.set(record.subarray(from, to), at);
+    return at + to - from;
   }
+  for (let i = from; i < to; i += 1) packed[at++] = record[i] ?? 0;
+  return at;
+}
 
-  end(): Uint8Array {
-    if (this.#from === 0 && this.#record[0] !== PACKED) return this.#record;
-    this.#own(this.#record.length);
-    return this.#out.subarray(0, this.#size);
-  }
+/** Bytes that are copied sooner than a call does it. */
+const FEW = 64;
 
-  #own(end: number): void {
-    this.#varint(end - this.#from);
-    this.#out.set(this.#record.subarray(this.#from, end), this.#size);
-    this.#size += end - this.#from;
-  }
+function putVarint(packed: Uint8Array, start: number, value: number): number {
+  let at = start;
+  let left = value;
+  for (; left >= 128; left = Math.floor(left / 128)) packed[at++] = (left % 128) + 128;
+  packed[at++] = left;
+  return at;
+}
 
-  #varint(value: number): void {
-    let left = value;
-    for (; left >= 128; left = Math.floor(left / 128)) this.#out[this.#size++] = (left % 128) + 128;
-    this.#out[this.#size++] = left;
-  }
+function varintSize(value: number): number {
+  let size = 1;
+  for (let left = value; left >= 128; left = Math.floor(left / 128)) size += 1;
+  return size;
 }
 
 /** Fields that have a length, one after another, as far as they can be read: what looks like no artifact has few. */

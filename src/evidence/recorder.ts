@@ -11,6 +11,7 @@ import { type ArtifactInit, type ArtifactKind, encodeArtifact, isSampled } from 
 import { Phase } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
 import type { CryptoProvider } from '../../protocol/noise/crypto.ts';
 import type { PostureLevel } from '../../protocol/posture/level.ts';
+import { Backwards } from '../../protocol/wire/backwards.ts';
 import type { Clock, Timer } from '../base/clock.ts';
 import { SamplingDays } from './sampling-days.ts';
 import type { Spool } from './spool.ts';
@@ -70,6 +71,8 @@ export class Recorder {
   readonly #parts: RecorderParts;
   readonly #limits: RecorderLimits;
   readonly #days: SamplingDays;
+  /** Where records stand until they are durable. */
+  readonly #encoded = new Backwards();
   #waiting: Waiting[] = [];
   #timer: Timer | undefined;
   #endsTimer: Timer | undefined;
@@ -193,7 +196,7 @@ export class Recorder {
     for (const [i, { keep, body }] of batch.entries()) {
       const place = places[i] ?? NOWHERE;
       if (body.case !== 'sessionTransit') keep(place);
-      else keep({ ...place, transit: transit++ });
+      else keep({ in: place.in, at: place.at, transit: transit++ });
     }
     if (items.some(({ to }) => to === 'left-out')) this.#waitForBatch();
   }
@@ -216,28 +219,25 @@ export class Recorder {
 
   #item(body: Recording, atMs: number, transit: number): SpoolItem {
     const { level, epoch } = this.#parts.posture();
-    const head = { atMs: BigInt(atMs), postureLevel: level, postureEpoch: epoch };
     const intent = intentOf(body);
-    const marked = intent === undefined ? {} : { intent };
     if (body.case !== 'sessionTransit') {
-      return {
-        to: 'log',
-        record: encodeArtifact({ ...head, body }),
-        kind: KIND[kindOf(body)],
-        level: undefined,
-        ...marked,
-      };
+      const record = this.#encode(body, atMs, level, epoch);
+      return { to: 'log', record, kind: KIND[kindOf(body)], level: undefined, intent };
     }
     const { postureLevelAtTransit = level, sessionId = NO_BYTES } = body.value;
     const value = { ...body.value, transit: BigInt(transit), postureLevelAtTransit };
-    const record = encodeArtifact({ ...head, body: { case: 'sessionTransit', value } });
+    const record = this.#encode({ case: 'sessionTransit', value }, atMs, level, epoch);
     // The stricter of the two: what began at 5 and ends at 3 is evidence of 3.
     const strict = Math.min(level, postureLevelAtTransit);
     const { transitPercent } = this.#parts.notarisation(toLevel(strict));
     if (isSampled(this.#parts.crypto.hmacSha256, this.#days.today.key, sessionId, transitPercent)) {
-      return { to: 'log', record, kind: KIND.sessionTransit, level: postureLevelAtTransit, ...marked };
+      return { to: 'log', record, kind: KIND.sessionTransit, level: postureLevelAtTransit, intent };
     }
-    return { to: 'left-out', record, day: this.#days.today.day, level: postureLevelAtTransit, ...marked };
+    return { to: 'left-out', record, day: this.#days.today.day, level: postureLevelAtTransit, intent };
+  }
+
+  #encode(body: Recording, atMs: number, postureLevel: number, postureEpoch: bigint): Uint8Array {
+    return encodeArtifact({ atMs: BigInt(atMs), postureLevel, postureEpoch, body }, this.#encoded);
   }
 }
 

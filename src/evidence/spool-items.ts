@@ -9,14 +9,14 @@ export type SpoolItem =
       readonly kind: number;
       /** Of session transits: the level at transit. */
       readonly level: number | undefined;
-      readonly intent?: IntentMark;
+      readonly intent?: IntentMark | undefined;
     }
   | {
       readonly to: 'left-out';
       readonly record: Uint8Array;
       readonly day: number;
       readonly level: number;
-      readonly intent?: IntentMark;
+      readonly intent?: IntentMark | undefined;
     }
   | { readonly to: 'public'; readonly entry: Exclude<LogEntry, { kind: 'record' }> };
 

@@ -1,8 +1,19 @@
 /** How the spool's rows are written; all of it inside a transaction of the spool's. `spool-reader.ts` reads them. */
 import type { DatabaseSync } from 'node:sqlite';
-import { concatBytes, encodeEntry, type Frontier, recordEntry, type Sha256 } from '../../protocol/evidence/index.ts';
+import {
+  commitmentOf,
+  concatBytes,
+  encodeEntry,
+  type Frontier,
+  leafHash,
+  recordEntry,
+  recordEntryStart,
+  recordLeaf,
+  type Sha256,
+} from '../../protocol/evidence/index.ts';
 import type { PassedMark } from '../base/passed-time.ts';
 import type { CommonParts } from './common-parts.ts';
+import { RowBatch } from './row-batch.ts';
 import type { Tree } from './spool-check.ts';
 import type { IntentMark, SamplingKey, SpoolItem } from './spool-items.ts';
 
@@ -13,6 +24,8 @@ export class SpoolRows {
   readonly #sha256: Sha256;
   readonly #common: CommonParts;
   readonly #statements: ReturnType<typeof prepare>;
+  readonly #entries: RowBatch;
+  readonly #leftOut: RowBatch;
 
   constructor(sha256: Sha256, database: DatabaseSync, common: CommonParts) {
     this.#sha256 = sha256;
@@ -23,27 +36,41 @@ export class SpoolRows {
         : null;
     });
     this.#statements = prepare(database);
+    this.#entries = new RowBatch(database, 'entry', ['seq', 'entry', 'salt', 'record', 'kind', 'level']);
+    this.#leftOut = new RowBatch(database, 'left_out', ['number', 'day', 'level', 'salt', 'record']);
   }
 
-  /** Returns the log's entry. */
+  /** Returns the leaf of the log's tree. */
   putPublic(at: number, entry: (SpoolItem & { to: 'public' })['entry']): Uint8Array {
     const encoded = encodeEntry(entry);
-    this.#statements.putEntry.run(at, encoded, null, null, PUBLIC_KIND, null);
-    return encoded;
+    this.#entries.add(at, encoded, null, null, PUBLIC_KIND, null);
+    return leafHash(this.#sha256, encoded);
   }
 
-  /** Returns the log's entry. */
+  /** Returns the leaf of the log's tree. */
   putRecord(at: number, { record, kind, level, intent }: SpoolItem & { to: 'log' }, salt: Uint8Array): Uint8Array {
-    const entry = recordEntry(this.#sha256, salt, record);
-    const mark = entry.subarray(0, ENTRY_MARK_BYTES);
-    this.#statements.putEntry.run(at, mark, salt, this.#common.pack(record), kind, level ?? null);
+    const commitment = commitmentOf(this.#sha256, salt, record);
+    const mark = recordEntryStart(commitment, ENTRY_MARK_BYTES);
+    this.#entries.add(at, mark, salt, this.#common.pack(record), kind, level ?? null);
     if (intent !== undefined) this.#mark(intent, 0, at);
-    return entry;
+    return recordLeaf(this.#sha256, commitment);
   }
 
   putLeftOut(at: number, { record, day, level, intent }: SpoolItem & { to: 'left-out' }, salt: Uint8Array): void {
-    this.#statements.putLeftOut.run(at, day, level, salt, this.#common.pack(record));
+    this.#leftOut.add(at, day, level, salt, this.#common.pack(record));
     if (intent !== undefined) this.#mark(intent, 1, at);
+  }
+
+  /** At the end of a transaction: entries and left-out records are written several at a time. */
+  flush(): void {
+    this.#entries.flush();
+    this.#leftOut.flush();
+  }
+
+  /** The transaction is taken back. */
+  drop(): void {
+    this.#entries.drop();
+    this.#leftOut.drop();
   }
 
   putKey({ day, key, isRevealed }: SamplingKey): void {
@@ -89,8 +116,6 @@ const PUBLIC_KIND = 0;
 
 function prepare(database: DatabaseSync) {
   return {
-    putEntry: database.prepare('INSERT INTO entry (seq, entry, salt, record, kind, level) VALUES (?, ?, ?, ?, ?, ?)'),
-    putLeftOut: database.prepare('INSERT INTO left_out (number, day, level, salt, record) VALUES (?, ?, ?, ?, ?)'),
     openIntent: database.prepare('INSERT OR REPLACE INTO open_intent (kind, id, place, at) VALUES (?, ?, ?, ?)'),
     closeIntent: database.prepare('DELETE FROM open_intent WHERE kind = ? AND id = ?'),
     putKey: database.prepare('INSERT OR REPLACE INTO sampling_key (day, key, revealed) VALUES (?, ?, ?)'),

@@ -14,12 +14,13 @@ import {
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, test } from 'vitest';
-import { reasonOf } from '../../protocol/errors.ts';
+import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
 import { openCheckpoint, parseEntry } from '../../protocol/evidence/index.ts';
 import { needs } from '../../test/support/requirements.ts';
 import { nodeEd25519 } from './ed25519.ts';
 import { EvidenceFolder, LOG_KEY, NEXT_KEY, ORIGIN, rawRecord } from './fixtures.ts';
 import type { Spool } from './spool.ts';
+import type { SpoolItem } from './spool-items.ts';
 
 const TRUST = { origin: ORIGIN, keys: [LOG_KEY], witnesses: [] };
 
@@ -40,6 +41,38 @@ describe('a spool', () => {
       });
       expect(spool.reader.entries(0, 100).map(({ index }) => index)).toEqual([...Array(run * 2 + 2).keys()]);
     }
+  });
+
+  test.each([1, 7, 8, 9, 16, 100])('keeps %d records of one batch, logged and left out, each in its place', (count) => {
+    using folder = new EvidenceFolder();
+    using spool = folder.spool();
+    const logged = Array.from({ length: count }, (_, i) => rawRecord(`logged ${i}`));
+    const leftOut = Array.from({ length: count }, (_, i): SpoolItem => {
+      return { to: 'left-out', record: new TextEncoder().encode(`left out ${i}`), day: 1, level: 5 };
+    });
+    spool.append(logged.flatMap((item, i) => [item, leftOut[i] ?? item]));
+    const textOf = (row: { opening?: { record: Uint8Array } | undefined }) =>
+      Buffer.from(row.opening?.record ?? []).toString();
+    expect(spool.reader.entries(0, 999).map(textOf)).toEqual(logged.map((_, i) => `logged ${i}`));
+    expect(spool.reader.leftOut(0, 999).map(textOf)).toEqual(logged.map((_, i) => `left out ${i}`));
+  });
+
+  test('what was put and taken back is not written with the next batch', () => {
+    using folder = new EvidenceFolder();
+    using spool = folder.spool();
+    const refuse = () => {
+      throw new ShellstreamError('EVIDENCE_FULL', 'a refusal on the way');
+    };
+    expect(() =>
+      spool.forget((rows) => {
+        rows.putRecord(5, { to: 'log', record: Uint8Array.of(8, 1), kind: 1, level: 3 }, new Uint8Array(16));
+        rows.putLeftOut(5, { to: 'left-out', record: Uint8Array.of(8, 1), day: 1, level: 5 }, new Uint8Array(16));
+        refuse();
+      }),
+    ).toThrow('a refusal on the way');
+    spool.append([rawRecord('next')]);
+    expect(spool.reader.entries(0, 9).map(({ index }) => index)).toEqual([0]);
+    expect(spool.reader.leftOut(0, 9)).toEqual([]);
   });
 
   test('salts equal records differently: an outsider cannot tell that they are equal', () => {

@@ -14,7 +14,6 @@ import {
   Frontier,
   formatCheckpoint,
   formatNote,
-  leafHash,
   type NoteSigner,
   parseNote,
   SALT_BYTES,
@@ -226,10 +225,10 @@ export class Spool implements Disposable {
         rows.putLeftOut(at, item, salt);
         return { in: 'left-out', at };
       case 'public':
-        frontier.append(leafHash(this.#parts.sha256, rows.putPublic(at, item.entry)));
+        frontier.append(rows.putPublic(at, item.entry));
         return { in: 'log', at };
       case 'log':
-        frontier.append(leafHash(this.#parts.sha256, rows.putRecord(at, item, salt)));
+        frontier.append(rows.putRecord(at, item, salt));
         return { in: 'log', at };
     }
   }
@@ -245,10 +244,12 @@ export class Spool implements Disposable {
     try {
       this.#begin.run();
       action();
+      this.#rows.flush();
       this.#end.run();
       this.#common.settle(true);
     } catch (error) {
       this.#common.settle(false);
+      this.#rows.drop();
       this.#rollBack(error);
       throw error instanceof ShellstreamError || isFull(error) ? error : failureOf(this.#parts.path, error);
     }
