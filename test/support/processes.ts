@@ -46,7 +46,7 @@ export interface Running extends AsyncDisposable {
   sofar(): Finished;
   /**
    * The first line, of stdout or stderr, that matches; lines that have already come count. Rejects when the process ends
-   * without one, or after `timeoutMs` (default 30 s), with its output in the error.
+   * without one, or after `timeoutMs` (default 60 s), with its output in the error.
    */
   line(pattern: RegExp, timeoutMs?: number): Promise<string>;
   /** Writes to its stdin, which stays open. */
@@ -84,7 +84,7 @@ export function start(command: string, args: readonly string[], options: Process
     pid: child.pid ?? -1,
     finished,
     sofar,
-    line: (pattern, timeoutMs = 30_000) => {
+    line: (pattern, timeoutMs = 60_000) => {
       const seen = Promise.race([stdout.line(pattern), stderr.line(pattern)]);
       const ended = finished.then((end) => {
         // Both streams have ended, so a match would have been found by now.
