@@ -57,7 +57,7 @@ function isAttested({ records }: WireConversation): boolean {
 }
 
 async function tunnelUp({ lab, wan }: Stage): Promise<string> {
-  const { stdout } = await lab.a.run('ping', '-c1', '-W5', '10.2.0.10');
+  const { stdout } = await lab.a.run('ping', '-c1', '-W10', '10.2.0.10');
   assert.match(stdout, / 0% packet loss/);
   for (const { interfaceName } of [lab.a, lab.b])
     await eventually('a handshake in wg show', () => shookHands(lab.a, interfaceName));
