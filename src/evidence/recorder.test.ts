@@ -68,6 +68,37 @@ describe('the recorder', () => {
     expect(world.durable).toBe(3);
   });
 
+  test('sessions that a level ends all at once leave turns between their syncs, each by itself and as of that level', async () => {
+    using world = new World({ level: 5 });
+    await world.recordMany(20);
+    const before = world.spool.size;
+    world.level = 2;
+    world.commitMs = 2;
+    const durable = world.durable;
+    const ends = Array.from({ length: 20 }, (_, i) => world.recorder.record(transit(i, Phase.OUTCOME)));
+    // Three syncs are more than the share of one turn; an intent is waited for, and has its commit at once.
+    expect(world.spool.size).toBe(before + 3);
+    void world.recorder.record(transit(99));
+    expect(world.spool.size).toBe(before + 4);
+    world.level = 5;
+    await world.clock.advance(0);
+    await Promise.all(ends);
+    expect(world.spool.size).toBe(before + 21);
+    expect(world.durable).toBe(durable + 21);
+  });
+
+  test('ends that still wait for their turn are durable when it closes', async () => {
+    using world = new World({ level: 1 });
+    world.commitMs = 100;
+    const before = world.spool.size;
+    const ends = Array.from({ length: 5 }, (_, i) => world.recorder.record(transit(i, Phase.OUTCOME)));
+    expect(world.spool.size).toBe(before + 1);
+    world.recorder.close();
+    await Promise.all(ends);
+    expect(world.spool.size).toBe(before + 5);
+    expect(world.clock.pending).toEqual([]);
+  });
+
   test('the level at transit is in every record, and "all transits while at level 3" is one query, by tier', async () => {
     using world = new World({ level: 3 });
     for (const level of [3, 2, 3, 1] as const) {
@@ -347,13 +378,20 @@ class World implements Disposable {
   readonly #options: Partial<SpoolParts>;
   level: PostureLevel;
   durable = 0;
+  /** How long the disk takes for one. */
+  commitMs = 0;
+  #spentMs = 0;
   spool: Spool;
   recorder: Recorder;
 
   constructor({ level }: { readonly level: PostureLevel }, options: Partial<SpoolParts> = {}) {
     this.level = level;
-    this.#options = options;
-    this.spool = this.folder.spool(options);
+    const timed: SpoolParts['timed'] = (commit) => {
+      this.#spentMs += this.commitMs;
+      return commit();
+    };
+    this.#options = { timed, ...options };
+    this.spool = this.folder.spool(this.#options);
     this.recorder = this.#open();
   }
 
@@ -420,7 +458,11 @@ class World implements Disposable {
   #open(): Recorder {
     const parts: RecorderParts = {
       spool: this.spool,
-      clock: this.clock,
+      clock: {
+        now: () => this.clock.now(),
+        monotonic: () => this.clock.monotonic() + this.#spentMs,
+        after: (delayMs, action) => this.clock.after(delayMs, action),
+      },
       crypto: nodeCrypto,
       notarisation,
       posture: () => ({ level: this.level, epoch: 1n }),

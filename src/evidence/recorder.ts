@@ -1,7 +1,8 @@
 /**
  * What the rest of the daemon records with. Artifacts of one moment share one transaction (group commit); at posture 2 and
- * below each has its own, and is anchored by a signed checkpoint before its promise is kept. Which session transits are
- * notarised and which are left out is the sampling key's choice, not ours.
+ * below each has its own, and is anchored by a signed checkpoint before its promise is kept; ends, for which nobody waits,
+ * leave the event loop its turns between. Which session transits are notarised and which are left out is the sampling
+ * key's choice, not ours.
  *
  * The order for whoever calls: `await record(intent)`, then touch the kernel, then `record(outcome)`.
  */
@@ -13,6 +14,7 @@ import type { CryptoProvider } from '../../protocol/noise/crypto.ts';
 import type { PostureLevel } from '../../protocol/posture/level.ts';
 import { Backwards } from '../../protocol/wire/backwards.ts';
 import type { Clock, Timer } from '../base/clock.ts';
+import { EndsInTurn } from './ends-in-turn.ts';
 import { SamplingDays } from './sampling-days.ts';
 import type { Spool } from './spool.ts';
 import type { IntentMark, Place, SpoolItem } from './spool-items.ts';
@@ -59,10 +61,14 @@ export interface Recorded extends Place {
 /** The last of several that are one, made from the SHA-256 of each record before it. */
 export type Seal = (recordHashes: readonly Uint8Array[]) => Recording;
 
+type Posture = ReturnType<RecorderParts['posture']>;
+
 interface Waiting {
   readonly body: Recording;
   readonly seal?: Seal;
   readonly atMs: number;
+  /** Absent: that of the commit. */
+  readonly posture?: Posture;
   readonly keep: (recorded: Recorded) => void;
   readonly refuse: (error: unknown) => void;
 }
@@ -73,6 +79,7 @@ export class Recorder {
   readonly #days: SamplingDays;
   /** Where records stand until they are durable. */
   readonly #encoded = new Backwards();
+  readonly #endsAlone: EndsInTurn<Waiting>;
   #waiting: Waiting[] = [];
   #timer: Timer | undefined;
   #endsTimer: Timer | undefined;
@@ -83,6 +90,7 @@ export class Recorder {
     this.#parts = parts;
     this.#limits = { ...DEFAULT_LIMITS, ...parts.limits };
     this.#days = new SamplingDays(parts.spool, parts.crypto);
+    this.#endsAlone = new EndsInTurn(parts.clock, (end) => this.#commit([end]));
     this.#days.turnTo(parts.clock.now());
   }
 
@@ -93,10 +101,12 @@ export class Recorder {
   record(body: Recording): Promise<Recorded> {
     return new Promise((keep, refuse) => {
       const waiting: Waiting = { body, atMs: this.#parts.clock.now(), keep, refuse };
-      const { level } = this.#parts.posture();
-      if (this.#parts.notarisation(level).anchoring !== 'batched') {
+      const posture = this.#parts.posture();
+      if (this.#parts.notarisation(posture.level).anchoring !== 'batched') {
         this.flush();
-        this.#commit([waiting]);
+        // The level may be another one when its turn comes; it is evidence of this one.
+        if (isEnd(body)) this.#endsAlone.take({ ...waiting, posture });
+        else this.#commit([waiting]);
         return;
       }
       this.#waiting.push(waiting);
@@ -130,7 +140,7 @@ export class Recorder {
     else this.#timer ??= clock.after(batchMs, () => this.flush());
   }
 
-  /** Commits what waits. */
+  /** Commits what waits to go together. */
   flush(): void {
     this.#timer?.cancel();
     this.#timer = undefined;
@@ -153,6 +163,7 @@ export class Recorder {
 
   close(): void {
     this.flush();
+    this.#endsAlone.flush();
     this.#leftOutTimer?.cancel();
     this.#leftOutTimer = undefined;
   }
@@ -187,8 +198,8 @@ export class Recorder {
     let { transit } = spool.counters;
     const first = transit;
     const items: SpoolItem[] = [];
-    for (const { body, atMs, seal } of batch) {
-      items.push(this.#item(seal === undefined ? body : seal(this.#hashesOf(items)), atMs, transit));
+    for (const { body, atMs, seal, posture = this.#parts.posture() } of batch) {
+      items.push(this.#item(seal === undefined ? body : seal(this.#hashesOf(items)), atMs, transit, posture));
       if (body.case === 'sessionTransit') transit += 1;
     }
     const places = spool.append(items, { transit }, inReserve);
@@ -217,8 +228,7 @@ export class Recorder {
     }
   }
 
-  #item(body: Recording, atMs: number, transit: number): SpoolItem {
-    const { level, epoch } = this.#parts.posture();
+  #item(body: Recording, atMs: number, transit: number, { level, epoch }: Posture): SpoolItem {
     const intent = intentOf(body);
     if (body.case !== 'sessionTransit') {
       const record = this.#encode(body, atMs, level, epoch);
