@@ -68,7 +68,7 @@ async function changing(directory: string): Promise<Series<Name>> {
       label: 'moves',
       directory,
       accord: LOOPBACK_FOR_ALL + MESH,
-      config: { terminators: { count: 1 }, log: { level: 'info' } },
+      config: { terminators: { count: 2 }, log: { level: 'info' } },
       limits: { sessions: LIMIT, sessionsPerIdentity: LIMIT },
       prepare: (prepared) => recordRoutes(prepared, SCALE.routes),
     }),
