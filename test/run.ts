@@ -20,7 +20,7 @@ const SUITES: readonly Suite[] = [
   fuzzReplay,
   vitestProject('system', 'system tests: architecture, namespaces, real packets, other implementations'),
   {
-    ...vitestProject('long', 'crashes at every record, faults of a host, the walk through all levels, the demo'),
+    ...vitestProject('long', 'a gateway’s life, crashes at every record, faults of a host, the walk, the demo'),
     apart: true,
   },
   kernelTier,
