@@ -14,7 +14,7 @@ import { type GatewaySite, LOOPBACK_FOR_ALL, startGatewaySite } from '../lib/gat
 import { figuresOf, type Series } from '../lib/series.ts';
 import { whenPageSays } from './page.ts';
 import { recordRoutes } from './routes.ts';
-import { expectStanding, restored, type Scale, setLevel, whatStands } from './what-stands.ts';
+import { expectStanding, restored, type Scale, setLevel, whatStands, whenTunnelsAreGone } from './what-stands.ts';
 
 const TRANSITIONS = Number(process.env.SHELLSTREAM_BENCH_TRANSITIONS ?? 100);
 /** Each turn ends all of them, and has to have as many granted anew: of 10,000 that is most of its time. */
@@ -36,11 +36,11 @@ const MESH = `advertise:
 `;
 
 /**
- * From the word: `page`: the governance page says it. `sessions`: the last of the operators' sessions has ended at its other
- * end. `underlay`: the console says that the level is reached, which is behind the last route. `overlay`: the last of all
- * these, and at 1 the last site has heard its end. `missed`: 1 where the contract was not held.
+ * From the word: `page`: the governance page says it. `overlay`: the last of the operators' sessions has ended at its other
+ * end, and at 1 the last site has heard its end too and no tunnel stands in the kernel. `underlay`: the console says that the
+ * level is reached, which is behind the last route. `missed`: 1 where the contract was not held.
  */
-const TIMES = ['page', 'sessions', 'overlay', 'underlay'] as const;
+const TIMES = ['page', 'overlay', 'underlay'] as const;
 type Name = (typeof TIMES)[number] | 'missed';
 
 export async function openTransitions(): Promise<Bench> {
@@ -97,14 +97,20 @@ async function turn(world: World, number: number): Promise<Readonly<Record<Name,
   const begun = process.hrtime.bigint();
   const since = (at: string | bigint): number => Number(BigInt(at) - begun) / 1e6;
   const paged = whenPageSays(site, level);
+  const ended = Promise.all(loads.map((load) => load.command('gone')));
+  const cutOff =
+    level === 1
+      ? members.command('gone').then(async (at) => ({ at, after: await whenTunnelsAreGone(site) }))
+      : undefined;
   await setLevel(site, level);
   const underlay = since(process.hrtime.bigint());
-  const ends = await Promise.all(loads.map((load) => load.command('gone')));
-  const sessions = Math.max(...ends.map(since));
-  const sites = level === 1 ? since(await members.command('gone')) : 0;
+  const sessions = Math.max(...(await ended).map(since));
+  const gone = await cutOff;
+  const sites = gone === undefined ? 0 : since(gone.at);
+  const tunnels = gone === undefined ? 0 : since(gone.after);
   const cpu = (cpuMicroseconds(pid) - cpuBefore) / 1_000;
   const stands = await whatStands(site);
-  const overlay = Math.max(underlay, sessions, sites);
+  const overlay = Math.max(sessions, sites, tunnels);
   const page = since(await paged);
 
   const kept = level === 1 ? 0 : SCALE.sites;
@@ -114,13 +120,13 @@ async function turn(world: World, number: number): Promise<Readonly<Record<Name,
     await setLevel(site, 5);
     await restored(site, SCALE.routes);
   });
-  const times = { page, sessions, sites, underlay, overlay, cpu, back, filled };
+  const times = { page, sessions, sites, tunnels, underlay, cpu, back, filled };
   const told = Object.entries(times).map(([name, ms]) => `${name} ${ms.toFixed(0)}`);
   const arrived = await Promise.all(loads.map((load) => load.command('arrived')));
   process.stderr.write(
     `transition ${number} to ${level}, ms: ${told.join(', ')}; ${stands}; ${arrived.join(' + ')} handshakes so far\n`,
   );
-  return { page, sessions, overlay, underlay, missed };
+  return { page, overlay, underlay, missed };
 }
 
 /** What has ended is granted anew: sessions, and after level 1 the sites. */

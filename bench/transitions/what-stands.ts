@@ -37,10 +37,20 @@ export async function whatStands(site: Site): Promise<string> {
   using console = await consoleOf(site);
   const all = await console.sessions({ state: 'active' });
   const of = (type: string): number => all.filter((session) => session.type === type).length;
-  const slots = [...(await dumpValues(`${site.pins}/session_state`)).values()];
-  const peers = slots.filter((slot) => slot.some((byte) => byte !== 0)).length;
+  const peers = await tunnelsInKernel(site);
   const routes = await routesInKernel(site);
   return `posture ${own}, sessions ${of('operator')}, sites ${of('mesh')}, peers ${peers}, routes ${routes}`;
+}
+
+/** When no tunnel stands in the kernel any more, by the host's clock; some milliseconds late, since a dump takes them. */
+export async function whenTunnelsAreGone(site: Site): Promise<bigint> {
+  while ((await tunnelsInKernel(site)) > 0) await delay(POLL_MS);
+  return process.hrtime.bigint();
+}
+
+async function tunnelsInKernel(site: Site): Promise<number> {
+  const slots = [...(await dumpValues(`${site.pins}/session_state`)).values()];
+  return slots.filter((slot) => slot.some((byte) => byte !== 0)).length;
 }
 
 /** Resolves when all of them are there again. */
