@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { patient } from '../support/patience.ts';
 
 export const REPOSITORY = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -12,7 +13,7 @@ export interface Ended {
 }
 
 /** Longer than any suite takes; a suite that hangs must not hang the run. */
-const LIMIT_MS = 25 * 60_000;
+const LIMIT_MS = patient(25 * 60_000);
 
 /** Runs one tool in the repository, its output kept and, when `shown`, passed on as it comes. Never rejects. */
 export function tool(
