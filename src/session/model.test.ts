@@ -40,18 +40,29 @@ class Model {
   readonly level = { a: 5, b: 5 };
   isUp = true;
   readonly visitors = new Map<Visitor, 'management' | 'operator'>();
+  /** Whom the level said last ends, once it is reached. */
+  readonly #leaving = new Map<Visitor, 'management' | 'operator'>();
+  /** Whom a level would have ended that was taken back before it was reached: either is right. */
+  readonly spared = new Map<Visitor, 'management' | 'operator'>();
 
   /** The mesh is kept down to 2, and comes back by itself, or where it was held when it is released. */
   get hasMesh(): boolean {
     return this.isUp && Math.min(this.level.a, this.level.b) >= 2;
   }
 
-  setLevel(at: 'a' | 'b', level: PostureLevel): void {
-    this.level[at] = level;
-    if (at === 'a') return;
-    for (const [visitor, type] of this.visitors) {
-      if (level === 1 || (level === 2 && type === 'operator')) this.visitors.delete(visitor);
+  /** @param reached the level that the site has reached of those said before */
+  setLevel(at: 'a' | 'b', level: PostureLevel, reached: PostureLevel): void {
+    if (at === 'b') {
+      if (reached > this.level.b) for (const [visitor, type] of this.#leaving) this.spared.set(visitor, type);
+      this.#leaving.clear();
+      for (const [visitor, type] of [...this.visitors, ...this.spared]) {
+        if (level > 2 || (level === 2 && type === 'management')) continue;
+        this.visitors.delete(visitor);
+        this.spared.delete(visitor);
+        this.#leaving.set(visitor, type);
+      }
     }
+    this.level[at] = level;
   }
 
   /** A visitor stands at level 5 itself. */
@@ -91,7 +102,7 @@ async function happen(sites: MemorySites, model: Model, one: Event): Promise<voi
   const { a, b } = sites;
   switch (one.kind) {
     case 'posture':
-      model.setLevel(one.at, one.level);
+      model.setLevel(one.at, one.level, sites[one.at].gateway.posture.level);
       // Not awaited: the next event comes into the middle of it.
       void sites[one.at].gateway.posture.state('console', one.level, 'model');
       return;
@@ -160,8 +171,9 @@ async function settle(sites: MemorySites, model: Model): Promise<void> {
 
 async function compare(sites: MemorySites, model: Model): Promise<void> {
   const { a, b } = sites;
-  const live = [...model.visitors].filter(([{ session }]) => session.state !== 'ended').length;
-  expect(live, 'visitors').toBe(model.visitors.size);
+  const isLive = ({ session }: Visitor): boolean => session.state !== 'ended';
+  expect([...model.visitors.keys()].every(isLive), 'visitors').toBe(true);
+  const live = [...model.visitors.keys(), ...model.spared.keys()].filter(isLive).length;
   const mesh = model.hasMesh ? 1 : 0;
   expect([a.gateway.registry.size, b.gateway.registry.size]).toEqual([mesh, mesh + live]);
   expect([a.gateway.posture.level, b.gateway.posture.level]).toEqual([model.level.a, model.level.b]);
