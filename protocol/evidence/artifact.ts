@@ -31,6 +31,7 @@ import {
 } from '../wire/convert.ts';
 import { parseExact } from '../wire/parse.ts';
 import { writeMessage, writeMessageTo } from '../wire/write.ts';
+import { fromHex } from './bytes.ts';
 
 export type ArtifactKind = NonNullable<Artifact['body']['case']>;
 export type ArtifactInit = MessageInitShape<typeof ArtifactSchema>;
@@ -112,7 +113,7 @@ export function parseArtifact(record: Uint8Array): Artifact {
 /** An identifier of a session as the daemon spells it, 32 hex digits, as 16 bytes. */
 export function sessionIdBytes(id: string): Uint8Array {
   if (!/^[0-9a-f]{32}$/.test(id)) throw new ShellstreamError('INTERNAL', 'a session’s id has 32 hex digits');
-  return Uint8Array.from({ length: ID }, (_, i) => Number.parseInt(id.slice(i * 2, i * 2 + 2), 16));
+  return fromHex(id);
 }
 
 function checkTransit(transit: SessionTransitArtifact): void {

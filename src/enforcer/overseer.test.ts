@@ -54,6 +54,14 @@ describe('a terminator that ignores posture', () => {
     expect(door.node.revoked).toHaveLength(2);
   });
 
+  it('loses many in one line of the log, which names some of them', async () => {
+    for (let i = 0; i < 20; i++) await managed();
+    await change(1);
+    expect(b.directory.size).toBe(0);
+    expect(taken).toEqual([expect.objectContaining({ count: 20 })]);
+    expect(taken[0]?.sessions).toHaveLength(16);
+  });
+
   it('loses at level 2 what is neither critical nor the mesh, which is narrowed', async () => {
     const { hosted } = await establish(a, door.node);
     await managed();
@@ -147,7 +155,7 @@ describe('a terminator that ignores expiry', () => {
     await world.clock.advance(4_000);
     expect(b.directory.size).toBe(0);
     expect(await footprint(b.dataplane, b.overlay)).toEqual(NOTHING);
-    expect(taken).toContainEqual(expect.objectContaining({ session: hosted.id, reason: 'EXPIRED' }));
+    expect(taken).toContainEqual({ reason: 'EXPIRED', count: 1, sessions: [hosted.id] });
   });
 
   it('loses it too when the wall clock was set back and comes right again', async () => {

@@ -22,6 +22,8 @@ export interface OverseerParts {
 /** How long after its time a terminator may take to let go by itself. */
 const GRACE_MS = 1_000;
 const SWEEP_MS = 1_000;
+/** In a line of the log. */
+const NAMED = 16;
 /** For an attestation that a fall of the level asks for: to hear of it, to have a token minted, and the handshake's own time. */
 const ATTEST_MS = 30_000;
 
@@ -36,31 +38,30 @@ export class Overseer implements Disposable {
 
   /** The level changed, and every terminator had its time to follow. What stands against it is taken away now. */
   async postureChanged(): Promise<void> {
-    await Promise.all(this.#parts.directory.all.map((standing) => this.#judge(standing, 0)));
+    await this.#takeAway((standing) => this.#judge(standing, 0));
   }
 
   /** Something was revoked: what stands on it ends now, here and in the kernel, whatever its terminator does. How many did. */
   async revoked(revocations: RevocationReader): Promise<number> {
-    const found = this.#parts.directory.all.filter((standing) => isRevoked(revocations, standing));
-    await Promise.all(found.map((standing) => this.#revoke(standing, 'REVOKED')));
-    return found.length;
+    return await this.#takeAway((standing) => (isRevoked(revocations, standing) ? 'REVOKED' : undefined));
   }
 
   /** A peer said its level. Its terminator has a moment: the peer's own DRAIN may be on its way. */
   peerLevelChanged(standing: Standing): void {
-    void this.#judge(standing, GRACE_MS);
+    this.#judge(standing, GRACE_MS);
   }
 
   [Symbol.dispose](): void {
     this.#timer?.cancel();
   }
 
-  async #judge(standing: Standing, graceMs: number): Promise<void> {
+  /** Notes what the level leaves of it. Why it is to end now, if it is. */
+  #judge(standing: Standing, graceMs: number): Reason | undefined {
     const { accord, posture, directory, clock } = this.#parts;
     const { admission, peerLevel, judgedLevel } = standing;
     const { id, offer, grant, peer } = admission;
     const level = mostRestrictive(posture.level, peerLevel);
-    if (level === judgedLevel) return;
+    if (level === judgedLevel) return undefined;
     directory.note(id, { judgedLevel: level });
     // An initiator was not told its tier; the responder judges by it.
     const tier = peer.tier ?? 'site_owner';
@@ -71,16 +72,17 @@ export class Overseer implements Disposable {
     }
     switch (verdict.kind) {
       case 'keep':
-        return;
+        return undefined;
       case 'narrow':
-        return directory.note(id, {
-          admission: { ...admission, grant: { ...grant, capabilities: verdict.capabilities } },
-        });
+        directory.note(id, { admission: { ...admission, grant: { ...grant, capabilities: verdict.capabilities } } });
+        return undefined;
       case 'drain':
-        return directory.note(id, { endsAtMs: clock.monotonic() + verdict.deadlineMs + GRACE_MS });
+        directory.note(id, { endsAtMs: clock.monotonic() + verdict.deadlineMs + GRACE_MS });
+        return undefined;
       case 'end':
-        if (graceMs > 0) return directory.note(id, { endsAtMs: clock.monotonic() + graceMs });
-        return await this.#revoke(standing, verdict.reason);
+        if (graceMs === 0) return verdict.reason;
+        directory.note(id, { endsAtMs: clock.monotonic() + graceMs });
+        return undefined;
     }
   }
 
@@ -92,21 +94,36 @@ export class Overseer implements Disposable {
   }
 
   async #sweep(): Promise<void> {
-    const { clock, directory } = this.#parts;
+    const { clock } = this.#parts;
     const [now, wall] = [clock.monotonic(), clock.now()];
-    for (const standing of directory.all) {
-      const { endsAtMs, attestsByMs, admission } = standing;
-      if (attestsByMs !== undefined && attestsByMs <= now) await this.#revoke(standing, 'SAT_NOT_FRESH');
-      else if (endsAtMs !== undefined && endsAtMs <= now) await this.#revoke(standing, 'POSTURE_CHANGED');
-      else if (admission.expiresAt + GRACE_MS <= wall) await this.#revoke(standing, 'EXPIRED');
-    }
+    await this.#takeAway(({ endsAtMs, attestsByMs, admission }) => {
+      if (attestsByMs !== undefined && attestsByMs <= now) return 'SAT_NOT_FRESH';
+      if (endsAtMs !== undefined && endsAtMs <= now) return 'POSTURE_CHANGED';
+      return admission.expiresAt + GRACE_MS <= wall ? 'EXPIRED' : undefined;
+    });
   }
 
-  async #revoke({ admission }: Standing, reason: Reason): Promise<void> {
+  /**
+   * Ends what there is a reason for, without its terminator. One line of the log for all that go for one reason: they may be
+   * ten thousand, and evidence has each of them. How many went.
+   */
+  async #takeAway(why: (standing: Standing) => Reason | undefined): Promise<number> {
     const { directory, log } = this.#parts;
-    log.warn('a session was taken from its terminator', { session: admission.id, reason });
-    await directory.revoke(admission.id, reason).catch((error: unknown) => {
-      log.error('session not fully released', { session: admission.id, error });
+    const found = directory.all.flatMap((standing) => {
+      const reason = why(standing);
+      return reason === undefined ? [] : [{ session: standing.admission.id, reason }];
     });
+    for (const [reason, group] of Map.groupBy(found, (one) => one.reason)) {
+      const sessions = group.slice(0, NAMED).map(({ session }) => session);
+      log.warn('sessions were taken from their terminators', { reason, count: group.length, sessions });
+    }
+    await Promise.all(
+      found.map(({ session, reason }) =>
+        directory.revoke(session, reason).catch((error: unknown) => {
+          log.error('session not fully released', { session, error });
+        }),
+      ),
+    );
+    return found.length;
   }
 }

@@ -3,7 +3,7 @@
  * cannot be taken back, and evidence says whose word it is.
  */
 import { ShellstreamError } from '../../protocol/errors.ts';
-import { type Clock, sleep } from '../base/clock.ts';
+import type { Clock } from '../base/clock.ts';
 import type { LastWord, SessionId, StreamTotals } from './ports.ts';
 
 export const NO_STREAMS: StreamTotals = { streams: 0, receivedBytes: 0n, sentBytes: 0n };
@@ -17,10 +17,8 @@ export interface StreamsAtEnd extends LastWord {
 /** How long the end of a session that the enforcer ended itself waits for the terminator's last word. */
 const LAST_WORD_MS = 1_000;
 
-interface Awaited {
-  readonly over: AbortController;
-  last: LastWord | undefined;
-}
+/** Takes the last word; undefined: none is to come. */
+type Awaited = (last: LastWord | undefined) => void;
 
 /** Of one terminator. It holds what was told of sessions that stand, and for a moment of those that the enforcer ended. */
 export class ToldTotals {
@@ -41,10 +39,7 @@ export class ToldTotals {
       totals.sentBytes < before.sentBytes;
     if (isLess) throw new ShellstreamError('MALFORMED', `streams of ${session} carried less than before`);
     this.#told.set(session, totals);
-    const awaited = this.#awaited.get(session);
-    if (awaited === undefined) return;
-    awaited.last = totals;
-    awaited.over.abort();
+    this.#awaited.get(session)?.(totals);
   }
 
   /** Whether its last word is still to come. */
@@ -62,14 +57,18 @@ export class ToldTotals {
 
   /** The terminator is gone: no word is to come. */
   gone(): void {
-    for (const { over } of this.#awaited.values()) over.abort();
+    for (const over of this.#awaited.values()) over(undefined);
   }
 
-  async #lastWord(session: SessionId): Promise<LastWord | undefined> {
-    const awaited: Awaited = { over: new AbortController(), last: undefined };
-    this.#awaited.set(session, awaited);
-    await sleep(this.#clock, LAST_WORD_MS, awaited.over.signal);
-    this.#awaited.delete(session);
-    return awaited.last;
+  #lastWord(session: SessionId): Promise<LastWord | undefined> {
+    return new Promise((resolve) => {
+      const over: Awaited = (last) => {
+        timer.cancel();
+        this.#awaited.delete(session);
+        resolve(last);
+      };
+      const timer = this.#clock.after(LAST_WORD_MS, () => over(undefined));
+      this.#awaited.set(session, over);
+    });
   }
 }
