@@ -2,6 +2,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { ShellstreamError } from '../../protocol/errors.ts';
 import type { PostureLevel } from '../../protocol/posture/index.ts';
 import { ACCORD } from '../../test/support/memory-nodes.ts';
+import { sleep } from '../base/clock.ts';
 import { silentLogger } from '../base/logger.ts';
 import { SimulatedClock } from '../base/simulated-clock.ts';
 import { DialledPeer } from './peer.ts';
@@ -12,6 +13,8 @@ let posture: { level: PostureLevel; epoch: bigint };
 let succeed: (() => string) | undefined;
 let standing: Set<string>;
 let held: boolean;
+/** How long a try takes. */
+let dialMs: number;
 
 beforeEach(() => {
   clock = new SimulatedClock();
@@ -20,6 +23,7 @@ beforeEach(() => {
   succeed = undefined;
   standing = new Set();
   held = false;
+  dialMs = 0;
 });
 
 describe('dialling', () => {
@@ -77,6 +81,18 @@ describe('dialling', () => {
     expect(dialledAt).toEqual([100_000]);
   });
 
+  it('that fails when it was nudged meanwhile is tried again soon, however long it would have waited', async () => {
+    await using peer = started(() => 0);
+    await clock.advance(100_000);
+    dialMs = 1_000;
+    const tries = dialledAt.length;
+    while (dialledAt.length === tries) await clock.advance(100);
+    peer.nudge();
+    const [at = 0] = dialledAt.slice(-1);
+    await clock.advance(1_200);
+    expect(dialledAt.slice(-1)).toEqual([at + 1_100]);
+  });
+
   it('is left alone while it is held, and dialled at once when it is released', async () => {
     held = true;
     await using peer = started(() => 0);
@@ -116,8 +132,9 @@ function started(random: () => number): DialledPeer & AsyncDisposable {
     accord: ACCORD.accord,
     random,
     isHeld: () => held,
-    dial: async () => {
+    dial: async (signal) => {
       dialledAt.push(clock.monotonic());
+      if (dialMs > 0) await sleep(clock, dialMs, signal);
       if (succeed === undefined) throw new ShellstreamError('CONNECTION_LOST');
       return succeed();
     },

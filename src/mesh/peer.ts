@@ -45,6 +45,8 @@ export class DialledPeer {
   #state: DialState = { kind: 'connecting' };
   #lastFailure: DialFailure | undefined;
   #wake: AbortController = new AbortController();
+  /** Since the try that is under way began, or after it. */
+  #isNudged = false;
   #sessionEnded: (() => void) | undefined;
   #loop: Promise<void> | undefined;
 
@@ -71,6 +73,7 @@ export class DialledPeer {
 
   /** Something changed that makes it worth trying at once: the posture rose, the network came back. */
   nudge(): void {
+    this.#isNudged = true;
     this.#wake.abort();
   }
 
@@ -85,8 +88,10 @@ export class DialledPeer {
     const { signal } = this.#stopped;
     let failures = 0;
     while (!signal.aborted) {
-      if (this.#mayDial && (await this.#attempt(signal))) failures = 0;
-      else failures += 1;
+      this.#isNudged = false;
+      const stood = this.#mayDial && (await this.#attempt(signal));
+      // A try that began before the change says nothing of how it is after it.
+      failures = stood || this.#isNudged ? 0 : failures + 1;
       if (signal.aborted) return;
       await this.#wait(failures);
     }
