@@ -5,7 +5,7 @@
  */
 import { sha256 } from '@noble/hashes/sha2.js';
 import { ShellstreamError } from '../errors.ts';
-import { concatBytes, sameBytes } from '../evidence/bytes.ts';
+import { concatBytes, fromHex, sameBytes, toHex } from '../evidence/bytes.ts';
 
 export interface Cursor {
   readonly atMs: number;
@@ -17,13 +17,13 @@ export interface Cursor {
 export function formatCursor({ atMs, number }: Cursor, question: Uint8Array): string {
   const place = concatBytes([uint64(atMs), uint64(number)]);
   const bytes = concatBytes([binding(question, place), place]);
-  return [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  return toHex(bytes);
 }
 
 /** @throws ShellstreamError MALFORMED, also for the cursor of another question */
 export function parseCursor(text: string, question: Uint8Array): Cursor {
   if (!CURSOR.test(text)) throw malformed('no cursor');
-  const bytes = Uint8Array.from({ length: CURSOR_BYTES }, (_, i) => Number.parseInt(text.slice(2 * i, 2 * i + 2), 16));
+  const bytes = fromHex(text);
   if (!sameBytes(bytes.subarray(0, BINDING_BYTES), binding(question, bytes.subarray(BINDING_BYTES))))
     throw malformed('changed, or of another question');
   const view = new DataView(bytes.buffer, BINDING_BYTES);
