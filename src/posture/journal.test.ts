@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -160,6 +161,34 @@ describe('a crash', () => {
     });
     await engine.start(stepsWith(() => undefined));
     expect(await levelOf()).toBe(2);
+  });
+
+  it('and a journal that cannot be read at all: level 2 until it is set aside, and the rest is read', async () => {
+    await mkdir(join(folder, FILE));
+    const { kept, problem } = await openPostureStore({ folder, ...PLACE }, 0);
+    expect(problem).toMatch(/^the journal cannot be read: EISDIR/);
+    expect(kept?.statements.get('record')?.statement.level).toBe(2);
+  });
+
+  it('attack: in the middle of the first write after a damage leaves no whole journal without the lockdown that was lost', async () => {
+    await writeFile(
+      join(folder, FILE),
+      text(intent(5, 3)) + text(intent(3, 1)).replace('"to":1', '"to":5') + text(settled(1)),
+    );
+    const { journal, read } = await openPostureJournal(folder, sha256);
+    expect([read.records.length, read.isWhole]).toEqual([1, false]);
+    const written = journal.write(intent(2, 2));
+    let isOver = false;
+    void written.then(() => {
+      isOver = true;
+    });
+    // As it is at each moment on the way: damaged still, or with the new intent.
+    while (!isOver) {
+      const seen = readJournal(readFileSync(join(folder, FILE), 'utf8'), sha256);
+      if (seen.isWhole) expect(seen.records.at(-1)).toEqual(intent(2, 2));
+      await new Promise<void>((resolve) => afterThisTurn(resolve));
+    }
+    expect((await openPostureJournal(folder, sha256)).read.records).toEqual([intent(5, 3), intent(2, 2)]);
   });
 
   it('at every record of a tightening: the next run is at the level that the kernel was told last, or a stricter one', async () => {

@@ -51,11 +51,10 @@ const MAX_BYTES = 4 * 1_048_576;
 
 export async function openPostureJournal(folder: string, sha256: Sha256): Promise<OpenedJournal> {
   const path = join(folder, FILE);
-  const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
-    throw error;
-  });
-  const read = readJournal(text, sha256);
+  const read = await readFile(path, 'utf8').then(
+    (text) => readJournal(text, sha256),
+    (error: unknown) => unread(error),
+  );
   return { journal: new JournalFile(path, sha256, read.records), read };
 }
 
@@ -96,6 +95,14 @@ export function readJournal(text: string, sha256: Sha256): ReadJournal {
   return { records, isWhole: true, problem: `${place} was cut off, and is left out` };
 }
 
+/** One that cannot be read at all is no reason to come up open, or not at all: it may have held a lockdown. */
+function unread(error: unknown): ReadJournal {
+  const isThere = !(error instanceof Error && 'code' in error && error.code === 'ENOENT');
+  if (!isThere) return { records: [], isWhole: true, problem: undefined };
+  const why = error instanceof Error ? error.message : String(error);
+  return { records: [], isWhole: false, problem: `the journal cannot be read: ${why}` };
+}
+
 export function formatRecord(record: JournalRecord, sha256: Sha256): string {
   const json = JSON.stringify(documentOf(record));
   return `${checksum(json, sha256, DIGITS)} ${json}\n`;
@@ -125,34 +132,42 @@ class JournalFile implements PostureJournal {
   async #append(record: JournalRecord): Promise<void> {
     const isDurable = record.kind !== 'step';
     if (isDurable && this.#bytes > COMPACT_BYTES) this.#isBegun = false;
+    const line = Buffer.from(formatRecord(record, this.#sha256));
     try {
-      if (!this.#isBegun) await this.#begin();
-      // What is written behind half a record could not be read: after a failure the next one begins a new file.
-      this.#isBegun = false;
-      await using file = await open(this.#path, 'a', 0o600);
-      const line = Buffer.from(formatRecord(record, this.#sha256));
-      const { bytesWritten } = await file.write(line);
-      this.#bytes += bytesWritten;
-      if (bytesWritten !== line.length) throw new Error('the journal of the posture could not be written whole');
-      if (isDurable) await file.datasync();
+      if (this.#isBegun) {
+        // What is written behind half a record could not be read: after a failure the next one begins a new file.
+        this.#isBegun = false;
+        await this.#write(line, isDurable);
+      } else {
+        await this.#begin(line);
+      }
       this.#isBegun = true;
     } finally {
       if (record.kind === 'intent') this.#start = [record];
     }
   }
 
-  async #begin(): Promise<void> {
+  async #write(line: Buffer, isDurable: boolean): Promise<void> {
+    await using file = await open(this.#path, 'a', 0o600);
+    const { bytesWritten } = await file.write(line);
+    this.#bytes += bytesWritten;
+    if (bytesWritten !== line.length) throw new Error('the journal of the posture could not be written whole');
+    if (isDurable) await file.datasync();
+  }
+
+  /** With its first record in it: a crash in between must not leave a whole journal that lacks what was lost of the former. */
+  async #begin(line: Buffer): Promise<void> {
     const fresh = `${this.#path}.new`;
-    const text = Buffer.from(this.#start.map((record) => formatRecord(record, this.#sha256)).join(''));
+    const text = Buffer.concat([...this.#start.map((one) => Buffer.from(formatRecord(one, this.#sha256))), line]);
     {
       await using file = await open(fresh, 'w', 0o600);
       await file.writeFile(text);
       await file.sync();
     }
     await rename(fresh, this.#path);
+    this.#bytes = text.length;
     await using folder = await open(dirname(this.#path), 'r');
     await folder.sync();
-    this.#bytes = text.length;
   }
 }
 

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import type { Statement } from '../../protocol/posture/index.ts';
+import type { PostureLevel, Statement } from '../../protocol/posture/index.ts';
 import type { JournalRecord } from './journal.ts';
 import type { KeptPosture } from './kept.ts';
-import { levelAtStart, lockdownsWithout } from './recovery.ts';
+import { levelAtStart, lockdownsWithout, recover } from './recovery.ts';
 
 const NOW = 1_000_000;
 const NOTHING = { kept: undefined, cutOffAt: undefined, initial: 5, former: undefined } as const;
@@ -24,6 +24,36 @@ describe('the level of a start, before any source has spoken', () => {
   it('attack: a reboot in the middle of a loosening, or before one is confirmed, opens nothing', () => {
     expect(levelAtStart({ ...NOTHING, kept: said({ level: 5 }), cutOffAt: 1 }, NOW)).toBe(1);
     expect(levelAtStart({ ...NOTHING, kept: said({ level: 5 }), former: 1 }, NOW)).toBe(1);
+  });
+});
+
+describe('the strictest level that the kernel may have been told by what disk knows', () => {
+  const intent = (from: PostureLevel, to: PostureLevel, epoch: bigint): JournalRecord => {
+    return { kind: 'intent', from, to, kept: said({ level: to }, epoch) };
+  };
+  const settled = (level: PostureLevel, failed = false): JournalRecord => ({
+    kind: 'settled',
+    epoch: 9n,
+    level,
+    failed,
+  });
+  const strictest = (record: KeptPosture, ...records: JournalRecord[]): PostureLevel | undefined =>
+    recover(record, { records, isWhole: true, problem: undefined }, NOW).strictest;
+
+  it('attack: is not that of a drill that was over: a lockdown that no disk took is taken up all the same', () => {
+    const drill = [intent(5, 1, 2n), settled(1), intent(1, 5, 3n), settled(5)];
+    expect(strictest(said({ level: 5 }, 3n), ...drill)).toBe(5);
+  });
+
+  it('is either end of a change that did not come to stand whole, and of those before it', () => {
+    expect(strictest(said({ level: 5 }, 3n), intent(1, 5, 3n))).toBe(1);
+    expect(strictest(said({ level: 5 }, 3n), intent(1, 5, 3n), settled(5, true))).toBe(1);
+    expect(strictest(said({ level: 3 }, 4n), intent(1, 5, 3n), intent(5, 3, 4n))).toBe(1);
+  });
+
+  it('is that of a statement which is newer than the last change', () => {
+    expect(strictest(said({ level: 2 }, 4n), intent(1, 5, 3n), settled(5))).toBe(2);
+    expect(strictest(said({ level: 2 }, 4n))).toBe(2);
   });
 });
 
@@ -56,9 +86,9 @@ describe('lockdowns whose step the journal does not show to be taken', () => {
   });
 });
 
-function said(statement: Pick<Statement, 'level' | 'expiresAt'>): KeptPosture {
+function said(statement: Pick<Statement, 'level' | 'expiresAt'>, epoch = 1n): KeptPosture {
   return {
-    statements: new Map([['console', { statement: { source: 'console', epoch: 1n, ...statement } }]]),
-    epoch: 1n,
+    statements: new Map([['console', { statement: { source: 'console', epoch, ...statement } }]]),
+    epoch,
   };
 }

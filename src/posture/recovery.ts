@@ -20,7 +20,7 @@ export interface Recovered {
   readonly cutOffAt: PostureLevel | undefined;
   /** To which the last change went, as far as there was one. */
   readonly lastLevel: PostureLevel | undefined;
-  /** The strictest level that disk knows of. A kernel below it was told what could not be written. */
+  /** The strictest level that the kernel may have been told by what disk knows. Below it, it was told what could not be written. */
   readonly strictest: PostureLevel | undefined;
 }
 
@@ -53,14 +53,34 @@ export function recover(record: KeptPosture | 'none' | 'unreadable', journal: Re
   const known = typeof record === 'string' ? undefined : record;
   // A statement is acted upon before it is kept: the intent may be newer, settled or not.
   const all = [known, intent?.kept, lost].filter((one) => one !== undefined);
-  const said = all.flatMap(({ statements }) => [...statements.values()].map(({ statement }) => statement.level));
-  const levels = intent === undefined ? said : [...said, intent.from, intent.to];
   return {
     lastLevel: intent?.to,
-    strictest: all.length === 0 ? undefined : mostRestrictive(NORMAL, ...levels),
+    strictest: all.length === 0 ? undefined : explained(all, journal),
     kept: all.length === 0 ? undefined : withoutPast(all.reduce(merged), now),
     cutOffAt: intent === undefined || isSettled(journal) ? undefined : mostRestrictive(intent.from, intent.to),
   };
+}
+
+/**
+ * Each change of the kernel has its intent before it. One that came to stand whole leaves nothing of what was before it: a
+ * lockdown of last year does not explain the one that the kernel is in.
+ */
+function explained(all: readonly KeptPosture[], journal: ReadJournal): PostureLevel {
+  const intent = lastIntent(journal);
+  const statements = all.flatMap((one) => [...one.statements.values()].map(({ statement }) => statement));
+  if (intent === undefined) return mostRestrictive(NORMAL, ...statements.map(({ level }) => level));
+  const isNewer = ({ source, epoch }: Statement): boolean => {
+    const known = intent.kept.statements.get(source)?.statement.epoch;
+    return known === undefined || epoch > known;
+  };
+  const newer = statements.filter(isNewer).map(({ level }) => level);
+  return mostRestrictive(intent.to, ...unsettled(journal).flatMap(({ from, to }) => [from, to]), ...newer);
+}
+
+/** Changes behind the last one that came to stand whole: of each the kernel may have either end. */
+function unsettled({ records }: ReadJournal): readonly Intent[] {
+  const whole = records.findLastIndex((record) => record.kind === 'settled' && !record.failed);
+  return records.slice(whole + 1).filter((record) => record.kind === 'intent');
 }
 
 /**

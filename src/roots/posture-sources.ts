@@ -55,12 +55,14 @@ const NODE_STATEMENT = 'held over the restart of the gateway';
  * may have been said while the disk was full.
  */
 async function takeUpOwnSlot(
-  { dataplane, posture: { kept, strictest } }: EnforcerWorld,
+  { dataplane, posture: { kept, strictest }, unconfirmed }: EnforcerWorld,
   posture: PostureEngine,
 ): Promise<void> {
   const { external, own } = await dataplane.flows.posture();
   const ours = levelFromTrustedSource(own);
-  const known = kept === undefined ? posture.level : mostRestrictive(posture.level, strictest ?? LOCKDOWN);
+  // The boot unit goes by what waits for its confirmation, too.
+  const former = unconfirmed?.kept?.former.level ?? posture.level;
+  const known = kept === undefined ? posture.level : mostRestrictive(posture.level, former, strictest ?? LOCKDOWN);
   if (ours < known && ours < levelFromTrustedSource(external)) {
     await posture.state('console', ours, NODE_STATEMENT);
   }
