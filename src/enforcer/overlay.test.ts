@@ -1,6 +1,7 @@
 /** Joining is all or nothing, whatever step fails; leaving takes everything it can, whatever step fails. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
+import { parseAddress } from '../../protocol/net/address.ts';
 import { parsePrefix } from '../../protocol/net/prefix.ts';
 import {
   establish,
@@ -8,8 +9,10 @@ import {
   type MemoryNode,
   MemoryWorld,
   NOTHING,
+  PRINTER,
   REQUEST,
 } from '../../test/support/memory-nodes.ts';
+import type { MemberSpec } from './member.ts';
 import { Nonces } from './nonces.ts';
 import { Slots } from './slots.ts';
 
@@ -110,6 +113,59 @@ describe('renewing', () => {
     await establish(a, b, { renews: hosted.id, request });
     expect(await footprint(b.dataplane, b.overlay)).toMatchObject({ sessions: 1, peers: 1, sources: 2, routes: 2 });
     expect(b.overlay.members.map(({ generation }) => generation)).toEqual([2]);
+  });
+});
+
+describe('attack: a member renews for what another one has:', () => {
+  const OTHERS = [parsePrefix('10.1.0.0/24')];
+
+  it.each<[string, (own: MemberSpec, other: MemberSpec) => MemberSpec]>([
+    ['PREFIX_OVERLAP', (own) => ({ ...own, prefixes: [...own.prefixes, ...OTHERS] })],
+    ['WIREGUARD_KEY_TAKEN', (own, { publicKey }) => ({ ...own, publicKey })],
+    ['WIREGUARD_KEY_TAKEN', (_, other) => other],
+  ])('%s, and that one keeps its pins, its routes and its peer, while the member’s own go', async (refusal, wanted) => {
+    const c = await world.node('c');
+    await establish(a, b, { request: { ...REQUEST, advertise: OTHERS } });
+    const before = await standing(b);
+    expect(before.passes).toBe('PASS');
+    await establish(c, b);
+    const [other, own] = b.overlay.members;
+    if (other === undefined || own === undefined) throw new Error('two joined');
+    expect(await reason(b.overlay.rejoin(own, wanted(own.spec, other.spec)))).toBe(refusal);
+    expect(await standing(b)).toEqual(before);
+    await b.overlay.leave(own);
+    expect(await standing(b)).toEqual(before);
+  });
+
+  it('by its attestation, at the responder', async () => {
+    const c = await world.node('c');
+    await establish(a, b, { request: { ...REQUEST, advertise: OTHERS } });
+    const before = await standing(b);
+    const { hosted } = await establish(c, b);
+    const request = { ...REQUEST, advertise: OTHERS };
+    expect(await reason(establish(c, b, { renews: hosted.id, request }))).toBe('PREFIX_OVERLAP');
+    expect(await standing(b)).toEqual(before);
+  });
+
+  it('and when it renews for what nobody has, and fails, all that it wrote goes, and nothing else', async () => {
+    const c = await world.node('c');
+    await establish(a, b, { request: { ...REQUEST, advertise: OTHERS } });
+    const before = await standing(b);
+    const { hosted } = await establish(c, b);
+    const request = { ...REQUEST, advertise: [parsePrefix('10.1.7.0/24')] };
+    using _fault = fail(b, 'device.addPeer', 'after');
+    expect(await reason(establish(c, b, { renews: hosted.id, request }))).toBe('DATAPLANE_FAILED');
+    expect(await standing(b)).toEqual(before);
+  });
+
+  it('by its grant, at the initiator', async () => {
+    const c = await world.node('c');
+    const request = { ...REQUEST, targets: [PRINTER] };
+    await establish(b, a, { request });
+    const before = await standing(b);
+    const { hosted } = await establish(b, c, { request: { ...REQUEST, targets: [] } });
+    expect(await reason(establish(b, c, { renews: hosted.id, request }))).toBe('PREFIX_OVERLAP');
+    expect(await standing(b)).toEqual(before);
   });
 });
 
@@ -314,6 +370,31 @@ function during(node: MemoryNode, step: Step, action: () => unknown): Disposable
     await action();
     await original();
   });
+}
+
+let lastPort = 50_000;
+
+/** What stands in a node's data plane, and what becomes of a new flow from 10.1.0.5 to the target behind it. */
+async function standing({ dataplane, overlay }: MemoryNode) {
+  const { live: _, ...counts } = await footprint(dataplane, overlay);
+  const peers = await overlay.device.peers();
+  lastPort += 1;
+  const passes = dataplane.flows.judge({
+    kind: 'tcp',
+    source: parseAddress('10.1.0.5'),
+    destination: parseAddress('10.2.0.10'),
+    sourcePort: lastPort,
+    destinationPort: 8080,
+    flags: 2,
+    ifindex: overlay.device.ifindex,
+    direction: 'in',
+  });
+  return {
+    passes,
+    counts,
+    routes: await dataplane.network.routes(),
+    peers: peers.map(({ publicKey, allowedIps }) => ({ publicKey, allowedIps })),
+  };
 }
 
 async function reason(work: Promise<unknown>): Promise<string> {

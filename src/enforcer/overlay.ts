@@ -220,8 +220,11 @@ export class Overlay implements AsyncDisposable {
       if (this.#members.get(former.number) !== former) throw gone();
       const { sessionSlot, peerSlot } = former.session;
       const { flows, network } = this.#dataplane;
+      // What a refused spec names may be another member's: only what the check lets it have is its own to take away.
+      const written = [former];
       try {
         this.check(spec, former);
+        written.push({ ...former, spec });
         const sameFlows = sameReach(former.spec, spec);
         const generation = sameFlows ? former.session.generation : this.#sessionSlots.nextGeneration(sessionSlot);
         const session: FlowSession = { sessionSlot, generation, peerSlot, expiresAtBootNs: spec.expiresAtBootNs };
@@ -247,7 +250,7 @@ export class Overlay implements AsyncDisposable {
       } catch (error) {
         // Also what a half-done renewal may have written beside what the former spec names. What cannot be taken away now
         // is tried again, and told, when the membership is left.
-        for (const member of [former, { ...former, spec }]) await this.#remove([member]).catch(() => undefined);
+        for (const member of written) await this.#remove([member]).catch(() => undefined);
         throw error;
       }
     });
