@@ -7,6 +7,7 @@ import {
   type ChangeInput,
   decideApproval,
   decideChange,
+  decideOwner,
   decideProposal,
   isAuthorisedNow,
   type Verdict,
@@ -167,4 +168,12 @@ test('at every level at most what the one above allows', () => {
     const allowed = POSTURE_LEVELS.map((level) => decideChange(input({ level, tier })).kind === 'allow');
     expect([...allowed].sort((one, other) => Number(other) - Number(one))).toEqual(allowed);
   }
+});
+
+test('an owner has what it was given as long as its tier is no lower', () => {
+  const owner = { subject: 'spiffe://a.test/w', tier: 'master' } as const;
+  expect(said(decideOwner(owner, 'master'))).toBe('allow');
+  expect(said(decideOwner(owner, 'site_owner'))).toBe('allow');
+  expect(said(decideOwner(owner, 'journeyman'))).toBe('TIER_UNKNOWN');
+  expect(said(decideOwner(owner, undefined))).toBe('TIER_UNKNOWN');
 });

@@ -85,13 +85,19 @@ export function decideApproval(tier: Tier): Verdict {
   return isTierAtLeast(tier, 'master') ? { kind: 'allow' } : deny('CAPABILITY_NOT_GRANTED', `${tier} approves nothing`);
 }
 
+/** Whether an owner has still what it acts by: whoever was revoked has no tier, and an accord may give less than before. */
+export function decideOwner({ subject, tier }: RouteOwner, tierNow: Tier | undefined): Verdict {
+  if (tierNow !== undefined && isTierAtLeast(tierNow, tier)) return { kind: 'allow' };
+  return deny('TIER_UNKNOWN', `${subject} is no ${tier} here any more`);
+}
+
 /** Whether the site still says what a recorded route was given for: its owner's tier now, and the class of its target. */
 export function isAuthorisedNow(
   accord: Accord,
   { route, class: targetClass, owner }: GovernedRoute,
   tierNow: Tier | undefined,
 ): boolean {
-  if (tierNow === undefined || !isTierAtLeast(tierNow, owner.tier)) return false;
+  if (decideOwner(owner, tierNow).kind === 'deny') return false;
   return targetClass === 'ordinary' || isClassed(accord, route, targetClass);
 }
 

@@ -241,6 +241,38 @@ describe('a change', () => {
     expect(host.witnessed).toMatchObject([{ action: 'add' }, { kind: 'failed' }]);
   });
 
+  test.each([
+    ['owner', APPRENTICE],
+    ['who has it carried out', MASTER],
+  ])('attack: is refused when its %s was revoked while its intent was kept', async (_, { subject }) => {
+    const host = await MemoryHost.create();
+    const routes = host.start(5);
+    host.beforeIntent = () => void host.gone.add(subject);
+    const change = adding(spec('10.9.0.0/24'));
+    expect(await refusal(routes.change({ change, owner: APPRENTICE, by: MASTER }))).toBe('TIER_UNKNOWN');
+    expect(await live(host)).toEqual([]);
+    expect(routes.recorded).toEqual([]);
+    expect(host.witnessed).toMatchObject([{ action: 'add' }, { kind: 'failed', reason: 'TIER_UNKNOWN' }]);
+  });
+
+  test('attack: never reaches the kernel when its owner was revoked while it was recorded', async () => {
+    const host = await MemoryHost.create();
+    const routes = host.start(5);
+    host.records.routes.before = () => void host.gone.add(APPRENTICE.subject);
+    let calls = 0;
+    const { addRoutes } = host.network;
+    host.network.addRoutes = (added) => {
+      calls += added.length;
+      return addRoutes.call(host.network, added);
+    };
+    const change = adding(spec('10.9.0.0/24'));
+    expect(await refusal(routes.change({ change, owner: APPRENTICE, by: OWNER }))).toBe('TIER_UNKNOWN');
+    expect(calls).toBe(0);
+    expect(routes.recorded).toEqual([]);
+    expect(host.records.routes.value).toEqual([]);
+    expect(host.witnessed).toMatchObject([{ action: 'add' }, { kind: 'failed', reason: 'TIER_UNKNOWN' }]);
+  });
+
   test('leaves nothing in the kernel when it cannot be recorded, before or after', async () => {
     for (const failing of [1, 2]) {
       const host = await MemoryHost.create();

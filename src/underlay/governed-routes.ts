@@ -9,6 +9,7 @@ import type { PostureLevel } from '../../protocol/posture/level.ts';
 import {
   type ApprovedChange,
   decideChange,
+  decideOwner,
   isAuthorisedNow,
   overlayPrefixesAt,
   planRoutes,
@@ -22,6 +23,7 @@ import {
   routeStays,
   routeWords,
   type SessionReach,
+  type Verdict,
 } from '../../protocol/routes/index.ts';
 import type { Clock, Timer } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
@@ -259,8 +261,14 @@ export class GovernedRoutes implements AsyncDisposable {
   }
 
   /** Throws why it may not be carried out now. */
-  demand({ change, owner, by }: ChangeOrder): void {
-    const { accord, preApproved, tunnels } = this.#parts;
+  demand(order: ChangeOrder): void {
+    this.#judge(order, this.#recorded.get(routePlace(order.change.route)));
+  }
+
+  /** @param standing what was recorded in its place before the change */
+  #judge({ change, owner, by }: ChangeOrder, standing: RouteRecord | undefined): void {
+    const { accord, preApproved, tunnels, tierNow } = this.#parts;
+    for (const one of [owner, by]) allowed(decideOwner(one, tierNow(one)));
     const verdict = decideChange({
       accord,
       level: this.#level,
@@ -268,13 +276,14 @@ export class GovernedRoutes implements AsyncDisposable {
       change,
       owner,
       preApproved,
-      standing: this.#recorded.get(routePlace(change.route)),
+      standing,
       tunnelled: tunnels()?.prefixes ?? [],
     });
-    if (verdict.kind === 'deny') throw new ShellstreamError(verdict.reason, verdict.detail);
+    allowed(verdict);
   }
 
-  async #add({ id, route, class: targetClass, owner, reason, atMs }: Mutation): Promise<RouteRecord> {
+  async #add(mutation: Mutation): Promise<RouteRecord> {
+    const { id, route, class: targetClass, owner, by, reason, atMs } = mutation;
     const place = routePlace(route);
     await this.#kernel.requireLink(route);
     const standing = this.#recorded.get(place);
@@ -290,6 +299,8 @@ export class GovernedRoutes implements AsyncDisposable {
     const record: RouteRecord = standing ?? { id, state: 'standing', route, class: targetClass, owner, reason, atMs };
     try {
       if (standing === undefined) await this.#record({ ...record, state: 'adding' });
+      // The disk may have taken its time, too.
+      this.#judge({ change: mutation, owner, by }, standing);
       await this.#kernel.add([route]);
       if (!(await this.#isLive(record))) {
         throw new ShellstreamError('DATAPLANE_FAILED', `the kernel does not take ${routeWords(route)}`);
@@ -379,3 +390,7 @@ export class GovernedRoutes implements AsyncDisposable {
 }
 
 const MOST_LOGGED = 32;
+
+function allowed(verdict: Verdict): void {
+  if (verdict.kind === 'deny') throw new ShellstreamError(verdict.reason, verdict.detail);
+}

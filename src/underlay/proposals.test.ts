@@ -96,6 +96,37 @@ describe('a request token', () => {
   });
 });
 
+describe('attack: an identity that was revoked', () => {
+  test('queues nothing with a token of before, and the token is not spent by the attempt', async () => {
+    const host = await MemoryHost.create();
+    const underlay = await run(host);
+    const token = await underlay.issueToken(APPRENTICE.subject, APPRENTICE.tier, MINUTE);
+    host.gone.add(APPRENTICE.subject);
+    expect(await refusal(underlay.propose(token, CHANGE))).toBe('TIER_UNKNOWN');
+    expect(underlay.proposals.all).toEqual([]);
+    host.gone.clear();
+    expect(await underlay.propose(token, CHANGE)).toMatchObject({ state: 'pending' });
+  });
+
+  test.each(['add', 'remove'] as const)(
+    'has nothing carried out by who approves what it proposed: %s',
+    async (action) => {
+      const host = await MemoryHost.create();
+      const underlay = await run(host);
+      if (action === 'remove') await underlay.change(CHANGE, OWNER);
+      const before = await host.network.routes();
+      const token = await underlay.issueToken(APPRENTICE.subject, APPRENTICE.tier, MINUTE);
+      const { id } = await underlay.propose(token, { ...CHANGE, action });
+      host.gone.add(APPRENTICE.subject);
+      host.witnessed.length = 0;
+      expect(await refusal(underlay.approve(id, OWNER))).toBe('TIER_UNKNOWN');
+      expect(await host.network.routes()).toEqual(before);
+      expect(host.witnessed).toEqual([]);
+      expect(underlay.proposals.all).toMatchObject([{ state: 'pending' }]);
+    },
+  );
+});
+
 describe('a proposal', () => {
   async function proposed(level: PostureLevel = 5) {
     const host = await MemoryHost.create();

@@ -56,7 +56,7 @@ export class Proposals {
   }
 
   /**
-   * @param judge throws when the posture takes no proposals of this tier; a token that was refused so is not spent
+   * @param judge throws when none is taken of this proposer now; a token that was refused so is not spent
    * @throws ShellstreamError REQUEST_TOKEN_INVALID, REQUEST_TOKEN_EXPIRED, REQUEST_TOKEN_SPENT
    */
   submit(token: string, change: RouteChange, judge: (proposer: RouteOwner) => void): Promise<Proposal> {

@@ -4,6 +4,7 @@ import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
 import type { Accord } from '../../protocol/posture/accord.ts';
 import {
   decideApproval,
+  decideOwner,
   decideProposal,
   type RouteChange,
   type RouteOwner,
@@ -48,8 +49,12 @@ export class Underlay {
   }
 
   propose(token: string, change: RouteChange): Promise<Proposal> {
-    const { accord } = this.#parts;
-    return this.proposals.submit(token, change, ({ tier }) => demand(decideProposal(accord, this.routes.level, tier)));
+    const { accord, tierNow } = this.#parts;
+    return this.proposals.submit(token, change, (proposer) => {
+      // A token outlives whoever it was issued for.
+      demand(decideOwner(proposer, tierNow(proposer)));
+      demand(decideProposal(accord, this.routes.level, proposer.tier));
+    });
   }
 
   /** Approves and carries it out: by the authority of who approves, for whom it was proposed. */
