@@ -91,6 +91,12 @@ it('what is kept is what a next run finds', () =>
     { seed: SEED, numRuns: 40 },
   ));
 
+it('one that owes an attestation since its level fell is judged by a next run as before the fall', async () => {
+  const kept = one();
+  await store.keep({ ...kept, standing: { ...kept.standing, judgedLevel: 3, attestsByMs: 31_000 } });
+  expect(await store.load()).toEqual([{ ...kept, standing: { ...kept.standing, judgedLevel: 5 } }]);
+});
+
 it('nobody else may read it, and no secret is in it: neither the pre-shared key nor that of the next attestation', async () => {
   const kept = one();
   const { member, admission } = kept.standing;

@@ -8,6 +8,7 @@ import { MemorySites } from '../../test/support/memory-sites.ts';
 import { MemoryStanding, RestartingSite } from '../../test/support/restarting-enforcer.ts';
 import type { MemoryTunnel } from '../dataplane/memory/tunnel.ts';
 import type { LocalEnforcer } from '../enforcer/enforcer.ts';
+import { decodeKept, encodeKept } from '../enforcer/process/kept.ts';
 import { forgetfulRevocations } from '../identity/revocation-store.ts';
 
 const GRACE_MS = 10_000;
@@ -116,6 +117,77 @@ describe('an enforcer that is killed and started again', () => {
     await stopped;
     expect(standing.kept.size).toBe(0);
     expect((await sites.a.dataplane.network.links()).some(({ ifindex }) => ifindex === device?.ifindex)).toBe(false);
+  });
+});
+
+describe('a session that owes an attestation when its enforcer dies', () => {
+  const ATTEST_MS = 30_000;
+
+  /** As it is kept: on the way to bytes and back. */
+  function throughBytes(): void {
+    const circumstances = new Uint8Array(32);
+    standing.load = async () =>
+      [...standing.kept.values()].flatMap((kept) => decodeKept(encodeKept(kept, circumstances), circumstances) ?? []);
+  }
+
+  /** As when its peer said 3 ten seconds ago, and its terminator, which was taken over, lets nobody attest. */
+  function owing(): string {
+    const { id } = session();
+    a.kill();
+    const [kept] = standing.kept.values();
+    if (kept === undefined) throw new Error('nothing kept');
+    const attestsByMs = sites.clock.monotonic() + 20_000;
+    const fallen = { ...kept.standing, peerLevel: 3 as const, judgedLevel: 3 as const, attestsByMs };
+    standing.kept.set(id, { ...kept, standing: fallen });
+    throughBytes();
+    return id;
+  }
+
+  it('attack: a terminator gains nothing by a restart: it owes it to the next one, which gives it as long again', async () => {
+    const id = owing();
+    await a.start();
+    await untilClaimed(id);
+    const { attestsByMs = 0 } = a.node.directory.get(id) ?? {};
+    expect(attestsByMs - sites.clock.monotonic()).toBeGreaterThan(ATTEST_MS - 1_000);
+    await sites.clock.advance(attestsByMs - sites.clock.monotonic() - 1_000);
+    expect(a.node.directory.get(id)).toBeDefined();
+    await sites.clock.advance(3_000);
+    expect(a.node.directory.get(id)).toBeUndefined();
+  });
+
+  it('twice owes it twice', async () => {
+    const id = owing();
+    for (let round = 0; round < 2; round++) {
+      await a.start();
+      expect(a.node.directory.get(id)).toMatchObject({
+        judgedLevel: 3,
+        attestsByMs: sites.clock.monotonic() + ATTEST_MS,
+      });
+      a.log.length = 0;
+      await untilClaimed(id);
+      a.kill();
+    }
+    await a.start();
+  });
+
+  it('owes it too when the level fell while none ran', async () => {
+    const { id } = session();
+    a.kill();
+    await sites.a.dataplane.flows.setPosture(3);
+    await a.start();
+    expect(a.node.directory.get(id)).toMatchObject({
+      judgedLevel: 3,
+      attestsByMs: sites.clock.monotonic() + ATTEST_MS,
+    });
+  });
+
+  it('and whose level fell no further than where a token may be cached owes nothing', async () => {
+    const { id } = session();
+    a.kill();
+    await sites.a.dataplane.flows.setPosture(4);
+    await a.start();
+    expect(a.node.directory.get(id)).toMatchObject({ judgedLevel: 4 });
+    expect(a.node.directory.get(id)?.attestsByMs).toBeUndefined();
   });
 });
 

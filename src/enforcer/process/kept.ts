@@ -2,6 +2,7 @@
 import { create, toBinary } from '@bufbuild/protobuf';
 import { type Kept, KeptSchema } from '../../../protocol/gen/shellstream/enforcer/v1/enforcer_pb.ts';
 import { formatAddress, tryParseAddress } from '../../../protocol/net/address.ts';
+import { NORMAL } from '../../../protocol/posture/level.ts';
 import { prefixesFromWire, prefixToWire } from '../../../protocol/wire/convert.ts';
 import { parseExact } from '../../../protocol/wire/parse.ts';
 import type { ControlFlow } from '../../dataplane/ports.ts';
@@ -27,7 +28,7 @@ const TCP = 6;
 const MAX_KEEPALIVE = 65_535;
 
 export function encodeKept({ standing, resumeHash }: KeptSession, circumstances: Uint8Array): Uint8Array {
-  const { admission, credentials, role, openedAtMs, peerLevel, judgedLevel, control, member } = standing;
+  const { admission, credentials, role, openedAtMs, peerLevel, judgedLevel, attestsByMs, control, member } = standing;
   // The answer was for the peer, and is told.
   const { answer: _, resumeToken: __, ...rest } = admission;
   const kept = create(KeptSchema, {
@@ -37,7 +38,8 @@ export function encodeKept({ standing, resumeHash }: KeptSession, circumstances:
     initiator: role === 'initiator',
     openedAtMs: BigInt(Math.floor(openedAtMs)),
     peerLevel,
-    judgedLevel,
+    // While it owes an attestation the next run is to judge the fall again, and to ask for it again.
+    judgedLevel: attestsByMs === undefined ? judgedLevel : NORMAL,
     ...(control === undefined ? {} : { connection: connectionOf(control) }),
     member: memberTo(member),
     tokenId: credentials.tokenId ?? '',
