@@ -27,6 +27,7 @@ import type { Clock } from '../base/clock.ts';
 import { Listeners } from '../base/listeners.ts';
 import type { Logger } from '../base/logger.ts';
 import type { RevocationReader } from '../enforcer/ports.ts';
+import { RECORD_LIMITS, RecordRoom } from './revocation-room.ts';
 import type { KeptRevocations, OpenedRevocations, RevocationStore } from './revocation-store.ts';
 
 export interface IssuerKeys {
@@ -60,18 +61,16 @@ export interface IssuerState {
 /** @param signed the document that says so */
 type Effect = (statement: Statement, signed: Uint8Array) => Promise<void>;
 
-/** More than a site revokes in years; a feed that says more is refused, and stale. */
-const MAX_STATEMENTS = 65_536;
-
 export class Revocations implements RevocationReader {
   readonly #parts: RevocationsParts;
   readonly #feeds = new Map<SpiffeId, IssuerFeed>();
   readonly #index: RevokedIndex;
   readonly #store: RevocationStore;
+  readonly #room: RecordRoom;
   /** In the order they came. */
   readonly #taken: SignedDocument<Statement>[] = [];
   /** Of issuers that are not configured any more: kept, not in effect. */
-  readonly #dormant: SignedDocument<Statement>[] = [];
+  #dormant: readonly SignedDocument<Statement>[] = [];
   readonly #news = new Listeners<void>();
   readonly #effects = new Set<Effect>();
   #problem: string | undefined;
@@ -81,6 +80,11 @@ export class Revocations implements RevocationReader {
     this.#store = parts.opened.store;
     this.#index = new RevokedIndex(parts.localSite);
     for (const { issuer } of parts.keys) this.#feeds.set(issuer, new IssuerFeed());
+    const { limits = RECORD_LIMITS } = parts.opened;
+    if (this.#feeds.size > limits.issuers) {
+      throw new ShellstreamError('INTERNAL', `more than ${limits.issuers} issuers of revocations`);
+    }
+    this.#room = new RecordRoom(limits);
     this.#problem = parts.opened.problem;
     this.#restore(parts.opened.kept);
   }
@@ -148,11 +152,10 @@ export class Revocations implements RevocationReader {
         if (this.#problem !== undefined) await this.#save();
         return { kind: 'known', statement };
       case 'next':
-        if (this.#taken.length >= MAX_STATEMENTS) throw refused('FULL', statement);
+        // More than a site revokes in years. Of this issuer alone: the others have room of their own.
+        if (!this.#room.has(document)) throw refused('FULL', statement);
     }
-    feed.append(document);
-    this.#taken.push(document);
-    this.#index.add(statement);
+    this.#take(feed, document);
     this.#parts.log.warn('revoked', { ...statement, hasEffect: hasEffect(statement, this.#parts.localSite) });
     this.#news.tell();
     await Promise.all([this.#save(), ...[...this.#effects].map((effect) => effect(statement, document.bytes))]);
@@ -200,6 +203,13 @@ export class Revocations implements RevocationReader {
     return { [Symbol.dispose]: () => void this.#effects.delete(effect) };
   }
 
+  #take(feed: IssuerFeed, document: SignedDocument<Statement>): void {
+    feed.append(document);
+    this.#room.add(document);
+    this.#taken.push(document);
+    this.#index.add(document.content);
+  }
+
   #feedOf(issuer: string): IssuerFeed | undefined {
     for (const [known, feed] of this.#feeds) if (known === issuer) return feed;
     return undefined;
@@ -238,16 +248,16 @@ export class Revocations implements RevocationReader {
   }
 
   #restore({ statements, contradictions }: KeptRevocations): void {
+    const dormant: SignedDocument<Statement>[] = [];
     for (const document of statements) {
       const feed = this.#feeds.get(document.content.issuer);
-      if (feed === undefined) this.#dormant.push(document);
+      if (feed === undefined) dormant.push(document);
       else if (feed.succession(document).kind !== 'next') this.#problem = 'numbers are missing';
-      else {
-        feed.append(document);
-        this.#taken.push(document);
-        this.#index.add(document.content);
-      }
+      else this.#take(feed, document);
     }
+    this.#dormant = this.#room.carried(dormant);
+    const left = dormant.length - this.#dormant.length;
+    if (left > 0) this.#parts.log.warn('revocations of issuers that are not configured have no room', { left });
     for (const document of contradictions) this.#feeds.get(document.content.issuer)?.contradicted(document);
   }
 }
