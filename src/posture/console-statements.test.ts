@@ -34,6 +34,18 @@ test('an unconfirmed level goes back to what the console said before, with what 
   expect(engine.level).toBe(5);
 });
 
+test('attack: a clock set forward while a loosening waits does not end the lockdown that it goes back to', async () => {
+  await statements.set({ level: 1, reason: 'breach', forMs: 120 * MINUTE });
+  await statements.set({ level: 5, reason: 'too early' }, 10 * MINUTE);
+  clock.setWall(clock.now() + 300 * MINUTE);
+  await elapse(10 * MINUTE);
+  expect([engine.level, engine.sources[0]?.reason]).toEqual([1, 'breach']);
+  await elapse(109 * MINUTE);
+  expect(engine.level).toBe(1);
+  await elapse(MINUTE);
+  expect(engine.level).toBe(5);
+});
+
 test('a confirmed level stays; there is nothing to confirm twice', async () => {
   const epoch = await statements.set({ level: 2, reason: 'x' }, MINUTE);
   await statements.confirm(epoch);
@@ -170,6 +182,18 @@ test('a tentative loosening that ran out before a crash still goes back to what 
   await clock.advance(2 * MINUTE);
   await run();
   expect(engine.level).toBe(2);
+});
+
+test('a disk that never answers refuses a loosening, and holds up neither a lockdown nor a start', async () => {
+  const store: UnconfirmedStore = { kept: undefined, save: () => new Promise<void>(() => undefined) };
+  using own = new ConsoleStatements({ clock, log: silentLogger, store, posture: engine });
+  const locked = own.set({ level: 1, reason: 'x' });
+  await clock.advance(2_000);
+  await locked;
+  const refused = expect(own.set({ level: 5, reason: 'x' }, MINUTE)).rejects.toThrow('cannot be kept');
+  await clock.advance(2_000);
+  await refused;
+  expect(engine.level).toBe(1);
 });
 
 test('a confirmation that the disk does not take stands, and is not told as one that lasts', async () => {

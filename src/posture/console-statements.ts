@@ -50,11 +50,15 @@ export interface ConsoleParts {
 }
 
 const CONSOLE = 'console';
+/** A disk that does not answer is one that fails. */
+const KEPT_MS = 2_000;
 const WITHDRAWN: Unconfirmed['former'] = { level: 5, reason: 'the console says nothing' };
 
 export class ConsoleStatements implements Disposable {
   readonly #parts: ConsoleParts;
   #unconfirmed: Unconfirmed | undefined;
+  /** When the former word runs out, monotonic milliseconds; undefined: never. The host's clock may be set while this waits. */
+  #formerEndsAt: number | undefined;
   #timer: Timer | undefined;
   /** Grows with every word of the console: there may be two consoles, and disks are slow. */
   #word = 0;
@@ -71,6 +75,7 @@ export class ConsoleStatements implements Disposable {
     // Another word came after it, or it never acted: there is nothing to take back.
     if (!this.#isStated(kept)) return await this.#save();
     this.#unconfirmed = kept;
+    this.#formerEndsAt = this.#monotonic(kept.former.expiresAtMs);
     if (this.#held().level >= kept.former.level) return await this.#revert();
     this.#wait(Math.min(kept.untilMs - clock.now(), kept.withinMs));
   }
@@ -96,10 +101,13 @@ export class ConsoleStatements implements Disposable {
       await this.#save();
       return epoch;
     }
-    const former = this.#unconfirmed?.former ?? this.#held();
+    const waiting = this.#unconfirmed;
+    const former = waiting?.former ?? this.#held();
+    const formerEndsAt = waiting === undefined ? this.#monotonic(former.expiresAtMs) : this.#formerEndsAt;
     const unconfirmed = { former, tentative: { level, reason }, untilMs: clock.now() + withinMs, withinMs };
     if (level > former.level) await this.#saveFirst(unconfirmed);
     this.#unconfirmed = unconfirmed;
+    this.#formerEndsAt = formerEndsAt;
     this.#wait(withinMs);
     const epoch = await this.#say(said);
     if (level <= former.level) await this.#save();
@@ -112,7 +120,6 @@ export class ConsoleStatements implements Disposable {
    * statement waits; INTERNAL when it stands for this run only
    */
   async confirm(meant: bigint): Promise<void> {
-    const { store } = this.#parts;
     const waiting = this.unconfirmed;
     if (waiting === undefined) throw new ShellstreamError('MALFORMED', 'nothing waits to be confirmed');
     if (waiting.epoch !== meant) {
@@ -122,7 +129,7 @@ export class ConsoleStatements implements Disposable {
     this.#timer?.cancel();
     this.#unconfirmed = undefined;
     try {
-      await store.save(undefined);
+      await this.#keep(undefined);
     } catch (cause) {
       throw new ShellstreamError('INTERNAL', 'it stands, but a restart would take it back: say it again', { cause });
     }
@@ -180,9 +187,9 @@ export class ConsoleStatements implements Disposable {
     if (former === undefined) return;
     this.#word += 1;
     this.#unconfirmed = undefined;
-    const { level, reason, expiresAtMs } = former;
+    const { level, reason } = former;
     log.warn('a level that was not confirmed is taken back', { to: level });
-    const leftMs = expiresAtMs === undefined ? undefined : expiresAtMs - clock.now();
+    const leftMs = this.#formerEndsAt === undefined ? undefined : this.#formerEndsAt - clock.monotonic();
     if (leftMs !== undefined && leftMs <= 0) await posture.state(CONSOLE, WITHDRAWN.level, WITHDRAWN.reason);
     else await posture.state(CONSOLE, level, reason, leftMs);
     await this.#save();
@@ -192,7 +199,7 @@ export class ConsoleStatements implements Disposable {
   async #saveFirst(unconfirmed: Unconfirmed): Promise<void> {
     const word = this.#word;
     try {
-      await this.#parts.store.save(unconfirmed);
+      await this.#keep(unconfirmed);
     } catch (cause) {
       throw new ShellstreamError('INTERNAL', 'what it would go back to cannot be kept', { cause });
     }
@@ -202,9 +209,29 @@ export class ConsoleStatements implements Disposable {
   /** A disk that fails, or does not answer, holds no tightening up. */
   async #save(): Promise<void> {
     try {
-      await this.#parts.store.save(this.#unconfirmed);
+      await this.#keep(this.#unconfirmed);
     } catch (error) {
       this.#parts.log.error('what waits for a confirmation could not be kept', { error });
     }
+  }
+
+  /** @throws what the disk says, or that it does not answer */
+  #keep(unconfirmed: Unconfirmed | undefined): Promise<void> {
+    const { store, clock } = this.#parts;
+    return new Promise((resolve, reject) => {
+      const late = clock.after(KEPT_MS, () => {
+        reject(new ShellstreamError('INTERNAL', `no answer of the disk in ${KEPT_MS} ms`));
+      });
+      void store
+        .save(unconfirmed)
+        .then(resolve, reject)
+        .finally(() => late.cancel());
+    });
+  }
+
+  /** @param wallMs wall time, as the host's clock is now */
+  #monotonic(wallMs: number | undefined): number | undefined {
+    const { clock } = this.#parts;
+    return wallMs === undefined ? undefined : clock.monotonic() + wallMs - clock.now();
   }
 }

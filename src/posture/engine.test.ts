@@ -160,9 +160,34 @@ describe('the host’s clock', () => {
     expect(own.sources.find(({ source }) => source === 'console')?.expiresAtMs).toBe(before + HOURS);
   });
 
+  it('attack: set forward while nobody says anything, ends no lockdown for the next run', async () => {
+    let saved: KeptPosture | undefined;
+    const store = {
+      save: async (posture: KeptPosture) => {
+        saved = posture;
+      },
+    };
+    const own = new PostureEngine({ clock, log: silentLogger, store, initial: 5, firstEpoch: 1n });
+    await own.state('console', 1, 'test', HOURS / 2);
+    clock.setWall(clock.now() + HOURS);
+    await clock.advance(20_000);
+    own[Symbol.dispose]();
+    const next = new PostureEngine({ clock, log: silentLogger, store, initial: 5, firstEpoch: 1n, kept: saved });
+    expect(next.level).toBe(1);
+  });
+
   function expiryOf(statements: KeptPosture['statements']): number | undefined {
     return statements.get('console')?.statement.expiresAt;
   }
+});
+
+it('a disk that never answers holds nobody up who says something, and is told', async () => {
+  const store = { save: () => new Promise<void>(() => undefined) };
+  const own = new PostureEngine({ clock, log: silentLogger, store, initial: 5, firstEpoch: 1n });
+  const said = own.hear({ source: 'bascule', level: 2, epoch: 1n, reason: 'test' });
+  await clock.advance(2_000);
+  expect([await said, own.level]).toEqual(['accepted', 2]);
+  expect(own.problems).toEqual([expect.stringContaining('no answer in 2000 ms')]);
 });
 
 describe('a source with epochs of its own', () => {

@@ -57,6 +57,9 @@ const CONFIGURED = 'initial';
 const UNWRITTEN_EPOCHS = 65_536n;
 const FIRST_RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 30_000;
+/** While some statement has an end: how often it is looked whether the host's clock was set, and by how much it may be. */
+const CLOCK_LOOK_MS = 10_000;
+const CLOCK_MOVED_MS = 1_000;
 
 export class PostureEngine implements PostureReader, Disposable {
   readonly #parts: EngineParts;
@@ -77,6 +80,8 @@ export class PostureEngine implements PostureReader, Disposable {
   #running: Promise<void> = Promise.resolve();
   #isFollowing = false;
   #expiry: Timer | undefined;
+  /** Wall time less monotonic time, as the ends on disk are by. */
+  #savedSkewMs: number;
 
   constructor(parts: EngineParts) {
     this.#parts = parts;
@@ -89,6 +94,7 @@ export class PostureEngine implements PostureReader, Disposable {
     if (parts.initial !== 5) this.#statements.state(CONFIGURED, parts.initial, 'configured');
     this.#level = this.#aim().level;
     this.#changedAt = parts.clock.now();
+    this.#savedSkewMs = this.#statements.skewMs;
   }
 
   /** The level that admission and sessions go by. On tightening the data plane has it first. */
@@ -178,6 +184,7 @@ export class PostureEngine implements PostureReader, Disposable {
   }
 
   #save(): Promise<void> {
+    this.#savedSkewMs = this.#statements.skewMs;
     return this.#keeper.save(this.#kept(this.#epoch));
   }
 
@@ -322,6 +329,11 @@ export class PostureEngine implements PostureReader, Disposable {
     this.#expiry?.cancel();
     this.#expiry = undefined;
     if (at === undefined) return;
-    this.#expiry = this.#parts.clock.after(at - this.#statements.now, () => this.#go('an expiry'));
+    const delayMs = Math.min(at - this.#statements.now, CLOCK_LOOK_MS);
+    this.#expiry = this.#parts.clock.after(delayMs, () => {
+      // The next run takes the ends on disk by the clock as it finds it.
+      if (Math.abs(this.#statements.skewMs - this.#savedSkewMs) > CLOCK_MOVED_MS) void this.#save();
+      this.#go('an expiry');
+    });
   }
 }

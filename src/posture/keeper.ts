@@ -15,6 +15,8 @@ export interface KeeperParts {
 
 /** A disk that does not answer holds a tightening up no longer than this. */
 const JOURNAL_MS = 100;
+/** And whoever says something no longer than this: sources that wait for ever are not heard any more. */
+const RECORD_MS = 2_000;
 const RETRY_MS = 10_000;
 const MAX_UNWRITTEN = 64;
 
@@ -48,35 +50,42 @@ export class Keeper implements Disposable {
     );
   }
 
-  /** Resolves when it is durable, or could not be made so. Then it is tried again, until something later is. */
+  /**
+   * Resolves when it is durable, or could not be made so, or the disk did not answer in time. What failed is tried again,
+   * until something later is durable.
+   */
   async save(posture: KeptPosture): Promise<void> {
     this.#latest.record = posture;
-    await this.#tell('record', this.#parts.store.save(posture), () => this.save(posture));
+    const saved = this.#tell('record', this.#parts.store.save(posture), () => this.save(posture));
+    await this.#inTime('record', saved, RECORD_MS);
   }
 
   /** Resolves when it is written, or the disk failed, or did not answer in time. */
   async write(record: JournalRecord): Promise<void> {
-    const { journal, clock } = this.#parts;
+    const { journal } = this.#parts;
     if (journal === undefined) return;
     // Of a disk that hangs: what a step came to is of no use to the next run.
     if (record.kind === 'step' && this.#unwritten >= MAX_UNWRITTEN) return;
     this.#unwritten += 1;
-    const over = new AbortController();
     this.#latest.journal = record;
     const written = this.#tell('journal', journal.write(record), () => this.write(record)).then(() => {
       this.#unwritten -= 1;
-      over.abort();
     });
-    const late = sleep(clock, JOURNAL_MS, over.signal).then(() => {
-      if (!over.signal.aborted) this.#fail('journal', { why: `no answer in ${JOURNAL_MS} ms` });
-    });
-    await Promise.race([written, late]);
+    await this.#inTime('journal', written, JOURNAL_MS);
   }
 
   /** Nothing is tried again. */
   [Symbol.dispose](): void {
     this.#isOver = true;
     this.#retry?.cancel();
+  }
+
+  async #inTime(kind: Kind, done: Promise<void>, limitMs: number): Promise<void> {
+    const over = new AbortController();
+    const late = sleep(this.#parts.clock, limitMs, over.signal).then(() => {
+      if (!over.signal.aborted) this.#fail(kind, { why: `no answer in ${limitMs} ms` });
+    });
+    await Promise.race([done.then(() => over.abort()), late]);
   }
 
   async #tell(kind: Kind, done: Promise<void>, again: () => Promise<void>): Promise<void> {

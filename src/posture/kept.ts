@@ -84,14 +84,21 @@ export function parseDocument<T>(schema: z.ZodType<T>, json: string, what: strin
   return parsed.data;
 }
 
-/** Of each source what it said last, whoever wrote it down. */
+/** Of each source what it said last, whoever wrote it down; of the same word the later end, for the clock may have been set. */
 export function merged(one: KeptPosture, other: KeptPosture): KeptPosture {
   const statements = new Map(one.statements);
   for (const [source, held] of other.statements) {
     const known = statements.get(source);
     if (known === undefined || held.statement.epoch > known.statement.epoch) statements.set(source, held);
+    else if (held.statement.epoch === known.statement.epoch) statements.set(source, untilTheLater(known, held));
   }
   return { statements, epoch: later(one.epoch, other.epoch) };
+}
+
+function untilTheLater(known: Held, { statement: { expiresAt } }: Held): Held {
+  const { statement } = known;
+  if (statement.expiresAt === undefined || expiresAt === undefined || expiresAt <= statement.expiresAt) return known;
+  return { ...known, statement: { ...statement, expiresAt } };
 }
 
 export function later(one: bigint, other: bigint): bigint {

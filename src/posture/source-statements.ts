@@ -67,6 +67,11 @@ export class SourceStatements {
     return this.#origin + this.#clock.monotonic();
   }
 
+  /** How far the host's clock was set since the start. */
+  get skewMs(): number {
+    return this.#clock.now() - this.now;
+  }
+
   effective(): EffectiveLevel {
     return effectiveLevel(this.#statements, this.now);
   }
@@ -130,7 +135,7 @@ export class SourceStatements {
 
   /** As another run, or a reader, takes them: by the host's clock as it is now. */
   inWallTime(): Statements {
-    const skew = this.#clock.now() - this.now;
+    const skew = this.skewMs;
     return new Map(
       [...this.#statements].map(([source, held]) => {
         const { expiresAt } = held.statement;

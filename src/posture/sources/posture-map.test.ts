@@ -47,6 +47,43 @@ describe('what the map says', () => {
     await run(true);
     expect(engine.level).toBe(1);
   });
+
+  it.each([
+    ['removes the map while no gateway runs', true],
+    ['reboots the host', false],
+  ])(
+    'attack: whoever %s and has the gateway restart again loosens nothing, until the map speaks',
+    async (_, isSameBoot) => {
+      await writes(1);
+      flows = createMemoryFlows();
+      await run(isSameBoot);
+      for (let again = 0; again < 3; again += 1) {
+        await run(true);
+        expect([engine.level, await slots()]).toEqual([1, [5, 1]]);
+      }
+      await writes(4);
+      expect(engine.level).toBe(4);
+      await run(true);
+      expect(engine.level).toBe(4);
+    },
+  );
+
+  it('of before a reboot can be set aside, and ends when the map says more while no gateway runs', async () => {
+    await writes(1);
+    flows = createMemoryFlows();
+    await run(false);
+    map[Symbol.dispose]();
+    flows.setExternalPosture(3);
+    await run(true);
+    expect(engine.level).toBe(3);
+    await writes(1);
+    flows = createMemoryFlows();
+    await run(false);
+    await engine.setAside('former-map');
+    expect(engine.level).toBe(5);
+    await run(true);
+    expect(engine.level).toBe(5);
+  });
 });
 
 describe('a map that a site_owner set aside', () => {
