@@ -12,6 +12,7 @@ const recorded = (spec: RouteSpec, changes: Partial<RecordedRoute> = {}): Record
   route: spec,
   stays: true,
   authorised: true,
+  tunnelled: false,
   ...changes,
 });
 const ONE = route('10.5.0.0/24');
@@ -66,6 +67,36 @@ describe('a plan', () => {
       remove: [other],
       differences,
     });
+  });
+
+  test('what a tunnel leads to is told and goes, also where somebody put another way into its place', () => {
+    const differences = [{ kind: 'tunnelled', route: ONE }];
+    const beside = [recorded(ONE, { tunnelled: true })];
+    expect(planRoutes({ recorded: beside, drifted: words(), live: [ONE] })).toEqual({
+      add: [],
+      remove: [ONE],
+      differences,
+    });
+    for (const drifted of [words(), words(ONE)]) {
+      expect(planRoutes({ recorded: beside, drifted, live: [] })).toEqual({ add: [], remove: [], differences });
+    }
+    const other = route('10.5.0.0/24', 'wan');
+    expect(planRoutes({ recorded: beside, drifted: words(), live: [other] })).toEqual({
+      add: [],
+      remove: [other],
+      differences: [{ kind: 'changed', route: other }, ...differences],
+    });
+  });
+
+  test('nothing is said of a tunnel where the level or the owner takes the route away anyhow', () => {
+    const kinds = (changes: Partial<RecordedRoute>) =>
+      planRoutes({
+        recorded: [recorded(ONE, { tunnelled: true, ...changes })],
+        drifted: words(),
+        live: [],
+      }).differences.map(({ kind }) => kind);
+    expect(kinds({ stays: false })).toEqual([]);
+    expect(kinds({ authorised: false })).toEqual(['not-authorised']);
   });
 
   test('what is not recorded is told and never touched', () => {

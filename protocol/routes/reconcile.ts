@@ -10,22 +10,29 @@ export interface RecordedRoute {
   readonly stays: boolean;
   /** Whether its owner may still have it. */
   readonly authorised: boolean;
+  /** Whether a tunnel leads to any of its addresses: beside that one's route their packets would leave in the clear. */
+  readonly tunnelled: boolean;
 }
 
 export interface RouteScene {
   readonly recorded: readonly RecordedRoute[];
-  /** `routeWords` of those that the snapshot does not have: somebody had taken them away before it. */
+  /**
+   * `routeWords` of those that do not come back by themselves: the snapshot does not have them, for somebody had taken them
+   * away before it, or they made way for a tunnel.
+   */
   readonly drifted: ReadonlySet<string>;
   /** Ours by protocol number, on links that are no tunnels. */
   readonly live: readonly RouteSpec[];
 }
 
 /**
- * `drifted`: somebody had taken it away before the snapshot, so it is not put back. `changed`: another way leads there
- * than is recorded. `unrecorded`: of another instance, or of nobody. The last two are of the reading back.
+ * `tunnelled`: a tunnel leads there now, so it goes. `drifted`: somebody had taken it away before the snapshot, or it made
+ * way for a tunnel that is gone, so it is not put back. `changed`: another way leads there than is recorded. `unrecorded`:
+ * of another instance, or of nobody. The last two are of the reading back.
  */
 export const DIFFERENCE_KINDS = [
   'not-authorised',
+  'tunnelled',
   'drifted',
   'changed',
   'unrecorded',
@@ -51,7 +58,7 @@ export function planRoutes({ recorded, drifted, live }: RouteScene): RoutePlan {
   const add: RouteSpec[] = [];
   const remove: RouteSpec[] = [];
   const differences: RouteDifference[] = [];
-  for (const { route, stays, authorised } of recorded) {
+  for (const { route, stays, authorised, tunnelled } of recorded) {
     const [place, words] = [routePlace(route), routeWords(route)];
     places.add(place);
     const found = lives.get(place);
@@ -59,8 +66,9 @@ export function planRoutes({ recorded, drifted, live }: RouteScene): RoutePlan {
     if (found !== undefined && !isThere) differences.push({ kind: 'changed', route: found });
     const hasDrifted = !isThere && drifted.has(words);
     if (!authorised) differences.push({ kind: 'not-authorised', route });
+    else if (stays && tunnelled) differences.push({ kind: 'tunnelled', route });
     else if (stays && hasDrifted) differences.push({ kind: 'drifted', route });
-    if (!(stays && authorised)) {
+    if (!(stays && authorised) || tunnelled) {
       if (found !== undefined) remove.push(found);
     } else if (!isThere && !hasDrifted) {
       add.push(route);

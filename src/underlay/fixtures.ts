@@ -63,7 +63,7 @@ export class MemoryKept<T> implements Kept<T> {
 
 /** A host: its kernel's network and its disk outlive every run. */
 export class MemoryHost {
-  readonly network = new MemoryNetwork();
+  readonly network: MemoryNetwork;
   readonly clock = new SimulatedClock();
   readonly records = {
     routes: new MemoryKept<readonly RouteRecord[]>(),
@@ -77,8 +77,12 @@ export class MemoryHost {
   readonly gone = new Set<string>();
   #ids = 0;
 
-  static async create(): Promise<MemoryHost> {
-    const host = new MemoryHost();
+  private constructor(network: MemoryNetwork) {
+    this.network = network;
+  }
+
+  static async create(network = new MemoryNetwork()): Promise<MemoryHost> {
+    const host = new MemoryHost(network);
     for (const name of ['lan', 'wan', 'shsa-0']) await host.network.setUp(host.network.plug(name));
     return host;
   }

@@ -32,6 +32,7 @@ import { KernelRoutes } from './kernel-routes.ts';
 import type { Mutation, MutationWitness, RouteRecord, TierNow, TunnelRoutes, UnderlayRecords } from './ports.ts';
 import { MAX_ROUTES } from './records.ts';
 import { Snapshot } from './snapshot.ts';
+import { Tunnelled } from './tunnelled.ts';
 
 export interface GovernedParts {
   readonly clock: Clock;
@@ -63,14 +64,19 @@ export class GovernedRoutes implements AsyncDisposable {
   /** By place. */
   readonly #recorded: Map<string, RouteRecord>;
   readonly #snapshot: Snapshot;
+  readonly #tunnelled: Tunnelled;
+  /** Of changes that may come to be recorded. */
+  readonly #underWay = new Set<RouteSpec>();
   #level: PostureLevel;
   /** The level of the last transition that was carried out here; undefined: none was. */
   #settled: PostureLevel | undefined;
-  /** `routeWords` of recorded routes that somebody else took away: not put back until they are asked for anew. */
+  /** `routeWords` of recorded routes that somebody else took away, or a tunnel: not put back until asked for anew. */
   #drifted: ReadonlySet<string>;
   #differences: readonly RouteDifference[] = [];
   #queue: Promise<unknown> = Promise.resolve();
   #timer: Timer | undefined;
+  /** Tunnels of a former run are there before anything of ours: the first transition judges them together. */
+  #hasBegun = false;
   #isClosed = false;
 
   constructor(parts: GovernedParts) {
@@ -80,6 +86,12 @@ export class GovernedRoutes implements AsyncDisposable {
     this.#recorded = new Map((routes.value ?? []).map((record) => [routePlace(record.route), record]));
     this.#snapshot = new Snapshot(snapshot, parts.clock, parts.log);
     this.#drifted = this.#snapshot.missing(this.#specs());
+    this.#tunnelled = new Tunnelled({
+      log: parts.log,
+      tunnels: parts.tunnels,
+      routes: () => [...this.#specs(), ...this.#underWay],
+      makeWay: () => this.review(),
+    });
     this.#level = parts.level;
     if (routes.problem !== undefined) {
       parts.log.error('the record of governed routes cannot be read: none is authorised', { problem: routes.problem });
@@ -103,13 +115,16 @@ export class GovernedRoutes implements AsyncDisposable {
     return this.#snapshot;
   }
 
-  /** What of a session's prefixes is routed now; for the overlay. */
-  readonly routed = (reach: SessionReach): readonly Prefix[] =>
-    overlayPrefixesAt(this.#level, reach, this.#parts.accord);
+  /** What of a session's prefixes is routed now; for the overlay. Governed routes make way for all of them. */
+  readonly routed = (reach: SessionReach): readonly Prefix[] => {
+    if (this.#hasBegun) this.#tunnelled.arrive(reach);
+    return overlayPrefixesAt(this.#level, reach, this.#parts.accord);
+  };
 
   /** A step of a transition. Idempotent; throws what could not be taken away. */
   async apply(level: PostureLevel): Promise<void> {
     this.#level = level;
+    this.#hasBegun = true;
     const failures: unknown[] = [];
     const note = (error: unknown): void => void failures.push(error);
     await Promise.all([
@@ -130,15 +145,31 @@ export class GovernedRoutes implements AsyncDisposable {
   /** What changed meanwhile: takes away what is not authorised any more, adds nothing, and notes what differs. */
   review(): Promise<void> {
     return this.#exclusively(async () => {
-      const plan = planRoutes({ ...this.#scene(), live: await this.#kernel.list() });
-      await this.#kernel.remove(plan.remove);
+      const live = await this.#kernel.list();
+      const plan = planRoutes({ ...this.#scene(), live });
+      this.#forgo(plan);
       const missing = plan.add.map((route) => ({ kind: 'not-added', route }) as const);
       this.#note([...plan.differences, ...missing]);
+      await this.#kernel.remove(plan.remove);
     });
   }
 
   /** Judged, witnessed, recorded, put into the kernel and read back, in this order. Throws why not. */
   async change(order: ChangeOrder): Promise<RouteRecord> {
+    this.demand(order);
+    const { action, route } = order.change;
+    if (action === 'remove') return await this.#carryOut(order);
+    // From here on a tunnel that comes up finds the route in its way; whoever was joining before has joined after this.
+    this.#underWay.add(route);
+    try {
+      await this.#parts.tunnels()?.follow();
+      return await this.#carryOut(order);
+    } finally {
+      this.#underWay.delete(route);
+    }
+  }
+
+  async #carryOut(order: ChangeOrder): Promise<RouteRecord> {
     const { clock, witness, log, randomBytes } = this.#parts;
     this.demand(order);
     const mutation: Mutation = {
@@ -195,6 +226,7 @@ export class GovernedRoutes implements AsyncDisposable {
       this.#drifted = this.#snapshot.missing(this.#specs());
     }
     const plan = planRoutes({ ...this.#scene(), live });
+    this.#forgo(plan);
     try {
       await this.#kernel.remove(plan.remove);
     } finally {
@@ -242,14 +274,22 @@ export class GovernedRoutes implements AsyncDisposable {
   }
 
   #scene(level = this.#level) {
+    const isTunnelled = this.#tunnelled.test();
     return {
       recorded: [...this.#recorded.values()].map((record) => ({
         route: record.route,
         stays: this.#stays(record, level),
         authorised: isAuthorisedNow(this.#parts.accord, record, this.#parts.tierNow(record.owner)),
+        tunnelled: isTunnelled(record.route.destination),
       })),
       drifted: this.#drifted,
     };
+  }
+
+  /** What a tunnel took does not come back by itself when that goes: nobody asked for its packets in the clear. */
+  #forgo({ differences }: RoutePlan): void {
+    const taken = differences.filter(({ kind }) => kind === 'tunnelled');
+    if (taken.length > 0) this.#drifted = new Set([...this.#drifted, ...taken.map(({ route }) => routeWords(route))]);
   }
 
   #specs(): readonly RouteSpec[] {
@@ -267,7 +307,7 @@ export class GovernedRoutes implements AsyncDisposable {
 
   /** @param standing what was recorded in its place before the change */
   #judge({ change, owner, by }: ChangeOrder, standing: RouteRecord | undefined): void {
-    const { accord, preApproved, tunnels, tierNow } = this.#parts;
+    const { accord, preApproved, tierNow } = this.#parts;
     for (const one of [owner, by]) allowed(decideOwner(one, tierNow(one)));
     const verdict = decideChange({
       accord,
@@ -277,7 +317,7 @@ export class GovernedRoutes implements AsyncDisposable {
       owner,
       preApproved,
       standing,
-      tunnelled: tunnels()?.prefixes ?? [],
+      tunnelled: this.#tunnelled.prefixes,
     });
     allowed(verdict);
   }
