@@ -6,8 +6,8 @@ import { nodeCrypto } from '../base/crypto-node.ts';
 import { createMemoryDataPlane } from '../dataplane/memory/index.ts';
 import { type MemberSpec, Overlay } from '../enforcer/overlay.ts';
 import { adding, MemoryHost, OWNER, spec } from './fixtures.ts';
-import type { GovernedRoutes } from './governed-routes.ts';
-import type { TunnelRoutes } from './ports.ts';
+import type { GovernedParts, GovernedRoutes } from './governed-routes.ts';
+import { NO_WITNESS, type TunnelRoutes } from './ports.ts';
 
 const INSIDE = '10.2.5.0/24';
 const AROUND = '10.0.0.0/8';
@@ -15,7 +15,7 @@ const ELSEWHERE = '10.9.0.0/24';
 const TUNNEL = '10.2.0.0/16';
 
 /** A host with governed routes and an overlay, joined as the gateway joins them. */
-async function scene() {
+async function scene(changes: Partial<GovernedParts> = {}) {
   const dataplane = createMemoryDataPlane();
   const host = await MemoryHost.create(dataplane.network);
   let overlay: Overlay | undefined;
@@ -27,7 +27,7 @@ async function scene() {
       follow: () => tunnel.followRoutes(),
     };
   };
-  const routes = host.start(5, { tunnels });
+  const routes = host.start(5, { tunnels, ...changes });
   overlay = await Overlay.open(dataplane, nodeCrypto, {
     interfaceName: 'shsb-0',
     listenPort: 1,
@@ -37,6 +37,7 @@ async function scene() {
     routed: routes.routed,
   });
   await routes.apply(5);
+  const tunnel = overlay;
   const add = (destination: string) =>
     routes.change({ change: adding(spec(destination)), owner: OWNER, by: OWNER }).then(() => 'done', reasonOf);
   const lan = await host.link('lan');
@@ -45,7 +46,18 @@ async function scene() {
       .filter(({ ifindex }) => ifindex === lan)
       .map(({ destination }) => formatPrefix(destination))
       .sort();
-  return { dataplane, host, overlay, routes, tunnels, add, live };
+  /** A tunnel comes up, and the kernel takes its time over that one's routes until it is let go on. */
+  const slowJoin = () => {
+    const { network } = dataplane;
+    const { addRoutes } = network;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    network.addRoutes = async (added) => {
+      if (added.some(({ ifindex }) => ifindex !== lan)) await promise;
+      await addRoutes.call(network, added);
+    };
+    return { joined: tunnel.join(member(TUNNEL)), goOn: resolve };
+  };
+  return { dataplane, host, overlay, routes, tunnels, add, live, slowJoin };
 }
 
 function member(...prefixes: readonly string[]): MemberSpec {
@@ -176,6 +188,32 @@ test('a tunnel that could not be put up takes its claim with it: the route is re
   expect(await live()).toEqual([]);
   expect(await add(INSIDE)).toBe('done');
   expect(await live()).toEqual([INSIDE]);
+});
+
+test('attack: a change waits for a tunnel that is halfway up, and is refused beside it', async () => {
+  const { add, live, slowJoin } = await scene();
+  const { joined, goOn } = slowJoin();
+  await quiet();
+  const added = add(INSIDE);
+  await quiet();
+  expect(await live()).toEqual([]);
+  goOn();
+  await joined;
+  expect(await added).toBe('PREFIX_OVERLAP');
+  expect(await live()).toEqual([]);
+});
+
+test('attack: a tunnel that is halfway up when the intent of a change is kept has it refused', async () => {
+  let slow: { readonly joined: Promise<unknown>; goOn(): void } | undefined;
+  const intent = async (): Promise<void> => {
+    slow = slowJoin();
+    await quiet();
+  };
+  const { add, live, slowJoin } = await scene({ witness: { ...NO_WITNESS, intent } });
+  expect(await add(INSIDE)).toBe('PREFIX_OVERLAP');
+  slow?.goOn();
+  await slow?.joined;
+  expect(await live()).toEqual([]);
 });
 
 test.each([0, 1, 2, 3, 4, 6, 8, 10, 12, 14, 16, 20, 30, 40])(
