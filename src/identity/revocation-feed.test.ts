@@ -9,7 +9,8 @@ import { nodeEd25519 } from '../base/ed25519.ts';
 import { silentLogger } from '../base/logger.ts';
 import { SimulatedClock } from '../base/simulated-clock.ts';
 import { RevocationFeedClient, serveRevocationFeed } from './revocation-feed.ts';
-import { forgetfulRevocations } from './revocation-store.ts';
+import { RECORD_LIMITS } from './revocation-room.ts';
+import { forgetfulRevocations, type OpenedRevocations } from './revocation-store.ts';
 import { Revocations } from './revocations.ts';
 import type { SpiffeTlsListener, SpiffeTlsParts } from './spiffe-tls.ts';
 import { SvidVerifier } from './svid-verifier.ts';
@@ -117,17 +118,84 @@ describe('attack: who serves the feed', () => {
   });
 });
 
+describe('who hears while its disk or an effect hangs', () => {
+  const never = new Promise<void>(() => undefined);
+
+  test.each<[string, () => Revocations]>([
+    ['a disk', () => revocations({ ...forgetfulRevocations(), store: { save: () => never } })],
+    [
+      'an effect',
+      () => {
+        const made = revocations();
+        made.onTaken(() => never);
+        return made;
+      },
+    ],
+  ])(
+    '%s: takes all that is said, more than it waits for at a time, dials again after a loss, and can be stopped',
+    async (_, make) => {
+      ours = make();
+      await say(MANY);
+      const first = await serve();
+      const client = await follow(first.address.port);
+      await eventually('all of it', () => later(() => ours.documents.length === MANY), FAST);
+      expect(ours.find({ trustDomain: 'a.test', spiffeId: `spiffe://a.test/people/${MANY}` })).toBeDefined();
+      await first[Symbol.asyncDispose]();
+      await say(MANY + 1, MANY + 1);
+      await serve(first.address.port);
+      await eventually('what came after the loss', () => later(() => ours.documents.length === MANY + 1), FAST);
+      let isStopped = false;
+      const stopping = client[Symbol.asyncDispose]().then(() => {
+        isStopped = true;
+      });
+      await eventually('the stop', () => later(() => isStopped), FAST);
+      await stopping;
+    },
+  );
+
+  test('dials again at once: what hangs is not waited for', async () => {
+    ours = revocations({ ...forgetfulRevocations(), store: { save: () => never } });
+    await say(1);
+    const first = await serve();
+    await follow(first.address.port);
+    await eventually('one', () => ours.documents.length === 1, FAST);
+    await first[Symbol.asyncDispose]();
+    await say(2, 2);
+    await serve(first.address.port);
+    const before = clock.monotonic();
+    await eventually('two', () => later(() => ours.documents.length === 2), FAST);
+    expect(clock.monotonic() - before).toBeLessThan(5_000);
+    // What is pending is given up, so that the test can end.
+    await clock.advance(60_000);
+  });
+});
+
+describe('attack: an issuer that says more than it may', () => {
+  test('keeps nobody from hearing the others on the same feed', async () => {
+    const room = { ...RECORD_LIMITS, statementsOfIssuer: 2 };
+    ours = revocations({ ...forgetfulRevocations(), limits: room });
+    await say(9);
+    await theirs.offer(other.statement(1, person(0)));
+    const client = await follow((await serve()).address.port);
+    await eventually('the other', () => later(() => ours.documents.length === 3), FAST);
+    expect(ours.from(other.issuer, 1, 9)).toHaveLength(1);
+    theirs.hear(other.heartbeat(1, clock.now()));
+    await eventually('its heartbeat', () => ours.heartbeatOf(other.issuer) !== undefined, FAST);
+    expect([client.problem, ours.issuers[0]?.stale]).toEqual([undefined, 'behind']);
+  });
+});
+
 /** More than the feed looks at in one turn. */
 const MANY = 300;
 /** Asked often: nothing here takes long. */
 const FAST = { everyMs: 5 };
 
-function revocations(): Revocations {
+function revocations(opened: OpenedRevocations = forgetfulRevocations()): Revocations {
   return new Revocations({
     keys: [issuer, other].map(({ issuer: name, publicKey }) => ({ issuer: name, publicKey })),
     localSite: 'a.test',
     staleMs: 10_000,
-    opened: forgetfulRevocations(),
+    opened,
     ed25519: nodeEd25519,
     clock,
     log: silentLogger,

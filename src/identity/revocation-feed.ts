@@ -3,11 +3,13 @@
  * delay, but not forge: each is signed by its issuer, and heartbeats tell when one is missing.
  */
 import { Code, ConnectError, createClient } from '@connectrpc/connect';
+import { ShellstreamError } from '../../protocol/errors.ts';
 import { RevocationFeed, type WatchRequest } from '../../protocol/gen/shellstream/revocation/v1/revocation_pb.ts';
 import type { SpiffeId } from '../../protocol/identity/spiffe-id.ts';
 import { MAX_SIGNED_BYTES } from '../../protocol/revocation/index.ts';
 import { sleep } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
+import { RECORD_LIMITS } from './revocation-room.ts';
 import type { Revocations } from './revocations.ts';
 import { grpcOver, serveSpiffeGrpc } from './spiffe-grpc.ts';
 import { type Accepts, connectSpiffeTls, type SpiffeTlsListener, type SpiffeTlsParts } from './spiffe-tls.ts';
@@ -117,6 +119,9 @@ export class RevocationFeedClient implements AsyncDisposable {
   readonly #parts: FeedClientParts;
   readonly #stopped = new AbortController();
   readonly #following: Promise<void>;
+  /** Statements that are in effect, while disk and effects are waited for: of every connection so far. */
+  readonly #pending = new Set<Promise<unknown>>();
+  #ended: Promise<void> | undefined;
   #problem: string | undefined = 'not connected yet';
 
   constructor(parts: FeedClientParts) {
@@ -129,9 +134,18 @@ export class RevocationFeedClient implements AsyncDisposable {
     return this.#problem;
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  /** What is not durable by then is asked for again by the next run. */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#ended ??= this.#end();
+    return this.#ended;
+  }
+
+  async #end(): Promise<void> {
     this.#stopped.abort();
     await this.#following;
+    const settled = new AbortController();
+    const done = Promise.allSettled(this.#pending).then(() => settled.abort());
+    await Promise.race([done, sleep(this.#parts.tls.clock, LAST_WAIT_MS, settled.signal)]);
   }
 
   async #follow(): Promise<void> {
@@ -160,9 +174,7 @@ export class RevocationFeedClient implements AsyncDisposable {
     const { tls, address, spiffeId, revocations } = this.#parts;
     const { signal } = this.#stopped;
     const connection = await connectSpiffeTls(tls, address, (peer) => peer === spiffeId, signal);
-    const pending = new Set<Promise<unknown>>();
-    let failed = false;
-    let failure: unknown;
+    const hearing = new Hearing(this.#parts);
     try {
       const client = createClient(RevocationFeed, grpcOver(connection, { maxMessageBytes: MAX_MESSAGE_BYTES }));
       const positions = revocations.positions().map(({ issuer, next }) => ({ issuer, next: BigInt(next) }));
@@ -173,27 +185,67 @@ export class RevocationFeedClient implements AsyncDisposable {
         if (news.case === 'statement') {
           const taken: Promise<unknown> = revocations
             .offer(news.value)
-            .catch((error: unknown) => {
-              failed = true;
-              failure = error;
-            })
-            .finally(() => pending.delete(taken));
-          pending.add(taken);
-          if (pending.size >= MAX_PENDING) await Promise.race(pending);
+            .catch((error: unknown) => hearing.failed(error))
+            .finally(() => this.#pending.delete(taken));
+          this.#pending.add(taken);
+          if (this.#pending.size >= MAX_PENDING) await firstOf(this.#pending, signal);
         } else if (news.case === 'heartbeat') revocations.hear(news.value);
-        if (failed) throw failure;
+        hearing.check();
       }
     } finally {
+      // What is pending is not waited for: it has its number already, and whoever dials asks from the next one on.
       connection.socket.destroy();
-      await Promise.allSettled(pending);
     }
   }
 }
 
+/** What went wrong with statements of one connection, and whether it is the feed's fault. */
+class Hearing {
+  readonly #parts: FeedClientParts;
+  readonly #full = new Set<unknown>();
+  #isUnfinishedSaid = false;
+  #failure: { readonly error: unknown } | undefined;
+
+  constructor(parts: FeedClientParts) {
+    this.#parts = parts;
+  }
+
+  failed(error: unknown): void {
+    const { log, spiffeId: feed } = this.#parts;
+    const { reason, fields } = error instanceof ShellstreamError ? error : { reason: undefined, fields: undefined };
+    if (reason !== 'REVOCATION_REFUSED' && reason !== 'MALFORMED') {
+      // It is in effect. Another connection would not help the disk; `Revocations.stale` says it until it is mended.
+      if (!this.#isUnfinishedSaid) log.error('a revocation is in effect, but not all is done for it', { feed, error });
+      this.#isUnfinishedSaid = true;
+      return;
+    }
+    // An issuer without room is behind, and stays so. Others are heard all the same, who may come after it on this feed.
+    if (fields?.refusal === 'FULL') {
+      this.#full.add(fields.issuer);
+      log.warn('an issuer says more than there is room for', { feed, error });
+    } else if (fields?.refusal !== 'GAP' || !this.#full.has(fields.issuer)) this.#failure ??= { error };
+  }
+
+  /** @throws what makes this connection useless */
+  check(): void {
+    if (this.#failure !== undefined) throw this.#failure.error;
+  }
+}
+
+/** Until one is done, which each is in bounded time, or somebody stops. */
+async function firstOf(pending: Iterable<Promise<unknown>>, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  const { promise, resolve } = Promise.withResolvers<unknown>();
+  signal.addEventListener('abort', resolve, { once: true });
+  await Promise.race([promise, ...pending]);
+  signal.removeEventListener('abort', resolve);
+}
+
 const MAX_WATCHERS = 256;
-const MAX_ISSUERS = 64;
+const MAX_ISSUERS = RECORD_LIMITS.issuers;
 const PAGE = 256;
 const MAX_PENDING = 256;
 const MAX_MESSAGE_BYTES = 2 * MAX_SIGNED_BYTES + MAX_ISSUERS * 4_096;
 const FIRST_DELAY_MS = 100;
 const LONGEST_DELAY_MS = 5_000;
+const LAST_WAIT_MS = 2_000;

@@ -9,7 +9,12 @@ import { nodeCrypto } from '../base/crypto-node.ts';
 import { nodeEd25519 } from '../base/ed25519.ts';
 import { silentLogger } from '../base/logger.ts';
 import { SimulatedClock } from '../base/simulated-clock.ts';
-import { type OpenedRevocations, openRevocationStore } from './revocation-store.ts';
+import {
+  forgetfulRevocations,
+  type KeptRevocations,
+  type OpenedRevocations,
+  openRevocationStore,
+} from './revocation-store.ts';
 import { Revocations } from './revocations.ts';
 
 const alpha = testIssuer('spiffe://alpha.test/revocation', 1);
@@ -120,6 +125,24 @@ describe('the age of what is known', () => {
   });
 });
 
+describe('what a statement takes away', () => {
+  it('and hangs: in effect for newcomers, said after a while, until it is done', async () => {
+    const revocations = await open(forgetfulRevocations());
+    const { promise, resolve } = Promise.withResolvers<void>();
+    revocations.onTaken(() => promise);
+    for (const one of [beta, alpha]) revocations.hear(one.heartbeat(0, clock.now() + 60_000));
+    const offered = expect(revocations.offer(alpha.statement(1, PERSON))).rejects.toThrow('not ended');
+    expect(revocations.find(PEER)).toBeDefined();
+    await clock.advance(10_000);
+    await offered;
+    expect(revocations.stale).toContain('not ended');
+    resolve();
+    await clock.advance(0);
+    expect(revocations.stale).toBeUndefined();
+    expect(clock.pending).toEqual([]);
+  });
+});
+
 describe('the record on disk', () => {
   it.each<[string, (bytes: Buffer) => Buffer]>([
     ['with a flipped bit', (bytes) => Buffer.from(bytes.map((byte, at) => (at === 100 ? byte ^ 1 : byte)))],
@@ -157,6 +180,28 @@ describe('the record on disk', () => {
     isFull = false;
     expect(await revocations.offer(alpha.statement(1, PERSON))).toMatchObject({ kind: 'known' });
     expect(kept).toEqual([1]);
+  });
+
+  it('on a disk that hangs: in effect, said after a while, and written when the disk goes on', async () => {
+    const asked: { kept: () => KeptRevocations; answer: () => void }[] = [];
+    const save = (kept: () => KeptRevocations) => new Promise<void>((resolve) => asked.push({ kept, answer: resolve }));
+    const revocations = await open({ ...forgetfulRevocations(), store: { save } });
+    for (const one of [beta, alpha]) revocations.hear(one.heartbeat(0, clock.now() + 60_000));
+    const first = expect(revocations.offer(alpha.statement(1, PERSON))).rejects.toThrow('could not be kept');
+    expect(revocations.find(PEER)).toBeDefined();
+    await clock.advance(10_000);
+    await first;
+    expect(revocations.stale).toMatch(/record of revocations.*hangs/);
+    // Whoever comes now is not let wait as long again, and holds nothing.
+    await expect(revocations.offer(alpha.statement(2, SESSION))).rejects.toThrow('could not be kept');
+    expect(asked).toHaveLength(1);
+    asked[0]?.answer();
+    await clock.advance(0);
+    expect(asked[1]?.kept().statements).toHaveLength(2);
+    asked[1]?.answer();
+    await clock.advance(10_000);
+    expect(revocations.stale ?? '').not.toContain('record');
+    expect(clock.pending).toEqual([]);
   });
 
   it('keeps statements of issuers that are not configured any more, without effect', async () => {

@@ -27,8 +27,9 @@ import type { Clock } from '../base/clock.ts';
 import { Listeners } from '../base/listeners.ts';
 import type { Logger } from '../base/logger.ts';
 import type { RevocationReader } from '../enforcer/ports.ts';
+import { inTime, RecordKeeper } from './revocation-keeper.ts';
 import { RECORD_LIMITS, RecordRoom } from './revocation-room.ts';
-import type { KeptRevocations, OpenedRevocations, RevocationStore } from './revocation-store.ts';
+import type { KeptRevocations, OpenedRevocations } from './revocation-store.ts';
 
 export interface IssuerKeys {
   readonly issuer: SpiffeId;
@@ -65,7 +66,7 @@ export class Revocations implements RevocationReader {
   readonly #parts: RevocationsParts;
   readonly #feeds = new Map<SpiffeId, IssuerFeed>();
   readonly #index: RevokedIndex;
-  readonly #store: RevocationStore;
+  readonly #keeper: RecordKeeper;
   readonly #room: RecordRoom;
   /** In the order they came. */
   readonly #taken: SignedDocument<Statement>[] = [];
@@ -73,11 +74,12 @@ export class Revocations implements RevocationReader {
   #dormant: readonly SignedDocument<Statement>[] = [];
   readonly #news = new Listeners<void>();
   readonly #effects = new Set<Effect>();
-  #problem: string | undefined;
+  /** Statements whose effects hang. */
+  #unfinished = 0;
 
   constructor(parts: RevocationsParts) {
     this.#parts = parts;
-    this.#store = parts.opened.store;
+    this.#keeper = new RecordKeeper(parts.opened, () => this.#kept(), parts.clock);
     this.#index = new RevokedIndex(parts.localSite);
     for (const { issuer } of parts.keys) this.#feeds.set(issuer, new IssuerFeed());
     const { limits = RECORD_LIMITS } = parts.opened;
@@ -85,13 +87,17 @@ export class Revocations implements RevocationReader {
       throw new ShellstreamError('INTERNAL', `more than ${limits.issuers} issuers of revocations`);
     }
     this.#room = new RecordRoom(limits);
-    this.#problem = parts.opened.problem;
     this.#restore(parts.opened.kept);
   }
 
-  /** Why newcomers cannot be judged: a feed is not known to be whole and recent, or the record could not be read. */
+  /**
+   * Why newcomers cannot be judged: a feed is not known to be whole and recent, the record could not be read or written, or
+   * what was revoked goes on.
+   */
   get stale(): string | undefined {
-    if (this.#problem !== undefined) return `the record of revocations: ${this.#problem}`;
+    const { problem } = this.#keeper;
+    if (problem !== undefined) return `the record of revocations: ${problem}`;
+    if (this.#unfinished > 0) return `what ${this.#unfinished} revocations take away has not ended`;
     const [found] = this.issuers.filter(({ stale }) => stale !== undefined);
     return found === undefined ? undefined : `the feed of ${found.issuer} is ${found.stale}`;
   }
@@ -127,7 +133,8 @@ export class Revocations implements RevocationReader {
   }
 
   /**
-   * Takes a signed statement; resolves when it is durable and in effect everywhere here. `known`: it was already.
+   * Takes a signed statement; resolves when it is durable and in effect everywhere here. `known`: it was already. It is in
+   * effect for newcomers, and `positions` is past it, when this returns; the promise settles in bounded time.
    * @throws ShellstreamError MALFORMED; REVOCATION_REFUSED with a `RevocationRefusal` in `fields.refusal`
    */
   async offer(bytes: Uint8Array): Promise<{ readonly kind: 'taken' | 'known'; readonly statement: Statement }> {
@@ -146,10 +153,10 @@ export class Revocations implements RevocationReader {
           issuer: statement.issuer,
           number: statement.number,
         });
-        await this.#save();
+        await this.#keeper.save();
         throw refused('FORK', statement);
       case 'known':
-        if (this.#problem !== undefined) await this.#save();
+        if (this.#keeper.problem !== undefined) await this.#keeper.save();
         return { kind: 'known', statement };
       case 'next':
         // More than a site revokes in years. Of this issuer alone: the others have room of their own.
@@ -158,7 +165,7 @@ export class Revocations implements RevocationReader {
     this.#take(feed, document);
     this.#parts.log.warn('revoked', { ...statement, hasEffect: hasEffect(statement, this.#parts.localSite) });
     this.#news.tell();
-    await Promise.all([this.#save(), ...[...this.#effects].map((effect) => effect(statement, document.bytes))]);
+    await Promise.all([this.#keeper.save(), this.#carryOut(document)]);
     return { kind: 'taken', statement };
   }
 
@@ -229,17 +236,16 @@ export class Revocations implements RevocationReader {
     return feed;
   }
 
-  async #save(): Promise<void> {
-    // The damaged record is all that there is: nothing is written over it until somebody has moved it away.
-    const { problem } = this.#parts.opened;
-    if (problem !== undefined) throw new ShellstreamError('INTERNAL', `in effect, but not kept: ${problem}`);
-    try {
-      await this.#store.save(() => this.#kept());
-      this.#problem = undefined;
-    } catch (cause) {
-      this.#problem = cause instanceof Error ? cause.message : String(cause);
-      throw new ShellstreamError('INTERNAL', 'a revocation is in effect but could not be kept', { cause });
-    }
+  async #carryOut({ content, bytes }: SignedDocument<Statement>): Promise<void> {
+    const done = Promise.all([...this.#effects].map((effect) => effect(content, bytes)));
+    await inTime(this.#parts.clock, done, () => {
+      this.#unfinished += 1;
+      const finished = (): void => {
+        this.#unfinished -= 1;
+      };
+      done.then(finished, finished);
+      return new ShellstreamError('INTERNAL', 'a revocation is in effect, but what stands on it has not ended');
+    });
   }
 
   #kept(): KeptRevocations {
@@ -252,7 +258,7 @@ export class Revocations implements RevocationReader {
     for (const document of statements) {
       const feed = this.#feeds.get(document.content.issuer);
       if (feed === undefined) dormant.push(document);
-      else if (feed.succession(document).kind !== 'next') this.#problem = 'numbers are missing';
+      else if (feed.succession(document).kind !== 'next') this.#keeper.lacks('numbers are missing');
       else this.#take(feed, document);
     }
     this.#dormant = this.#room.carried(dormant);
