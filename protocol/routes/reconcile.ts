@@ -10,7 +10,7 @@ export interface RecordedRoute {
   readonly stays: boolean;
   /** Whether its owner may still have it. */
   readonly authorised: boolean;
-  /** Whether a tunnel leads to any of its addresses: beside that one's route their packets would leave in the clear. */
+  /** Whether a tunnel leads to all of its addresses: beside that one’s route their packets would leave in the clear. */
   readonly tunnelled: boolean;
 }
 

@@ -54,6 +54,16 @@ export class AllowedIps {
     return node.owner;
   }
 
+  /** Whether one claim has the whole of `prefix` in it. */
+  covers(prefix: Prefix): boolean {
+    let node: Node | undefined = this.#root(prefix);
+    for (let bit = 0; bit < prefix.length && node?.owner === undefined; bit++) {
+      if (node === undefined) return false;
+      node = node.children[bitAt(prefix.address, bit)];
+    }
+    return node?.owner !== undefined;
+  }
+
   #root(prefix: Prefix): Node {
     return prefix.address.length === 4 ? this.#roots[4] : this.#roots[16];
   }

@@ -3,6 +3,7 @@
  * session is routed before the session is a member, so who is asked for the first time is kept in mind until that is so.
  */
 import type { Prefix } from '../../protocol/capability/model.ts';
+import { prefixContains } from '../../protocol/net/prefix.ts';
 import type { RouteSpec, SessionReach } from '../../protocol/routes/index.ts';
 import type { Logger } from '../base/logger.ts';
 import { AllowedIps } from '../dataplane/allowed-ips.ts';
@@ -33,9 +34,14 @@ export class Tunnelled {
     return [...(this.#parts.tunnels()?.prefixes ?? []), ...prefixesOf(this.#arriving)];
   }
 
-  /** Whether a destination shares an address with any of them, as they are now. */
+  /**
+   * Whether one of them, as they are now, has the whole of a destination in it. A wider route is in nobody's way: the kernel
+   * goes by the longest prefix, and it may be what the tunnel's own packets leave by.
+   */
   test(): (destination: Prefix) => boolean {
-    return overlapsAny(this.prefixes);
+    const led = new AllowedIps();
+    led.claim('tunnels', this.prefixes);
+    return (destination) => led.covers(destination);
   }
 
   /** A session's routes are asked for. Its routes wait for nothing here; a governed one in their way goes at once. */
@@ -52,8 +58,8 @@ export class Tunnelled {
     const { log, tunnels, routes, makeWay } = this.#parts;
     const batch = this.#batch;
     this.#batch = [];
-    const isInTheWay = overlapsAny(prefixesOf(batch));
-    if (routes().some(({ destination }) => isInTheWay(destination))) {
+    const prefixes = prefixesOf(batch);
+    if (routes().some(({ destination }) => prefixes.some((prefix) => prefixContains(prefix, destination)))) {
       // The overlay takes one after the other: when it has followed, whoever was joining has joined, or never will.
       const ends = await Promise.allSettled([makeWay(), tunnels()?.follow()]);
       for (const end of ends) {
@@ -68,10 +74,4 @@ export class Tunnelled {
 
 function prefixesOf(reaches: Iterable<SessionReach>): readonly Prefix[] {
   return [...reaches].flatMap(({ prefixes }) => prefixes);
-}
-
-function overlapsAny(prefixes: readonly Prefix[]): (destination: Prefix) => boolean {
-  const led = new AllowedIps();
-  led.claim('tunnels', prefixes);
-  return (destination) => led.conflict('governed', destination) !== undefined;
 }
