@@ -190,9 +190,9 @@ test('a disk that never answers refuses a loosening, and holds up neither a lock
   const locked = own.set({ level: 1, reason: 'x' });
   await clock.advance(2_000);
   await locked;
-  const refused = expect(own.set({ level: 5, reason: 'x' }, MINUTE)).rejects.toThrow('cannot be kept');
+  const refused = own.set({ level: 5, reason: 'x' }, MINUTE).catch(String);
   await clock.advance(2_000);
-  await refused;
+  expect(await refused).toContain('cannot be kept');
   expect(engine.level).toBe(1);
 });
 
