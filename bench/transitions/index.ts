@@ -14,7 +14,15 @@ import { type GatewaySite, LOOPBACK_FOR_ALL, startGatewaySite } from '../lib/gat
 import { figuresOf, type Series } from '../lib/series.ts';
 import { whenPageSays } from './page.ts';
 import { recordRoutes } from './routes.ts';
-import { expectStanding, restored, type Scale, setLevel, whatStands, whenTunnelsAreGone } from './what-stands.ts';
+import {
+  endsInLog,
+  expectStanding,
+  restored,
+  type Scale,
+  setLevel,
+  whatStands,
+  whenTunnelsAreGone,
+} from './what-stands.ts';
 
 const TRANSITIONS = Number(process.env.SHELLSTREAM_BENCH_TRANSITIONS ?? 100);
 /** Each turn ends all of them, and has to have as many granted anew: of 10,000 that is most of its time. */
@@ -115,6 +123,7 @@ async function turn(world: World, number: number): Promise<Readonly<Record<Name,
 
   const kept = level === 1 ? 0 : SCALE.sites;
   const isHeld = stands === `posture ${level}, sessions 0, sites ${kept}, peers ${kept}, routes 0`;
+  const inLog = isHeld ? '' : endsInLog(site);
   const missed = isHeld && overlay <= OVERLAY_MS && underlay <= UNDERLAY_MS ? 0 : 1;
   const back = await timed(async () => {
     await setLevel(site, 5);
@@ -126,6 +135,7 @@ async function turn(world: World, number: number): Promise<Readonly<Record<Name,
   process.stderr.write(
     `transition ${number} to ${level}, ms: ${told.join(', ')}; ${stands}; ${arrived.join(' + ')} handshakes so far\n`,
   );
+  if (inLog !== '') process.stderr.write(`not what stands at ${level}; the log's last ends: ${inLog}\n`);
   return { page, overlay, underlay, missed };
 }
 

@@ -65,3 +65,16 @@ export async function restored(site: Site, routes: number): Promise<void> {
 function consoleOf({ socket }: Site): Promise<ControlClient> {
   return connectControl({ path: socket, clock: systemClock, timeoutMs: PATIENCE_MS });
 }
+
+/** Why sessions ended, as far back as the gateway's log is at hand: for a turn that left less than it should. */
+export function endsInLog({ log }: Site): string {
+  const ends = [
+    ...log.matchAll(/"reason":"(\w+)","byPeer":(true|false)(?:,"detail":"([^"]*)")?.*"msg":"session ended"/g),
+  ];
+  const counts = new Map<string, number>();
+  for (const [, reason = '', byPeer, detail = ''] of ends) {
+    const why = `${reason}${byPeer === 'true' ? ' by the peer' : ''} ${detail}`.trim();
+    counts.set(why, (counts.get(why) ?? 0) + 1);
+  }
+  return [...counts].map(([why, count]) => `${count} ${why}`).join(', ');
+}
