@@ -1,5 +1,5 @@
 /** Who says posture beside the console: the map's slot 0, Bascule, and the accord's timers. */
-import { LOCKDOWN, levelFromTrustedSource, mostRestrictive } from '../../protocol/posture/index.ts';
+import { isPostureLevel, LOCKDOWN, levelFromTrustedSource, mostRestrictive } from '../../protocol/posture/index.ts';
 import type { SvidVerifier } from '../identity/index.ts';
 import type { PostureEngine } from '../posture/engine.ts';
 import { followTimers } from '../posture/sources/accord-timers.ts';
@@ -59,12 +59,13 @@ async function takeUpOwnSlot(
   posture: PostureEngine,
 ): Promise<void> {
   const { external, own } = await dataplane.flows.posture();
-  const ours = levelFromTrustedSource(own);
+  // An empty map that somebody else made: we never write what is no level.
+  if (!isPostureLevel(own)) return;
   // The boot unit goes by what waits for its confirmation, too.
   const former = unconfirmed?.kept?.former.level ?? posture.level;
   const known = kept === undefined ? posture.level : mostRestrictive(posture.level, former, strictest ?? LOCKDOWN);
-  if (ours < known && ours < levelFromTrustedSource(external)) {
-    await posture.state('console', ours, NODE_STATEMENT);
+  if (own < known && own < levelFromTrustedSource(external)) {
+    await posture.state('console', own, NODE_STATEMENT);
   }
 }
 
