@@ -5,8 +5,8 @@ const ONE_AFTER_ANOTHER = { fileParallelism: false, testTimeout: 180_000, hookTi
 
 /**
  * Three projects. `unit` lies beside the code it tests and needs nothing of the host. `system` makes namespaces, devices and
- * eBPF programs, which are the whole host's, so its files run one after another. `long` is the same, for what takes a minute
- * or more a file.
+ * eBPF programs, which are the whole host's, so its files run one after another. `long` is the same, for what takes half
+ * a minute or more a file.
  */
 export default defineConfig({
   test: {

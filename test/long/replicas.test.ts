@@ -11,9 +11,9 @@ import type { Spool } from '../../src/evidence/spool.ts';
 import { linkBySpiffe } from '../../src/quartermaster/client.ts';
 import { transitEntry } from '../../src/quartermaster/fixtures.ts';
 import { BUILD_MS, buildNats, NatsCluster } from '../nats/cluster.ts';
+import { forwardTo, type QuartermasterProcess, sequences, spiffeId, Town } from '../quartermaster/depot.ts';
 import { eventually } from '../support/eventually.ts';
 import { describeWith } from '../support/requirements.ts';
-import { forwardTo, type QuartermasterProcess, sequences, spiffeId, Town } from './depot.ts';
 
 const ISSUER = noteSigner(nodeCrypto.sha256, 'issuer.q.test', new Uint8Array(32).fill(4));
 

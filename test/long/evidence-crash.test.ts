@@ -9,7 +9,7 @@ import { nodeCrypto } from '../../src/base/crypto-node.ts';
 import { EvidenceFolder, notarisation } from '../../src/evidence/fixtures.ts';
 import { compensate, Recorder, undecidedIntents } from '../../src/evidence/index.ts';
 
-const WRITER = fileURLToPath(new URL('children/writer.ts', import.meta.url));
+const WRITER = fileURLToPath(new URL('../evidence/children/writer.ts', import.meta.url));
 
 /** Where the writer is killed; the file operations of publishing come by many times in one round. */
 const POINTS: readonly (readonly [string, number])[] = [
