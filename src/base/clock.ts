@@ -44,3 +44,11 @@ export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Prom
     signal?.addEventListener('abort', wake, { once: true });
   });
 }
+
+/** Settles as `promise` does; after `limitMs` it rejects with what `onLate` answers, and what comes then is heard by nobody. */
+export function inTime<T>(clock: Clock, promise: Promise<T>, limitMs: number, onLate: () => Error): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = clock.after(limitMs, () => reject(onLate()));
+    promise.finally(() => timer.cancel()).then(resolve, reject);
+  });
+}

@@ -22,7 +22,7 @@ export interface OverseerParts {
 /** How long after its time a terminator may take to let go by itself. */
 const GRACE_MS = 1_000;
 const SWEEP_MS = 1_000;
-/** In a line of the log. */
+/** Sessions that one line of the log names. */
 const NAMED = 16;
 /** For an attestation that a fall of the level asks for: to hear of it, to have a token minted, and the handshake's own time. */
 const ATTEST_MS = 30_000;

@@ -3,16 +3,11 @@
  * taken is in effect by then, and what could not be written is written once the disk goes on.
  */
 import { ShellstreamError } from '../../protocol/errors.ts';
-import type { Clock } from '../base/clock.ts';
+import { type Clock, inTime } from '../base/clock.ts';
 import type { KeptRevocations, OpenedRevocations } from './revocation-store.ts';
 
-/** Settles as `promise` does; after ten seconds it rejects with what `onLate` answers. */
-export function inTime<T>(clock: Clock, promise: Promise<T>, onLate: () => Error): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = clock.after(PATIENCE_MS, () => reject(onLate()));
-    promise.finally(() => timer.cancel()).then(resolve, reject);
-  });
-}
+/** For a disk, and for what a statement takes away. */
+export const PATIENCE_MS = 10_000;
 
 export class RecordKeeper {
   readonly #opened: OpenedRevocations;
@@ -57,7 +52,7 @@ export class RecordKeeper {
         throw notKept(cause);
       },
     );
-    await inTime(this.#clock, written, () => {
+    await inTime(this.#clock, written, PATIENCE_MS, () => {
       this.#isHanging = true;
       this.#problem = HANGS;
       return notKept(HANGS);
@@ -74,7 +69,6 @@ export class RecordKeeper {
   }
 }
 
-const PATIENCE_MS = 10_000;
 const HANGS = 'the disk hangs';
 
 function notKept(cause: unknown): ShellstreamError {

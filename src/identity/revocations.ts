@@ -23,11 +23,11 @@ import {
   type Staleness,
   type Statement,
 } from '../../protocol/revocation/index.ts';
-import type { Clock } from '../base/clock.ts';
+import { type Clock, inTime } from '../base/clock.ts';
 import { Listeners } from '../base/listeners.ts';
 import type { Logger } from '../base/logger.ts';
 import type { RevocationReader } from '../enforcer/ports.ts';
-import { inTime, RecordKeeper } from './revocation-keeper.ts';
+import { PATIENCE_MS, RecordKeeper } from './revocation-keeper.ts';
 import { RECORD_LIMITS, RecordRoom } from './revocation-room.ts';
 import type { KeptRevocations, OpenedRevocations } from './revocation-store.ts';
 
@@ -238,7 +238,7 @@ export class Revocations implements RevocationReader {
 
   async #carryOut({ content, bytes }: SignedDocument<Statement>): Promise<void> {
     const done = Promise.all([...this.#effects].map((effect) => effect(content, bytes)));
-    await inTime(this.#parts.clock, done, () => {
+    await inTime(this.#parts.clock, done, PATIENCE_MS, () => {
       this.#unfinished += 1;
       const finished = (): void => {
         this.#unfinished -= 1;

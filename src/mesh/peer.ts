@@ -45,7 +45,7 @@ export class DialledPeer {
   #state: DialState = { kind: 'connecting' };
   #lastFailure: DialFailure | undefined;
   #wake: AbortController = new AbortController();
-  /** Since the try that is under way began, or after it. */
+  /** Whether anybody nudged since the last try began. */
   #isNudged = false;
   #sessionEnded: (() => void) | undefined;
   #loop: Promise<void> | undefined;

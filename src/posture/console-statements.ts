@@ -5,7 +5,7 @@
  */
 import { ShellstreamError } from '../../protocol/errors.ts';
 import type { PostureLevel } from '../../protocol/posture/index.ts';
-import type { Clock, Timer } from '../base/clock.ts';
+import { type Clock, inTime, type Timer } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { StatedSource } from './source-statements.ts';
 
@@ -218,15 +218,8 @@ export class ConsoleStatements implements Disposable {
   /** @throws what the disk says, or that it does not answer */
   #keep(unconfirmed: Unconfirmed | undefined): Promise<void> {
     const { store, clock } = this.#parts;
-    return new Promise((resolve, reject) => {
-      const late = clock.after(KEPT_MS, () => {
-        reject(new ShellstreamError('INTERNAL', `no answer of the disk in ${KEPT_MS} ms`));
-      });
-      void store
-        .save(unconfirmed)
-        .then(resolve, reject)
-        .finally(() => late.cancel());
-    });
+    const late = (): Error => new ShellstreamError('INTERNAL', `no answer of the disk in ${KEPT_MS} ms`);
+    return inTime(clock, store.save(unconfirmed), KEPT_MS, late);
   }
 
   /** @param wallMs wall time, as the host's clock is now */

@@ -1,5 +1,5 @@
 /** Record and journal as the engine uses them: a disk that fails, or does not answer, holds nothing up, and is told. */
-import { type Clock, sleep, type Timer } from '../base/clock.ts';
+import { type Clock, inTime, type Timer } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { JournalRecord, PostureJournal } from './journal.ts';
 import type { KeptPosture } from './kept.ts';
@@ -80,12 +80,12 @@ export class Keeper implements Disposable {
     this.#retry?.cancel();
   }
 
+  /** Resolves with `done`, which must not reject, or after so long, and tells that it was late. */
   async #inTime(kind: Kind, done: Promise<void>, limitMs: number): Promise<void> {
-    const over = new AbortController();
-    const late = sleep(this.#parts.clock, limitMs, over.signal).then(() => {
-      if (!over.signal.aborted) this.#fail(kind, { why: `no answer in ${limitMs} ms` });
-    });
-    await Promise.race([done.then(() => over.abort()), late]);
+    const late = (): Error => new Error(`no answer in ${limitMs} ms`);
+    await inTime(this.#parts.clock, done, limitMs, late).catch(({ message }: Error) =>
+      this.#fail(kind, { why: message }),
+    );
   }
 
   async #tell(kind: Kind, done: Promise<void>, again: () => Promise<void>): Promise<void> {

@@ -25,7 +25,7 @@ export interface FollowedMap extends Disposable {
   readonly problems: readonly string[];
 }
 
-/** As the console and the record of posture name it. */
+/** As the console and the record of posture name them: the map, and what was said into one that is gone. */
 const MAP = 'map';
 const FORMER_MAP = 'former-map';
 const FOREIGN_AT_MOST: PostureLevel = 2;
@@ -46,7 +46,7 @@ export async function followMap({ flows, log, posture, isSameBoot }: MapParts): 
     await posture.state(MAP, mostRestrictive(said, FOREIGN_AT_MOST), `another posture map was put there, with ${raw}`);
   };
   /** Its writer has said something: what was said into the map before it is over. */
-  const speak = async (raw: number): Promise<void> => {
+  const sayAnew = async (raw: number): Promise<void> => {
     await say(raw);
     if (held(FORMER_MAP)?.counts) await posture.state(FORMER_MAP, NORMAL, `posture map slot 0 says ${raw}`);
   };
@@ -59,7 +59,7 @@ export async function followMap({ flows, log, posture, isSameBoot }: MapParts): 
     last = external.raw;
     // Nobody can have said anything into a map that nobody finds.
     if (pin === 'gone' && !isSame) return;
-    const said = isNews ? speak(external.raw) : say(external.raw);
+    const said = isNews ? sayAnew(external.raw) : say(external.raw);
     said.catch((error: unknown) => log.error('posture did not follow the map', { error }));
   });
   const { external, own } = await flows.posture();
@@ -68,7 +68,7 @@ export async function followMap({ flows, log, posture, isSameBoot }: MapParts): 
   const isOfFormerRun = isSameBoot && former !== undefined && (!former.counts || own <= former.level);
   // Said again, it would undo that a site_owner set it aside.
   const isSaid = isOfFormerRun && former.level === levelFromTrustedSource(external);
-  if (!isSaid && (external !== NORMAL || isOfFormerRun)) await speak(external);
+  if (!isSaid && (external !== NORMAL || isOfFormerRun)) await sayAnew(external);
   else if (!isOfFormerRun && former?.counts === true && former.level < NORMAL) {
     // First what holds, then what would loosen.
     await posture.state(FORMER_MAP, former.level, `said into a posture map that is gone: ${former.reason}`);
