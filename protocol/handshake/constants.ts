@@ -44,6 +44,9 @@ export const LIMITS = {
   tunnelAddresses: 8,
 } as const;
 
+/** From the first record of a re-attestation to its answer, at each end: one fall of the level asks thousands at once. */
+export const REATTEST_MS = 25_000;
+
 export const NONCE_BYTES = 32;
 export const SECRET_BYTES = 32;
 export const KEY_BYTES = 32;

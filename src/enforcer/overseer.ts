@@ -2,6 +2,7 @@
  * The enforcer's own judgement of what stands. Terminators judge their sessions and let go of them; here it is seen to
  * that they did, so that one that was taken over, or hangs, keeps nothing that posture, drain or expiry took away.
  */
+import { REATTEST_MS } from '../../protocol/handshake/index.ts';
 import { type Accord, freshSatRequired, judgeSession } from '../../protocol/posture/index.ts';
 import { mostRestrictive } from '../../protocol/posture/level.ts';
 import type { Reason } from '../../protocol/reasons.ts';
@@ -24,8 +25,8 @@ const GRACE_MS = 1_000;
 const SWEEP_MS = 1_000;
 /** Sessions that one line of the log names. */
 const NAMED = 16;
-/** For an attestation that a fall of the level asks for: to hear of it, to have a token minted, and the handshake's own time. */
-const ATTEST_MS = 30_000;
+/** For an attestation that a fall of the level asks for: to hear of it, and its own time. */
+const ATTEST_MS = 5_000 + REATTEST_MS;
 
 export class Overseer implements Disposable {
   readonly #parts: OverseerParts;

@@ -196,6 +196,8 @@ export interface Attestor {
     readonly plainAudience: string;
     readonly boundAudience: string;
     readonly fresh: boolean;
+    /** How long the issuer may take over a fresh one, with the time in the line behind others. */
+    readonly patienceMs: number;
   }): Promise<AttestedToken>;
   mintToken(audience: string): Promise<string>;
 }

@@ -2,7 +2,8 @@ import { Code, ConnectError } from '@connectrpc/connect';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Entry, federate, type TrustDomain } from '../../certs-dev/index.ts';
 import { SteppedClock, TemporaryDomains } from '../../certs-dev/testing.ts';
-import { parseSpiffeId } from '../../protocol/identity/spiffe-id.ts';
+import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
+import { parseSpiffeId, type SpiffeId } from '../../protocol/identity/spiffe-id.ts';
 import { openIdentitySource } from './index.ts';
 import type { IdentityHealth, IdentitySource } from './source.ts';
 import type { WorkloadApi, X509Context } from './workload-api.ts';
@@ -135,6 +136,52 @@ describe('tokens', () => {
   });
 });
 
+describe('tokens of a thousand sessions at once', () => {
+  const MOST = 32;
+
+  test('are validated some at a time: the last of them is no later for the agent than the first', async () => {
+    const api = new SlowApi();
+    await using source = new WorkloadApiSource({ api, clock, random: () => 0 });
+    const all = Array.from({ length: 1_000 }, (_, n) => source.validateSat(`token ${n}`, 'plain', patience()));
+    let most = 0;
+    for (let answered = 0; answered < all.length; answered += 1) {
+      await until(() => api.asked.length > 0);
+      most = Math.max(most, api.asked.length);
+      api.asked.shift()?.resolve(WHOSE);
+      await all[answered];
+    }
+    expect(most).toBe(MOST);
+  });
+
+  test('that nobody waits for any more are not validated, and the others do not wait for them', async () => {
+    const api = new SlowApi();
+    await using source = new WorkloadApiSource({ api, clock, random: () => 0 });
+    const under = Array.from({ length: MOST }, () => source.validateSat('token', 'plain', patience()));
+    const tired = new AbortController();
+    const late = source.validateSat('token', 'plain', tired.signal).catch(reasonOf);
+    const last = source.validateSat('token', 'plain', patience());
+    tired.abort();
+    expect(await late).toBe('SAT_UNVERIFIABLE');
+    api.asked.shift()?.resolve(WHOSE);
+    await under[0];
+    await until(() => api.asked.length === MOST);
+    for (const one of api.asked) one.resolve(WHOSE);
+    expect(await last).toBe(WHOSE);
+  });
+
+  test('attack: that fill an agent that answers nothing end with the source', async () => {
+    const api = new SlowApi();
+    const source = new WorkloadApiSource({ api, clock, random: () => 0 });
+    const all = Array.from({ length: 2 * MOST }, () =>
+      source.validateSat('token', 'plain', patience()).catch(reasonOf),
+    );
+    await until(() => api.asked.length === MOST);
+    await source[Symbol.asyncDispose]();
+    expect(new Set(await Promise.all(all))).toEqual(new Set(['SAT_UNVERIFIABLE']));
+    expect(api.asked).toHaveLength(MOST);
+  });
+});
+
 describe('reconnection', () => {
   test('waits 0.1 s doubling to 5 s, half of it by chance, and starts over after a message', async () => {
     const waits: number[] = [];
@@ -197,8 +244,28 @@ class FailingApi implements WorkloadApi {
     throw new Error('not asked here');
   }
 
-  async validateJwt(): Promise<never> {
+  async validateJwt(..._asked: Parameters<WorkloadApi['validateJwt']>): Promise<SpiffeId> {
     throw new Error('not asked here');
+  }
+}
+
+const WHOSE = trusted('spiffe://a.test/web');
+
+function trusted(text: string): SpiffeId {
+  const id = parseSpiffeId(text);
+  if (id === undefined) throw new Error(text);
+  return id;
+}
+
+/** An agent that validates a token when the test says so. */
+class SlowApi extends FailingApi {
+  readonly asked: PromiseWithResolvers<SpiffeId>[] = [];
+
+  override validateJwt(...[, , signal]: Parameters<WorkloadApi['validateJwt']>): Promise<SpiffeId> {
+    const answer = Promise.withResolvers<SpiffeId>();
+    signal.addEventListener('abort', () => answer.reject(new ShellstreamError('SAT_UNVERIFIABLE')));
+    this.asked.push(answer);
+    return answer.promise;
   }
 }
 

@@ -3,6 +3,7 @@ import { ShellstreamError } from '../../protocol/errors.ts';
 import type { SpiffeId } from '../../protocol/identity/spiffe-id.ts';
 import { type Clock, sleep } from '../base/clock.ts';
 import { Listeners } from '../base/listeners.ts';
+import { Turns } from '../base/turns.ts';
 import { type JwtBundle, NO_BUNDLES, type TrustBundles } from './bundles.ts';
 import type { IdentityChange, IdentityHealth, IdentitySource, X509Identity } from './source.ts';
 import { bundleHealth } from './source-parts.ts';
@@ -26,6 +27,8 @@ export class WorkloadApiSource implements IdentitySource, AsyncDisposable {
   readonly #stopped = new AbortController();
   readonly #listeners = new Listeners<IdentityChange>();
   readonly #loops: readonly Promise<void>[];
+  /** What strangers have validated keeps us from no token of our own. */
+  readonly #turns = { fetch: new Turns(MAX_CALLS), validate: new Turns(MAX_CALLS) };
   #identity: X509Identity | undefined;
   #identityUpdatedAt: number | undefined;
   #bundles: TrustBundles = NO_BUNDLES;
@@ -94,11 +97,11 @@ export class WorkloadApiSource implements IdentitySource, AsyncDisposable {
 
   fetchSat(audience: string, signal: AbortSignal): Promise<string> {
     const { spiffeId } = this.current();
-    return this.#options.api.fetchJwt(audience, spiffeId, AbortSignal.any([signal, this.#stopped.signal]));
+    return this.#ask('fetch', (ended) => this.#options.api.fetchJwt(audience, spiffeId, ended), signal);
   }
 
   validateSat(token: string, audience: string, signal: AbortSignal): Promise<SpiffeId> {
-    return this.#options.api.validateJwt(token, audience, AbortSignal.any([signal, this.#stopped.signal]));
+    return this.#ask('validate', (ended) => this.#options.api.validateJwt(token, audience, ended), signal);
   }
 
   health(): IdentityHealth {
@@ -115,6 +118,16 @@ export class WorkloadApiSource implements IdentitySource, AsyncDisposable {
     this.#stopped.abort();
     await Promise.all(this.#loops);
     this.#listeners.clear();
+  }
+
+  async #ask<T>(call: 'fetch' | 'validate', ask: (signal: AbortSignal) => Promise<T>, signal: AbortSignal): Promise<T> {
+    const ended = AbortSignal.any([signal, this.#stopped.signal]);
+    try {
+      return await this.#turns[call].take(() => ask(ended), ended);
+    } catch (cause) {
+      if (cause instanceof ShellstreamError) throw cause;
+      throw new ShellstreamError('SAT_UNVERIFIABLE', 'the agent was busy with others for too long', { cause });
+    }
   }
 
   async #follow<T>(
@@ -170,6 +183,11 @@ export class WorkloadApiSource implements IdentitySource, AsyncDisposable {
 }
 
 const WORST_FIRST: readonly IdentityHealth['state'][] = ['denied', 'unavailable', 'starting', 'streaming'];
+/**
+ * Of one kind at once. Each call has a deadline of its own from when it is made, so a level whose fall has the tokens of a
+ * thousand sessions validated must not make all of them together.
+ */
+const MAX_CALLS = 32;
 const FIRST_DELAY_MS = 100;
 const LONGEST_DELAY_MS = 5000;
 

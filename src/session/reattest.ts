@@ -5,7 +5,13 @@
  */
 import type { ChannelEvent, GrantBody } from '../../protocol/channel/index.ts';
 import { assertNever, reasonOf, ShellstreamError } from '../../protocol/errors.ts';
-import { type Established, type HandshakeOptions, RECORD, reattestPrologue } from '../../protocol/handshake/index.ts';
+import {
+  type Established,
+  type HandshakeOptions,
+  REATTEST_MS,
+  RECORD,
+  reattestPrologue,
+} from '../../protocol/handshake/index.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import type { Clock, Timer } from '../base/clock.ts';
 import type { Admission, Connection, Enforcer } from '../enforcer/ports.ts';
@@ -25,8 +31,6 @@ export interface ReattestationParts {
   adopt(renewed: Admission): void;
   fail(reason: Reason, detail: string): void;
 }
-
-const TIMEOUT_MS = 10_000;
 
 export class Reattestation {
   readonly #parts: ReattestationParts;
@@ -162,7 +166,7 @@ class InnerExchange implements RecordExchange {
   constructor(parts: ReattestationParts, holds: boolean) {
     this.#parts = parts;
     this.#holds = holds;
-    this.#timer = parts.clock.after(TIMEOUT_MS, () => parts.fail('HANDSHAKE_TIMEOUT', 're-attestation'));
+    this.#timer = parts.clock.after(REATTEST_MS, () => parts.fail('HANDSHAKE_TIMEOUT', 're-attestation'));
   }
 
   send(record: Uint8Array): void {

@@ -3,34 +3,27 @@
  * transition, and read back. What is not recorded is another's and is never touched.
  */
 import type { Prefix } from '../../protocol/capability/model.ts';
-import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
 import type { Accord } from '../../protocol/posture/accord.ts';
 import type { PostureLevel } from '../../protocol/posture/level.ts';
 import {
   type ApprovedChange,
-  decideChange,
-  decideOwner,
   isAuthorisedNow,
   overlayPrefixesAt,
   planRoutes,
-  type RouteChange,
   type RouteDifference,
-  type RouteOwner,
   type RoutePlan,
-  type RouteSpec,
   readBack,
-  routePlace,
   routeStays,
   routeWords,
   type SessionReach,
-  type Verdict,
 } from '../../protocol/routes/index.ts';
 import type { Clock, Timer } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { NetworkLinks } from '../dataplane/ports.ts';
 import { KernelRoutes } from './kernel-routes.ts';
-import type { Mutation, MutationWitness, RouteRecord, TierNow, TunnelRoutes, UnderlayRecords } from './ports.ts';
-import { MAX_ROUTES } from './records.ts';
+import type { MutationWitness, RouteRecord, TierNow, TunnelRoutes, UnderlayRecords } from './ports.ts';
+import { RecordedRoutes } from './recorded-routes.ts';
+import { type ChangeOrder, RouteChanges } from './route-changes.ts';
 import { Snapshot } from './snapshot.ts';
 import { Tunnelled } from './tunnelled.ts';
 
@@ -49,24 +42,13 @@ export interface GovernedParts {
   readonly level: PostureLevel;
 }
 
-export interface ChangeOrder {
-  readonly change: RouteChange;
-  readonly owner: RouteOwner;
-  readonly by: RouteOwner;
-  readonly proposal?: string | undefined;
-}
-
-const ID_BYTES = 16;
-
 export class GovernedRoutes implements AsyncDisposable {
   readonly #parts: GovernedParts;
   readonly #kernel: KernelRoutes;
-  /** By place. */
-  readonly #recorded: Map<string, RouteRecord>;
+  readonly #recorded: RecordedRoutes;
   readonly #snapshot: Snapshot;
   readonly #tunnelled: Tunnelled;
-  /** Of changes that may come to be recorded. */
-  readonly #underWay = new Set<RouteSpec>();
+  readonly #changes: RouteChanges;
   #level: PostureLevel;
   /** The level of the last transition that was carried out here; undefined: none was. */
   #settled: PostureLevel | undefined;
@@ -83,17 +65,29 @@ export class GovernedRoutes implements AsyncDisposable {
     const { routes, snapshot } = parts.records;
     this.#parts = parts;
     this.#kernel = new KernelRoutes(parts.network);
-    this.#recorded = new Map((routes.value ?? []).map((record) => [routePlace(record.route), record]));
+    this.#recorded = new RecordedRoutes(routes);
     this.#snapshot = new Snapshot(snapshot, parts.clock, parts.log);
-    this.#drifted = this.#snapshot.missing(this.#specs());
+    this.#drifted = this.#snapshot.missing(this.#recorded.specs);
     this.#tunnelled = new Tunnelled({
       log: parts.log,
       tunnels: parts.tunnels,
-      routes: () => [...this.#specs(), ...this.#underWay],
+      routes: () => [...this.#recorded.specs, ...this.#changes.underWay],
       makeWay: () => this.review(),
     });
+    this.#changes = new RouteChanges({
+      ...parts,
+      kernel: this.#kernel,
+      recorded: this.#recorded,
+      snapshot: this.#snapshot,
+      tunnelled: this.#tunnelled,
+      level: () => this.#level,
+      exclusively: (action) => this.#exclusively(action),
+      askedAnew: (route) => {
+        this.#drifted = new Set([...this.#drifted].filter((text) => text !== routeWords(route)));
+      },
+    });
     this.#level = parts.level;
-    if (routes.problem !== undefined) {
+    if (this.#recorded.problem !== undefined) {
       parts.log.error('the record of governed routes cannot be read: none is authorised', { problem: routes.problem });
     }
   }
@@ -103,7 +97,7 @@ export class GovernedRoutes implements AsyncDisposable {
   }
 
   get recorded(): readonly (RouteRecord & { readonly stays: boolean })[] {
-    return [...this.#recorded.values()].map((record) => ({ ...record, stays: this.#stays(record) }));
+    return this.#recorded.all.map((record) => ({ ...record, stays: this.#stays(record) }));
   }
 
   /** Of the last reading back. */
@@ -155,54 +149,13 @@ export class GovernedRoutes implements AsyncDisposable {
   }
 
   /** Judged, witnessed, recorded, put into the kernel and read back, in this order. Throws why not. */
-  async change(order: ChangeOrder): Promise<RouteRecord> {
-    this.demand(order);
-    const { action, route } = order.change;
-    if (action === 'remove') return await this.#carryOut(order);
-    // From here on a tunnel that comes up finds the route in its way; whoever was joining before has joined after this.
-    this.#underWay.add(route);
-    try {
-      await this.#parts.tunnels()?.follow();
-      return await this.#carryOut(order);
-    } finally {
-      this.#underWay.delete(route);
-    }
+  change(order: ChangeOrder): Promise<RouteRecord> {
+    return this.#changes.carryOut(order);
   }
 
-  async #carryOut(order: ChangeOrder): Promise<RouteRecord> {
-    const { clock, witness, log, randomBytes } = this.#parts;
-    this.demand(order);
-    const mutation: Mutation = {
-      id: Buffer.from(randomBytes(ID_BYTES)).toString('hex'),
-      action: order.change.action,
-      route: order.change.route,
-      class: order.change.class,
-      owner: order.owner,
-      by: order.by,
-      reason: order.change.reason,
-      level: this.#level,
-      atMs: clock.now(),
-      proposal: order.proposal,
-    };
-    await witness.intent(mutation);
-    const told = (outcome: Parameters<MutationWitness['outcome']>[1]): Promise<void> =>
-      witness.outcome(mutation, outcome).catch((error: unknown) => {
-        log.error('the outcome of a mutation was not witnessed', { mutation: mutation.id, error });
-      });
-    try {
-      // What was awaited may have taken its time: the level that holds now decides.
-      const record = await this.#exclusively(async () => {
-        this.demand(order);
-        return await (mutation.action === 'add' ? this.#add(mutation) : this.#remove(mutation));
-      });
-      await told({ kind: 'done' });
-      log.warn('governed route changed', { ...mutation, route: routeWords(mutation.route) });
-      return record;
-    } catch (error) {
-      const detail = error instanceof Error ? error.message : String(error);
-      await told({ kind: 'failed', reason: reasonOf(error), detail });
-      throw error;
-    }
+  /** Throws why it may not be carried out now. */
+  demand(order: ChangeOrder): void {
+    this.#changes.demand(order);
   }
 
   /** Takes every route of ours out of the kernel; the record keeps them for the next run. */
@@ -211,7 +164,7 @@ export class GovernedRoutes implements AsyncDisposable {
     this.#timer?.cancel();
     await this.#snapshot.settled();
     await this.#exclusively(async () => {
-      const words = new Set(this.#specs().map(routeWords));
+      const words = new Set(this.#recorded.specs.map(routeWords));
       await this.#kernel.remove((await this.#kernel.list()).filter((route) => words.has(routeWords(route))));
     });
   }
@@ -222,8 +175,8 @@ export class GovernedRoutes implements AsyncDisposable {
     if (from === undefined) await this.#recover();
     const live = await this.#kernel.list();
     if (this.#leavesNormal(this.#level)) {
-      await this.#snapshot.take(this.#specs(), live);
-      this.#drifted = this.#snapshot.missing(this.#specs());
+      await this.#snapshot.take(this.#recorded.specs, live);
+      this.#drifted = this.#snapshot.missing(this.#recorded.specs);
     }
     const plan = planRoutes({ ...this.#scene(), live });
     this.#forgo(plan);
@@ -249,9 +202,9 @@ export class GovernedRoutes implements AsyncDisposable {
 
   /** What a crash left between intent and outcome is taken away; a record that cannot be read authorises nothing. */
   async #recover(): Promise<void> {
-    const { records, witness, log } = this.#parts;
-    if (records.routes.problem !== undefined) return await this.#kernel.remove(await this.#kernel.list());
-    const open = [...this.#recorded.values()].filter(({ state }) => state !== 'standing');
+    const { witness, log } = this.#parts;
+    if (this.#recorded.problem !== undefined) return await this.#kernel.remove(await this.#kernel.list());
+    const open = this.#recorded.all.filter(({ state }) => state !== 'standing');
     if (open.length === 0) return;
     await this.#kernel.remove(open.map(({ route }) => route));
     for (const { id, route, state } of open) {
@@ -260,12 +213,12 @@ export class GovernedRoutes implements AsyncDisposable {
         route: routeWords(route),
         state,
       });
-      this.#recorded.delete(routePlace(route));
+      this.#recorded.forget(route);
       await witness.outcome({ id }, { kind: state === 'removing' ? 'done' : 'undone' }).catch((error: unknown) => {
         log.error('the outcome of a mutation was not witnessed', { mutation: id, error });
       });
     }
-    await this.#saveRoutes().catch((error: unknown) => log.error('governed routes not recorded', { error }));
+    await this.#recorded.save().catch((error: unknown) => log.error('governed routes not recorded', { error }));
   }
 
   /** The snapshot is taken on the way to this level. */
@@ -276,7 +229,7 @@ export class GovernedRoutes implements AsyncDisposable {
   #scene(level = this.#level) {
     const isTunnelled = this.#tunnelled.test();
     return {
-      recorded: [...this.#recorded.values()].map((record) => ({
+      recorded: this.#recorded.all.map((record) => ({
         route: record.route,
         stays: this.#stays(record, level),
         authorised: isAuthorisedNow(this.#parts.accord, record, this.#parts.tierNow(record.owner)),
@@ -292,111 +245,8 @@ export class GovernedRoutes implements AsyncDisposable {
     if (taken.length > 0) this.#drifted = new Set([...this.#drifted, ...taken.map(({ route }) => routeWords(route))]);
   }
 
-  #specs(): readonly RouteSpec[] {
-    return [...this.#recorded.values()].map(({ route }) => route);
-  }
-
   #stays(record: RouteRecord, level = this.#level): boolean {
     return routeStays(level, { kind: 'underlay', class: record.class, tier: record.owner.tier }, this.#parts.accord);
-  }
-
-  /** Throws why it may not be carried out now. */
-  demand(order: ChangeOrder): void {
-    this.#judge(order, this.#recorded.get(routePlace(order.change.route)));
-  }
-
-  /** @param standing what was recorded in its place before the change */
-  #judge({ change, owner, by }: ChangeOrder, standing: RouteRecord | undefined): void {
-    const { accord, preApproved, tierNow } = this.#parts;
-    for (const one of [owner, by]) allowed(decideOwner(one, tierNow(one)));
-    const verdict = decideChange({
-      accord,
-      level: this.#level,
-      tier: by.tier,
-      change,
-      owner,
-      preApproved,
-      standing,
-      tunnelled: this.#tunnelled.prefixes,
-    });
-    allowed(verdict);
-  }
-
-  async #add(mutation: Mutation): Promise<RouteRecord> {
-    const { id, route, class: targetClass, owner, by, reason, atMs } = mutation;
-    const place = routePlace(route);
-    await this.#kernel.requireLink(route);
-    const standing = this.#recorded.get(place);
-    if (standing !== undefined && routeWords(standing.route) !== routeWords(route)) {
-      throw new ShellstreamError('PREFIX_OVERLAP', `another governed route is there: ${routeWords(standing.route)}`);
-    }
-    if (standing === undefined) {
-      const taken = (await this.#kernel.list()).find((live) => routePlace(live) === place);
-      if (taken !== undefined) throw new ShellstreamError('PREFIX_OVERLAP', 'a route of another instance is there');
-      if (this.#recorded.size >= MAX_ROUTES)
-        throw new ShellstreamError('OVERLOADED', `${MAX_ROUTES} routes are recorded`);
-    }
-    const record: RouteRecord = standing ?? { id, state: 'standing', route, class: targetClass, owner, reason, atMs };
-    try {
-      if (standing === undefined) await this.#record({ ...record, state: 'adding' });
-      // The disk may have taken its time, too.
-      this.#judge({ change: mutation, owner, by }, standing);
-      await this.#kernel.add([route]);
-      if (!(await this.#isLive(record))) {
-        throw new ShellstreamError('DATAPLANE_FAILED', `the kernel does not take ${routeWords(route)}`);
-      }
-      if (standing === undefined) await this.#record(record);
-    } catch (error) {
-      if (standing !== undefined) throw error;
-      this.#recorded.delete(place);
-      await this.#kernel.remove([route]);
-      await this.#saveRoutes().catch(() => undefined);
-      throw error;
-    }
-    this.#drifted = new Set([...this.#drifted].filter((text) => text !== routeWords(route)));
-    await this.#snapshot.amend(route, true);
-    return record;
-  }
-
-  async #remove({ route }: Mutation): Promise<RouteRecord> {
-    const record = this.#recorded.get(routePlace(route));
-    if (record === undefined || routeWords(record.route) !== routeWords(route)) {
-      throw new ShellstreamError('MALFORMED', `no governed route is recorded as ${routeWords(route)}`);
-    }
-    await this.#record({ ...record, state: 'removing' });
-    await this.#kernel.remove([route]);
-    if (await this.#isLive(record)) throw new ShellstreamError('DATAPLANE_FAILED', 'the kernel keeps the route');
-    this.#recorded.delete(routePlace(route));
-    // Should this fail, the next run finds it being removed, and removes it.
-    await this.#saveRoutes();
-    await this.#snapshot.amend(route, false);
-    return record;
-  }
-
-  async #isLive({ route }: RouteRecord): Promise<boolean> {
-    const words = routeWords(route);
-    return (await this.#kernel.list()).some((live) => routeWords(live) === words);
-  }
-
-  async #record(record: RouteRecord): Promise<void> {
-    const place = routePlace(record.route);
-    const former = this.#recorded.get(place);
-    this.#recorded.set(place, record);
-    try {
-      await this.#saveRoutes();
-    } catch (error) {
-      if (former === undefined) this.#recorded.delete(place);
-      else this.#recorded.set(place, former);
-      throw error;
-    }
-  }
-
-  async #saveRoutes(): Promise<void> {
-    try {
-      await this.#parts.records.routes.save([...this.#recorded.values()]);
-    } catch (cause) {
-      throw new ShellstreamError('INTERNAL', 'governed routes cannot be recorded', { cause });
-    }
   }
 
   #note(differences: readonly RouteDifference[]): void {
@@ -430,7 +280,3 @@ export class GovernedRoutes implements AsyncDisposable {
 }
 
 const MOST_LOGGED = 32;
-
-function allowed(verdict: Verdict): void {
-  if (verdict.kind === 'deny') throw new ShellstreamError(verdict.reason, verdict.detail);
-}
