@@ -46,7 +46,8 @@ const MESH = `advertise:
 /**
  * From the word: `page`: the governance page says it. `overlay`: the last of the operators' sessions has ended at its other
  * end, and at 1 the last site has heard its end too and no tunnel stands in the kernel. `underlay`: the console says that the
- * level is reached, which is behind the last route. `missed`: 1 where the contract was not held.
+ * level is reached, which is behind the last route. `missed`: 1 where the contract was not held, or where at 2 a site that
+ * attests again came too late to keep its session.
  */
 const TIMES = ['page', 'overlay', 'underlay'] as const;
 type Name = (typeof TIMES)[number] | 'missed';
@@ -123,17 +124,20 @@ async function turn(world: World, number: number): Promise<Readonly<Record<Name,
 
   const kept = level === 1 ? 0 : SCALE.sites;
   const isHeld = stands === `posture ${level}, sessions 0, sites ${kept}, peers ${kept}, routes 0`;
-  const inLog = isHeld ? '' : endsInLog(site);
-  const missed = isHeld && overlay <= OVERLAY_MS && underlay <= UNDERLAY_MS ? 0 : 1;
+  const [renewedAt, lost] = level === 1 ? [begun, 0] : (await members.command('renewed')).split(' ');
+  const renewed = since(renewedAt ?? '');
+  const isWhole = isHeld && Number(lost) === 0;
+  const inLog = isWhole ? '' : endsInLog(site);
+  const missed = isWhole && overlay <= OVERLAY_MS && underlay <= UNDERLAY_MS ? 0 : 1;
   const back = await timed(async () => {
     await setLevel(site, 5);
     await restored(site, SCALE.routes);
   });
-  const times = { page, sessions, sites, tunnels, underlay, cpu, back, filled };
+  const times = { page, sessions, sites, tunnels, underlay, renewed, cpu, back, filled };
   const told = Object.entries(times).map(([name, ms]) => `${name} ${ms.toFixed(0)}`);
   const arrived = await Promise.all(loads.map((load) => load.command('arrived')));
   process.stderr.write(
-    `transition ${number} to ${level}, ms: ${told.join(', ')}; ${stands}; ${arrived.join(' + ')} handshakes so far\n`,
+    `transition ${number} to ${level}, ms: ${told.join(', ')}; ${stands}, ${lost} sites lost; ${arrived.join(' + ')} handshakes so far\n`,
   );
   if (inLog !== '') process.stderr.write(`not what stands at ${level}; the log's last ends: ${inLog}\n`);
   return { page, overlay, underlay, missed };
