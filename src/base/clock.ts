@@ -45,6 +45,21 @@ export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Prom
   });
 }
 
+/** Runs `action` under a signal that aborts after `limitMs`. No timer outlives it, however many run at once. */
+export async function withDeadline<T>(
+  clock: Clock,
+  limitMs: number,
+  action: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const late = new AbortController();
+  const timer = clock.after(limitMs, () => late.abort());
+  try {
+    return await action(late.signal);
+  } finally {
+    timer.cancel();
+  }
+}
+
 /** Settles as `promise` does; after `limitMs` it rejects with what `onLate` answers, and what comes then is heard by nobody. */
 export function inTime<T>(clock: Clock, promise: Promise<T>, limitMs: number, onLate: () => Error): Promise<T> {
   return new Promise((resolve, reject) => {

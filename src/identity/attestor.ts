@@ -1,7 +1,7 @@
 import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
 import type { Evidence } from '../../protocol/handshake/index.ts';
 import type { Reason } from '../../protocol/reasons.ts';
-import type { Clock } from '../base/clock.ts';
+import { type Clock, withDeadline } from '../base/clock.ts';
 import type { AttestedToken, Attestor, OwnIdentity, PeerIdentity } from '../enforcer/ports.ts';
 import { verifyEvidenceSignature } from './evidence-signature.ts';
 import type { SatVerifier } from './sat.ts';
@@ -33,15 +33,12 @@ export class SpiffeAttestor implements Attestor {
     const began = clock.monotonic();
     const tell = (outcome: 'valid' | Reason): void =>
       onTokenChecked?.(fresh, outcome, (clock.monotonic() - began) / 1000);
-    const verified = sats.verify({
-      token,
-      subject,
-      audiences: { plain: plainAudience, bound: boundAudience },
-      fresh,
-      now: clock.now(),
-      // A cached token asks nobody, and a timer for each would outlive the handshake.
-      ...(fresh ? { signal: AbortSignal.timeout(patienceMs) } : {}),
-    });
+    const audiences = { plain: plainAudience, bound: boundAudience };
+    const request = { token, subject, audiences, fresh, now: clock.now() };
+    // A cached token asks nobody.
+    const verified = fresh
+      ? withDeadline(clock, patienceMs, (signal) => sats.verify({ ...request, signal }))
+      : sats.verify(request);
     verified.then(
       () => tell('valid'),
       (error: unknown) => tell(reasonOf(error)),
@@ -51,7 +48,8 @@ export class SpiffeAttestor implements Attestor {
   }
 
   mintToken(audience: string): Promise<string> {
-    return this.#parts.source.fetchSat(audience, AbortSignal.timeout(MINT_MS));
+    const { source, clock } = this.#parts;
+    return withDeadline(clock, MINT_MS, (signal) => source.fetchSat(audience, signal));
   }
 }
 

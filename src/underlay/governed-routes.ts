@@ -71,7 +71,7 @@ export class GovernedRoutes implements AsyncDisposable {
     this.#tunnelled = new Tunnelled({
       log: parts.log,
       tunnels: parts.tunnels,
-      routes: () => [...this.#recorded.specs, ...this.#changes.underWay],
+      isInWay: (prefix) => this.#recorded.leadsInto(prefix) || this.#changes.leadsInto(prefix),
       makeWay: () => this.review(),
     });
     this.#changes = new RouteChanges({

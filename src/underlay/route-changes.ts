@@ -2,7 +2,9 @@
  * One change of a governed route at a time: judged, witnessed, recorded, put into the kernel and read back, in this order.
  * Whatever is waited for, the judgement is made again behind it.
  */
+import type { Prefix } from '../../protocol/capability/model.ts';
 import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
+import { prefixContains } from '../../protocol/net/prefix.ts';
 import type { Accord } from '../../protocol/posture/accord.ts';
 import type { PostureLevel } from '../../protocol/posture/level.ts';
 import {
@@ -62,9 +64,9 @@ export class RouteChanges {
     this.#parts = parts;
   }
 
-  /** What may come to be recorded. */
-  get underWay(): Iterable<RouteSpec> {
-    return this.#underWay;
+  /** Whether a route that may come to be recorded leads nowhere but into `prefix`. */
+  leadsInto(prefix: Prefix): boolean {
+    return [...this.#underWay].some(({ destination }) => prefixContains(prefix, destination));
   }
 
   /** Throws why it was not. */

@@ -3,8 +3,7 @@
  * session is routed before the session is a member, so who is asked for the first time is kept in mind until that is so.
  */
 import type { Prefix } from '../../protocol/capability/model.ts';
-import { prefixContains } from '../../protocol/net/prefix.ts';
-import type { RouteSpec, SessionReach } from '../../protocol/routes/index.ts';
+import type { SessionReach } from '../../protocol/routes/index.ts';
 import type { Logger } from '../base/logger.ts';
 import { AllowedIps } from '../dataplane/allowed-ips.ts';
 import type { TunnelRoutes } from './ports.ts';
@@ -12,8 +11,8 @@ import type { TunnelRoutes } from './ports.ts';
 export interface TunnelledParts {
   readonly log: Logger;
   readonly tunnels: () => TunnelRoutes | undefined;
-  /** Governed ones, recorded or about to be. */
-  readonly routes: () => readonly RouteSpec[];
+  /** Whether a governed route, recorded or about to be, leads nowhere but into the prefix. */
+  readonly isInWay: (prefix: Prefix) => boolean;
   /** Takes those away that a tunnel leads to. */
   readonly makeWay: () => Promise<void>;
 }
@@ -55,11 +54,10 @@ export class Tunnelled {
   }
 
   async #meet(): Promise<void> {
-    const { log, tunnels, routes, makeWay } = this.#parts;
+    const { log, tunnels, isInWay, makeWay } = this.#parts;
     const batch = this.#batch;
     this.#batch = [];
-    const prefixes = prefixesOf(batch);
-    if (routes().some(({ destination }) => prefixes.some((prefix) => prefixContains(prefix, destination)))) {
+    if (prefixesOf(batch).some(isInWay)) {
       // The overlay takes one after the other: when it has followed, whoever was joining has joined, or never will.
       const ends = await Promise.allSettled([makeWay(), tunnels()?.follow()]);
       for (const end of ends) {
