@@ -5,7 +5,7 @@
 
 import type { PostureLevel } from '../../protocol/posture/level.ts';
 import { type RoutePlan, type RouteSpec, routeWords } from '../../protocol/routes/index.ts';
-import { type Clock, sleep } from '../base/clock.ts';
+import { type Clock, inTime } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Kept, RouteSnapshot } from './ports.ts';
 import { MAX_STAGES } from './records.ts';
@@ -79,14 +79,16 @@ export class Snapshot {
   }
 
   async #save(): Promise<void> {
-    const ended = new AbortController();
-    const saved = this.#kept.save(this.#value).then(
+    const saved = inTime(
+      this.#clock,
+      this.#kept.save(this.#value),
+      WAIT_MS,
+      () => new Error('the disk takes its time'),
+    );
+    this.#problem = await saved.then(
       () => undefined,
       (error: unknown) => (error instanceof Error ? error.message : String(error)),
     );
-    const late = sleep(this.#clock, WAIT_MS, ended.signal).then(() => 'the disk takes its time');
-    this.#problem = await Promise.race([saved, late]);
-    ended.abort();
     if (this.#problem !== undefined) {
       this.#log.error('the snapshot of the routes is not on disk', { problem: this.#problem });
     }
