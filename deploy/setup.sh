@@ -11,7 +11,7 @@ logs=.cache/setup
 mkdir -p "$logs"
 
 packages='clang-14 llvm-14 libbpf-dev linux-libc-dev bpftool wireguard-tools tcpdump iproute2 iputils-ping
-  netcat-openbsd build-essential pkg-config ca-certificates systemd
+  nftables netcat-openbsd curl procps e2fsprogs build-essential pkg-config ca-certificates systemd
   qemu-system-x86 kmod busybox-static cpio bubblewrap ansible-core'
 
 main() {
