@@ -4,9 +4,9 @@
  * ends; the others never do. `ended`: when all are over, what became of them.
  */
 import type { Duplex } from 'node:stream';
+import { loopbackEcho } from '../../test/support/loopback-echo.ts';
 import { inParallel } from '../handshake/server-subject.ts';
 import { obey } from '../lib/commands.ts';
-import { loopbackEcho } from '../lib/loopback-echo.ts';
 import { Operator } from '../lib/operator.ts';
 
 const CONCURRENCY = 8;
@@ -24,7 +24,7 @@ interface Job {
 }
 
 const { operator } = Operator.fromArguments(process.argv, { tier: 'apprentice' });
-const target = await loopbackEcho();
+const { target } = await loopbackEcho();
 let jobs: Job[] = [];
 let over = Promise.withResolvers<void>();
 

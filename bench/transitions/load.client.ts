@@ -4,9 +4,9 @@
  * host's clock; `arrived`: how many handshakes. Several of these processes share the load.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { loopbackEcho } from '../../test/support/loopback-echo.ts';
 import { inParallel } from '../handshake/server-subject.ts';
 import { obey } from '../lib/commands.ts';
-import { loopbackEcho } from '../lib/loopback-echo.ts';
 import { Operator } from '../lib/operator.ts';
 import { patiently } from './patiently.ts';
 
@@ -17,7 +17,7 @@ const EVERY_MS = 2_000;
 
 const { operator, rest } = Operator.fromArguments(process.argv);
 const [flowing = 0, streamsEach = 0] = rest.map(Number);
-const target = await loopbackEcho();
+const { target } = await loopbackEcho();
 let standing = 0;
 let gone = Promise.withResolvers<string>();
 let arrived = 0;

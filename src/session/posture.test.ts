@@ -1,29 +1,25 @@
-/** Posture and re-attestation of live sessions, between two whole gateways on one simulated clock. */
+/** Posture of live sessions, between two whole gateways on one simulated clock. */
 import { once } from 'node:events';
-import { createServer, type Server } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Target } from '../../protocol/capability/index.ts';
-import { parsePrefix } from '../../protocol/net/prefix.ts';
 import type { PostureLevel } from '../../protocol/posture/index.ts';
 import { eventually } from '../../test/support/eventually.ts';
+import { type LoopbackEcho, loopbackEcho } from '../../test/support/loopback-echo.ts';
 import { MemorySites } from '../../test/support/memory-sites.ts';
 
 let sites: MemorySites;
-let host: Server;
+let echo: LoopbackEcho;
 let target: Target;
 
 beforeEach(async () => {
   sites = await MemorySites.connected();
-  host = createServer((socket) => socket.on('error', () => undefined).pipe(socket)).listen(0, '127.0.0.1');
-  await once(host, 'listening');
-  const address = host.address();
-  const port = typeof address === 'object' && address !== null ? address.port : 0;
-  target = { prefix: parsePrefix('127.0.0.1/32'), protocol: 6, port };
+  echo = await loopbackEcho();
+  target = echo.target;
 });
 afterEach(async () => {
   sites.network.isBlackHole = false;
   await sites[Symbol.asyncDispose]();
-  host.close();
+  echo[Symbol.dispose]();
 });
 
 describe('going to 1', () => {
@@ -268,116 +264,6 @@ describe('the pace of an open session follows the level that governs it, at both
     await say(end, 5);
     await sites.until('set back', async () => (await keepalives())[0] === 25);
     expect(sites.a.session.id).toBe(sites.b.session.id);
-  });
-});
-
-describe('re-attestation', () => {
-  it('changes keys with data in flight both ways, and loses not one byte', async () => {
-    const visitor = await sites.visitor('management', [target]);
-    const stream = await visitor.session.streams.open(target);
-    const echoed: Buffer[] = [];
-    stream.on('data', (bytes: Buffer) => echoed.push(bytes));
-    const sent: Buffer[] = [];
-    const send = (): void => {
-      const bytes = Buffer.alloc(1 + ((sent.length * 7_919) % 20_000), sent.length);
-      sent.push(bytes);
-      stream.write(bytes);
-    };
-    for (const level of [3, 5, 3, 5, 3] as const) {
-      const rounds = visitor.heard.filter((what) => what === 'attested again').length;
-      const attestations = rounds + (level === 3 ? 1 : 0);
-      void say('b', level);
-      await sites.until(
-        'attested again',
-        () => {
-          send();
-          if (visitor.session.effectiveLevel !== level) return false;
-          return visitor.heard.filter((what) => what === 'attested again').length >= attestations;
-        },
-        1,
-      );
-      for (let i = 0; i < 20; i++) send();
-    }
-    const whole = Buffer.concat(sent);
-    await sites.until('everything came back', () => Buffer.concat(echoed).length === whole.length, 1);
-    expect(Buffer.compare(Buffer.concat(echoed), whole)).toBe(0);
-    expect(visitor.heard.filter((what) => what === 'attested again')).toHaveLength(3);
-    expect(visitor.session.state).toBe('active');
-  });
-
-  it('comes by itself before the session expires, again and again', async () => {
-    const id = sites.b.session.id;
-    for (let minutes = 0; minutes < 9; minutes += 3) {
-      await sites.clock.advance(180_000);
-      sites.a.source.refresh();
-      sites.b.source.refresh();
-    }
-    await sites.until('still there', () => sites.b.gateway.registry.size === 1);
-    expect(sites.b.ends).toEqual([]);
-    expect(sites.b.session.id).toBe(id);
-    expect(sites.b.session.admission.tunnelGeneration).toBeGreaterThan(3);
-    expect(await sites.b.footprint()).toMatchObject({ sessions: 1, peers: 1, policies: 2 });
-  });
-
-  it('follows a rotation of the initiator’s SVID at once', async () => {
-    sites.a.entry.rotate();
-    sites.a.source.refresh();
-    await sites.until('attested again', () => sites.b.session.admission.tunnelGeneration === 2);
-  });
-
-  it('attack: by another identity ends the session with IDENTITY_CHANGED', async () => {
-    const [visitor, other] = [
-      await sites.visitor('management', [target]),
-      await sites.visitor('management', [target], '/other'),
-    ];
-    visitor.source.fetchSat = (...args) => other.source.fetchSat(...args);
-    visitor.source.replaceIdentity(other.source.current());
-    visitor.session.identityRotated();
-    await sites.until('ended', () => visitor.session.state === 'ended');
-    expect(visitor.heard).toEqual(['end IDENTITY_CHANGED']);
-    expect(other.session.state).toBe('active');
-  });
-
-  it('attack: of a responder that is another now ends the session', async () => {
-    const other = await sites.visitor('management', [target], '/other');
-    sites.internet.isUp = false;
-    sites.b.source.replaceIdentity(other.source.current());
-    sites.a.session.identityRotated();
-    await sites.until('ended', () => sites.a.gateway.registry.size === 0);
-    expect(sites.a.ends).toEqual(['WRONG_IDENTITY']);
-  });
-
-  it('that does not come to an end in 25 s ends the session at both ends', async () => {
-    sites.internet.isUp = false;
-    sites.b.source.validateSat = () => new Promise(() => undefined);
-    await say('b', 3);
-    await sites.clock.advance(25_500);
-    expect([sites.a.ends, sites.b.ends]).toEqual([['HANDSHAKE_TIMEOUT'], ['HANDSHAKE_TIMEOUT']]);
-    await sites.untilNothingStands();
-  });
-
-  it('attack: a tightening that overtakes it is not undone by the level it was signed with', async () => {
-    const confirmed = Promise.withResolvers<void>();
-    const asked = Promise.withResolvers<void>();
-    const { validateSat } = sites.b.source;
-    sites.b.source.validateSat = async (...args) => {
-      asked.resolve();
-      await confirmed.promise;
-      return await validateSat(...args);
-    };
-    const written: PostureLevel[] = [];
-    const setPeerLevel = sites.b.dataplane.flows.setPeerLevel.bind(sites.b.dataplane.flows);
-    sites.b.dataplane.flows.setPeerLevel = async (slot, level) => {
-      written.push(level);
-      await setPeerLevel(slot, level);
-    };
-    await say('b', 3);
-    await asked.promise;
-    await say('a', 2);
-    await sites.until('told', () => sites.b.session.peerLevel === 2);
-    confirmed.resolve();
-    await sites.until('attested again', () => sites.b.session.admission.tunnelGeneration === 2);
-    expect([sites.b.session.peerLevel, sites.b.session.effectiveLevel, written.at(-1)]).toEqual([2, 2, 2]);
   });
 });
 
