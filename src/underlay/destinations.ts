@@ -12,7 +12,7 @@ export class Destinations {
   readonly #sorted: Entry[];
 
   constructor(prefixes: readonly Prefix[] = []) {
-    this.#sorted = prefixes.map(entryOf).sort((a, b) => (a.key < b.key ? -1 : 1));
+    this.#sorted = prefixes.map(entryOf).sort((a, b) => Number(a.key > b.key) - Number(a.key < b.key));
   }
 
   add(prefix: Prefix): void {

@@ -3,10 +3,8 @@
  * transition, and read back. What is not recorded is another's and is never touched.
  */
 import type { Prefix } from '../../protocol/capability/model.ts';
-import type { Accord } from '../../protocol/posture/accord.ts';
 import type { PostureLevel } from '../../protocol/posture/level.ts';
 import {
-  type ApprovedChange,
   isAuthorisedNow,
   overlayPrefixesAt,
   planRoutes,
@@ -17,28 +15,18 @@ import {
   routeWords,
   type SessionReach,
 } from '../../protocol/routes/index.ts';
-import type { Clock, Timer } from '../base/clock.ts';
-import type { Logger } from '../base/logger.ts';
+import type { Timer } from '../base/clock.ts';
 import type { NetworkLinks } from '../dataplane/ports.ts';
 import { KernelRoutes } from './kernel-routes.ts';
-import type { MutationWitness, RouteRecord, TierNow, TunnelRoutes, UnderlayRecords } from './ports.ts';
+import type { RouteRecord, UnderlayRecords } from './ports.ts';
 import { RecordedRoutes } from './recorded-routes.ts';
-import { type ChangeOrder, RouteChanges } from './route-changes.ts';
+import { type ChangeOrder, type ChangeParts, RouteChanges } from './route-changes.ts';
 import { Snapshot } from './snapshot.ts';
 import { Tunnelled } from './tunnelled.ts';
 
-export interface GovernedParts {
-  readonly clock: Clock;
-  readonly log: Logger;
-  readonly accord: Accord;
+export interface GovernedParts extends ChangeParts {
   readonly network: Pick<NetworkLinks, 'addRoutes' | 'removeRoutes' | 'routes' | 'links'>;
   readonly records: Pick<UnderlayRecords, 'routes' | 'snapshot'>;
-  /** Asked when it is needed: tunnels come after this. */
-  readonly tunnels: () => TunnelRoutes | undefined;
-  readonly tierNow: TierNow;
-  readonly witness: MutationWitness;
-  readonly preApproved: readonly ApprovedChange[];
-  readonly randomBytes: (length: number) => Uint8Array;
   readonly level: PostureLevel;
 }
 
@@ -88,7 +76,9 @@ export class GovernedRoutes implements AsyncDisposable {
     });
     this.#level = parts.level;
     if (this.#recorded.problem !== undefined) {
-      parts.log.error('the record of governed routes cannot be read: none is authorised', { problem: routes.problem });
+      parts.log.error('the record of governed routes cannot be read: none is authorised', {
+        problem: this.#recorded.problem,
+      });
     }
   }
 

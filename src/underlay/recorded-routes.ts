@@ -21,6 +21,10 @@ export class RecordedRoutes {
     return this.#kept.problem;
   }
 
+  get size(): number {
+    return this.#byPlace.size;
+  }
+
   get all(): readonly RouteRecord[] {
     return [...this.#byPlace.values()];
   }

@@ -34,15 +34,20 @@ export interface ChangeOrder {
   readonly proposal?: string | undefined;
 }
 
-export interface RouteChangesParts {
+/** What a change is judged by and told to. */
+export interface ChangeParts {
   readonly clock: Clock;
   readonly log: Logger;
   readonly accord: Accord;
+  /** Asked when it is needed: tunnels come after this. */
   readonly tunnels: () => TunnelRoutes | undefined;
   readonly tierNow: TierNow;
   readonly witness: MutationWitness;
   readonly preApproved: readonly ApprovedChange[];
   readonly randomBytes: (length: number) => Uint8Array;
+}
+
+export interface RouteChangesParts extends ChangeParts {
   readonly kernel: KernelRoutes;
   readonly recorded: RecordedRoutes;
   readonly snapshot: Snapshot;
@@ -69,7 +74,7 @@ export class RouteChanges {
     return [...this.#underWay].some(({ destination }) => prefixContains(prefix, destination));
   }
 
-  /** Throws why it was not. */
+  /** What is recorded of it; throws why it was not carried out. */
   async carryOut(order: ChangeOrder): Promise<RouteRecord> {
     this.demand(order);
     const { action, route } = order.change;
@@ -154,8 +159,7 @@ export class RouteChanges {
     if (standing === undefined) {
       const taken = (await kernel.list()).find((live) => routePlace(live) === place);
       if (taken !== undefined) throw new ShellstreamError('PREFIX_OVERLAP', 'a route of another instance is there');
-      if (recorded.all.length >= MAX_ROUTES)
-        throw new ShellstreamError('OVERLOADED', `${MAX_ROUTES} routes are recorded`);
+      if (recorded.size >= MAX_ROUTES) throw new ShellstreamError('OVERLOADED', `${MAX_ROUTES} routes are recorded`);
     }
     const record: RouteRecord = standing ?? { id, state: 'standing', route, class: targetClass, owner, reason, atMs };
     try {
