@@ -124,9 +124,9 @@ async function turn(world: World, number: number): Promise<Readonly<Record<Name,
 
   const kept = level === 1 ? 0 : SCALE.sites;
   const isHeld = stands === `posture ${level}, sessions 0, sites ${kept}, peers ${kept}, routes 0`;
-  const [renewedAt, lost] = level === 1 ? [begun, 0] : (await members.command('renewed')).split(' ');
-  const renewed = since(renewedAt ?? '');
-  const isWhole = isHeld && Number(lost) === 0;
+  const { at: renewedAt, lost } = level === 1 ? { at: begun, lost: 0 } : await renewal(members);
+  const renewed = since(renewedAt);
+  const isWhole = isHeld && lost === 0;
   const inLog = isWhole ? '' : endsInLog(site);
   const missed = isWhole && overlay <= OVERLAY_MS && underlay <= UNDERLAY_MS ? 0 : 1;
   const back = await timed(async () => {
@@ -141,6 +141,12 @@ async function turn(world: World, number: number): Promise<Readonly<Record<Name,
   );
   if (inLog !== '') process.stderr.write(`not what stands at ${level}; the log's last ends: ${inLog}\n`);
   return { page, overlay, underlay, missed };
+}
+
+/** When, by the host's clock, the last site has attested again, and how many ended instead. */
+async function renewal(members: Commanded): Promise<{ readonly at: string; readonly lost: number }> {
+  const [at = '', lost] = (await members.command('renewed')).split(' ');
+  return { at, lost: Number(lost) };
 }
 
 /** What has ended is granted anew: sessions, and after level 1 the sites. */
