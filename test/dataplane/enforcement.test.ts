@@ -132,6 +132,7 @@ interface Lab extends AsyncDisposable {
   /** A connection from the peer to the granted port. */
   talk(): Running;
   reaches(address: string, port: string): Promise<boolean>;
+  /** Whether one of up to fifteen is answered: a busy machine may lose one, by nobody's word. */
   pings(address: string): Promise<boolean>;
 }
 
@@ -174,7 +175,7 @@ async function createLab({ leaseMs = 600_000, mode = 'stay' } = {}): Promise<Lab
       const probe = `exec 3<>/dev/tcp/${address}/${port}; echo ok >&3; read -r -t 2 line <&3; [ "$line" = ok ]`;
       return (await peer.attempt('timeout', ['2', 'bash', '-c', probe])).code === 0;
     },
-    pings: async (address) => (await peer.attempt('ping', ['-c1', '-W1', address])).code === 0,
+    pings: async (address) => (await peer.attempt('ping', ['-c1', '-i0.2', '-w3', address])).code === 0,
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
 }
