@@ -35,6 +35,7 @@ export interface Standing {
 
 /** Who holds a session, and can be made to let go of it. */
 export interface Holder {
+  /** A terminator that does not let go of it by itself soon after is told to. */
   release(session: SessionId, reason: Reason): Promise<void>;
   /** The enforcer ended it without being asked; its connection is to end too. */
   revoked(session: SessionId, reason: Reason): void;
@@ -163,6 +164,11 @@ export class SessionDirectory {
   tunnelOf(spiffeId: string): Standing | undefined {
     const id = this.#tunnels.get(spiffeId);
     return id === undefined ? undefined : this.get(id);
+  }
+
+  /** Ends a session that its terminator was told to judge, and may not have come to yet. Idempotent. */
+  async release(id: SessionId, reason: Reason): Promise<void> {
+    await this.#standing.get(id)?.holder.release(id, reason);
   }
 
   /** Ends a session without having been asked by whoever holds it. Idempotent. */

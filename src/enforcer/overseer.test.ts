@@ -16,6 +16,8 @@ import { type Door, openDoor, say } from '../../test/support/taken-over.ts';
 import type { LogFields, Logger } from '../base/logger.ts';
 import { Overseer } from './overseer.ts';
 
+const HOUR_MS = 3_600_000;
+
 let world: MemoryWorld;
 let a: MemoryNode;
 let b: MemoryNode;
@@ -51,15 +53,24 @@ describe('a terminator that ignores posture', () => {
     await change(1);
     expect(b.directory.size).toBe(0);
     expect(await footprint(b.dataplane, b.overlay)).toEqual(NOTHING);
-    expect(door.node.revoked).toHaveLength(2);
   });
 
-  it('loses many in one line of the log, which names some of them', async () => {
-    for (let i = 0; i < 20; i++) await managed();
+  it('is told to end each of them when it has not, after five seconds', async () => {
+    const ends = [(await establish(a, door.node)).hosted.id, await managed()];
     await change(1);
-    expect(b.directory.size).toBe(0);
-    expect(taken).toEqual([expect.objectContaining({ count: 20 })]);
-    expect(taken[0]?.sessions).toHaveLength(16);
+    await world.clock.advance(4_900);
+    expect(door.node.revoked).toEqual([]);
+    await world.clock.advance(100);
+    expect(door.node.revoked).toEqual(ends);
+  });
+
+  it('and says then that it has ended them is told nothing', async () => {
+    const ended = await managed();
+    await change(1);
+    const last = { streams: 0, receivedBytes: 0n, sentBytes: 0n };
+    expect(await door.inside.reasonFor(say.release(ended, false, last))).toBe('done');
+    await world.clock.advance(10_000);
+    expect(door.node.revoked).toEqual([]);
   });
 
   it('loses at level 2 what is neither critical nor the mesh, which is narrowed', async () => {
@@ -67,7 +78,7 @@ describe('a terminator that ignores posture', () => {
     await managed();
     const operator = await admitted('operator');
     await change(2);
-    expect(door.node.revoked).toEqual([operator]);
+    expect(b.directory.get(operator)).toBeUndefined();
     expect(b.directory.size).toBe(2);
     const capabilities = b.directory.get(hosted.id)?.admission.grant.capabilities ?? [];
     expect(capabilities.length).toBeLessThanOrEqual(hosted.grant.capabilities.length);
@@ -148,6 +159,14 @@ describe('a terminator that ignores a drain', () => {
 });
 
 describe('a terminator that ignores expiry', () => {
+  it('loses many in one line of the log, which names some of them', async () => {
+    for (let i = 0; i < 20; i++) await managed();
+    await world.clock.advance(HOUR_MS);
+    expect(b.directory.size).toBe(0);
+    expect(taken).toEqual([expect.objectContaining({ count: 20 })]);
+    expect(taken[0]?.sessions).toHaveLength(16);
+  });
+
   it('loses the session a moment after its time', async () => {
     const { hosted } = await establish(a, door.node);
     await world.clock.advance(hosted.expiresAt - world.clock.now() - 1_000);
@@ -186,8 +205,8 @@ it('a session that cannot be released wholly is told in the log, and keeps no ot
   b.dataplane.flows.remove = () => Promise.reject(new ShellstreamError('DATAPLANE_FAILED'));
   await change(1);
   expect(taken).toContainEqual(expect.objectContaining({ session: hosted.id, error: expect.any(Error) }));
+  expect(b.directory.get(other)).toBeUndefined();
   expect(b.directory.size).toBe(0);
-  expect(door.node.revoked).toEqual([hosted.id, other]);
   expect((await footprint(b.dataplane, b.overlay)).peers).toBe(0);
 });
 

@@ -1,15 +1,16 @@
 /**
- * The enforcer's own judgement of what stands. Terminators judge their sessions and let go of them; here it is seen to
- * that they did, so that one that was taken over, or hangs, keeps nothing that posture, drain or expiry took away.
+ * The enforcer's own judgement of what stands. What a change of level ends is taken away here at once, while terminators
+ * say the last words; and of what they are to let go of in time it is seen to that they did. So one that was taken over,
+ * hangs, or has thousands of connections to come to, keeps nothing that posture, drain or expiry took away.
  */
 import { REATTEST_MS } from '../../protocol/handshake/index.ts';
 import { type Accord, freshSatRequired, judgeSession } from '../../protocol/posture/index.ts';
 import { mostRestrictive } from '../../protocol/posture/level.ts';
 import type { Reason } from '../../protocol/reasons.ts';
-import type { Clock, Timer } from '../base/clock.ts';
+import { afterThisTurn, type Clock, type Timer } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { SessionDirectory, Standing } from './directory.ts';
-import type { PostureReader, RevocationReader } from './ports.ts';
+import type { PostureReader, RevocationReader, SessionId } from './ports.ts';
 import { isRevoked } from './revocation.ts';
 
 export interface OverseerParts {
@@ -37,9 +38,12 @@ export class Overseer implements Disposable {
     this.#watch();
   }
 
-  /** The level changed, and every terminator had its time to follow. What stands against it is taken away now. */
+  /** The level changed, and every terminator was told to judge. What it ends is taken away now, here and in the kernel. */
   async postureChanged(): Promise<void> {
-    await this.#takeAway((standing) => this.#judge(standing, 0));
+    // What they were told leaves with the end of this turn.
+    await turnEnded();
+    const ending = this.#standing((standing) => this.#judge(standing, 0));
+    await this.#each(ending, (session, reason) => this.#parts.directory.release(session, reason));
   }
 
   /** Something was revoked: what stands on it ends now, here and in the kernel, whatever its terminator does. How many did. */
@@ -110,21 +114,40 @@ export class Overseer implements Disposable {
    */
   async #takeAway(why: (standing: Standing) => Reason | undefined): Promise<number> {
     const { directory, log } = this.#parts;
-    const found = directory.all.flatMap((standing) => {
-      const reason = why(standing);
-      return reason === undefined ? [] : [{ session: standing.admission.id, reason }];
-    });
+    const found = this.#standing(why);
     for (const [reason, group] of Map.groupBy(found, (one) => one.reason)) {
       const sessions = group.slice(0, NAMED).map(({ session }) => session);
       log.warn('sessions were taken from their terminators', { reason, count: group.length, sessions });
     }
+    await this.#each(found, (session, reason) => directory.revoke(session, reason));
+    return found.length;
+  }
+
+  #standing(why: (standing: Standing) => Reason | undefined): readonly Found[] {
+    return this.#parts.directory.all.flatMap((standing) => {
+      const reason = why(standing);
+      return reason === undefined ? [] : [{ session: standing.admission.id, reason }];
+    });
+  }
+
+  async #each(found: readonly Found[], end: (session: SessionId, reason: Reason) => Promise<void>): Promise<void> {
+    const { log } = this.#parts;
     await Promise.all(
       found.map(({ session, reason }) =>
-        directory.revoke(session, reason).catch((error: unknown) => {
+        end(session, reason).catch((error: unknown) => {
           log.error('session not fully released', { session, error });
         }),
       ),
     );
-    return found.length;
   }
+}
+
+/** A session that is to end, and why. */
+interface Found {
+  readonly session: SessionId;
+  readonly reason: Reason;
+}
+
+function turnEnded(): Promise<void> {
+  return new Promise((resolve) => afterThisTurn(resolve));
 }

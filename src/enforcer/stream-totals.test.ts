@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { SimulatedClock } from '../base/simulated-clock.ts';
 import type { StreamTotals } from './ports.ts';
 import { NO_STREAMS, ToldTotals } from './stream-totals.ts';
@@ -35,14 +35,23 @@ describe('what streams carried, at the end of a session', () => {
     expect(told.awaits(SESSION)).toBe(false);
   });
 
-  it('does not wait for one that hangs, nor for one that dies', async () => {
+  it('waits five seconds for one that hangs, which is told again then, and not for one that dies', async () => {
+    const silent = vi.fn();
     told.note(SESSION, FEW);
-    const hangs = told.atEnd(SESSION, undefined, true);
-    await clock.advance(1_000);
+    const hangs = told.atEnd(SESSION, undefined, true, silent);
+    await clock.advance(4_999);
+    expect(silent).not.toHaveBeenCalled();
+    await clock.advance(1);
     expect(await hangs).toEqual({ ...FEW, isComplete: false });
-    const dies = told.atEnd(SESSION, undefined, true);
+    expect(silent).toHaveBeenCalledTimes(1);
+    const dies = told.atEnd(SESSION, undefined, true, silent);
     told.gone();
     expect(await dies).toEqual({ ...NO_STREAMS, isComplete: false });
+    const speaks = told.atEnd(SESSION, undefined, true, silent);
+    told.note(SESSION, MORE);
+    await speaks;
+    await clock.advance(60_000);
+    expect(silent).toHaveBeenCalledTimes(1);
   });
 });
 

@@ -14,8 +14,11 @@ export interface StreamsAtEnd extends LastWord {
   readonly isComplete: boolean;
 }
 
-/** How long the end of a session that the enforcer ended itself waits for the terminator's last word. */
-const LAST_WORD_MS = 1_000;
+/**
+ * How long the end of a session that the enforcer ended itself waits for the terminator's last word. As long as the
+ * overlay has for a change of level (P9): a terminator with thousands of sessions comes to the last of them after seconds.
+ */
+const LAST_WORD_MS = 5_000;
 
 /** Takes the last word; undefined: none is to come. */
 type Awaited = (last: LastWord | undefined) => void;
@@ -47,9 +50,18 @@ export class ToldTotals {
     return this.#awaited.has(session);
   }
 
-  /** What there is to say of one that is over; from here on nothing is held of it. @param last if its terminator said one */
-  async atEnd(session: SessionId, last: LastWord | undefined, isThere: boolean): Promise<StreamsAtEnd> {
-    const known = last ?? (isThere ? await this.#lastWord(session) : undefined);
+  /**
+   * What there is to say of one that is over; from here on nothing is held of it.
+   * @param last if its terminator said one
+   * @param onSilent called when a terminator that is there said none in its time: it has not let go of the session
+   */
+  async atEnd(
+    session: SessionId,
+    last: LastWord | undefined,
+    isThere: boolean,
+    onSilent?: () => void,
+  ): Promise<StreamsAtEnd> {
+    const known = last ?? (isThere ? await this.#lastWord(session, onSilent) : undefined);
     const told = known ?? this.#told.get(session) ?? NO_STREAMS;
     this.#told.delete(session);
     return { ...told, isComplete: known !== undefined };
@@ -60,14 +72,17 @@ export class ToldTotals {
     for (const over of this.#awaited.values()) over(undefined);
   }
 
-  #lastWord(session: SessionId): Promise<LastWord | undefined> {
+  #lastWord(session: SessionId, onSilent?: () => void): Promise<LastWord | undefined> {
     return new Promise((resolve) => {
       const over: Awaited = (last) => {
         timer.cancel();
         this.#awaited.delete(session);
         resolve(last);
       };
-      const timer = this.#clock.after(LAST_WORD_MS, () => over(undefined));
+      const timer = this.#clock.after(LAST_WORD_MS, () => {
+        over(undefined);
+        onSilent?.();
+      });
       this.#awaited.set(session, over);
     });
   }

@@ -85,13 +85,9 @@ export class Transits implements TransitEvidence {
   }
 
   ending(standing: Standing, reason: Reason, byPeer: boolean, streams: Promise<StreamsAtEnd>): () => void {
-    const { admission, role } = standing;
-    const counters = this.#counters(standing, streams);
-    const facts = this.#facts(admission, role);
+    const kernels = this.#kernelCounters(standing);
     return () => {
-      const end = this.#end(admission.id, facts, reason, byPeer, counters, streams).finally(() =>
-        this.#ends.delete(end),
-      );
+      const end = this.#end(standing, reason, byPeer, kernels, streams).finally(() => this.#ends.delete(end));
       this.#ends.add(end);
     };
   }
@@ -102,33 +98,31 @@ export class Transits implements TransitEvidence {
   }
 
   async #end(
-    id: SessionId,
-    facts: Transit,
+    { admission, role, member }: Standing,
     reason: Reason,
     endedByPeer: boolean,
-    counters: Promise<Counted[]>,
+    kernels: Promise<Counted[]> | undefined,
     streams: Promise<StreamsAtEnd>,
   ): Promise<void> {
-    const { frames } = await streams;
+    const { isComplete, frames, ...totals } = await streams;
+    // A tunnel without streams has no figure that only its terminator knows.
+    const isNone = member !== undefined && totals.streams === 0;
+    const told = { ...totals, countedBy: CountedBy.TERMINATOR, incomplete: !isComplete };
+    const counters = [...((await kernels) ?? []), ...(isNone ? [] : [told])];
     const passed = frames === undefined ? {} : { payloadHash: frames.payloadHash, frameHeaders: frames.headers };
-    this.#tell(id, facts, reason, { endedByPeer, counters: await counters, ...passed });
+    this.#tell(admission.id, this.#facts(admission, role), reason, { endedByPeer, counters, ...passed });
   }
 
-  /** Asked for before the flows go, and their slot to another session. Never rejects. */
-  async #counters({ admission: { id }, member }: Standing, streams: Promise<StreamsAtEnd>): Promise<Counted[]> {
-    const asked = member === undefined ? undefined : this.#parts.flows.counters(member.session.sessionSlot);
-    const kernels = asked?.then(
+  /** Asked for before the flows go, and their slot to another session; of a session that has any. Never rejects. */
+  #kernelCounters({ admission: { id }, member }: Standing): Promise<Counted[]> | undefined {
+    if (member === undefined) return undefined;
+    return this.#parts.flows.counters(member.session.sessionSlot).then(
       (counters): Counted[] => [{ ...counters, countedBy: CountedBy.KERNEL }],
       (error: unknown) => {
         this.#parts.log.warn('the counters of a session cannot be read', { session: id, error });
         return [];
       },
     );
-    const { isComplete, frames: _, ...totals } = await streams;
-    // A tunnel without streams has no figure that only its terminator knows.
-    const isNone = member !== undefined && totals.streams === 0;
-    const told = { ...totals, countedBy: CountedBy.TERMINATOR, incomplete: !isComplete };
-    return [...((await kernels) ?? []), ...(isNone ? [] : [told])];
   }
 
   #tell(id: SessionId, facts: Transit, reason: Reason, more: Transit): void {

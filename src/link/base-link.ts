@@ -61,6 +61,10 @@ export abstract class BaseLink implements Link {
     return this.inbox.hasRoom(this.bufferedBytes);
   }
 
+  together(action: () => void): void {
+    action();
+  }
+
   onRecord(listener: (record: Uint8Array) => void): void {
     this.inbox.onRecord(listener);
   }

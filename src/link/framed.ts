@@ -67,6 +67,8 @@ export async function dialFramed(
 }
 
 const HEADER_BYTES = 4;
+/** A turn that goes through thousands of sessions is heard of before its end. */
+const MOST_UNSENT_BYTES = 16_384;
 /** For what is buffered when a link closes. */
 const LINGER_MS = 2_000;
 
@@ -74,7 +76,7 @@ export class FramedLink extends BaseLink {
   readonly #socket: Socket;
   readonly #clock: Clock;
   readonly #reader: RecordReader;
-  /** Framed records of this turn of the event loop; they leave together when it ends. */
+  /** Framed records of this turn of the event loop; they leave together when it ends, or are many. */
   #unsent: Buffer[] = [];
   #unsentBytes = 0;
   #isWanted = false;
@@ -111,7 +113,8 @@ export class FramedLink extends BaseLink {
     framed.set(record, HEADER_BYTES);
     this.#unsent.push(framed);
     this.#unsentBytes += framed.length;
-    if (this.#unsent.length === 1) afterThisTurn(() => this.#flush());
+    if (this.#unsentBytes >= MOST_UNSENT_BYTES) this.#flush();
+    else if (this.#unsent.length === 1) afterThisTurn(() => this.#flush());
   }
 
   /** As in `WebSocketLink`: the socket is stopped only when something comes that nobody waits for. */

@@ -33,6 +33,9 @@ export interface Link {
    */
   send(record: Uint8Array): boolean;
 
+  /** What `action` sends, and its `close`, leave together where the connection can. */
+  together(action: () => void): void;
+
   /** A plain Uint8Array, valid for as long as it is kept. A listener that throws ends the link with INTERNAL. */
   onRecord(listener: (record: Uint8Array) => void): void;
   /** There is room again after it ran short. */

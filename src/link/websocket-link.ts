@@ -73,6 +73,15 @@ export class WebSocketLink extends BaseLink {
     return this.#socket.writableLength;
   }
 
+  override together(action: () => void): void {
+    this.#socket.cork();
+    try {
+      action();
+    } finally {
+      this.#socket.uncork();
+    }
+  }
+
   protected write(record: Uint8Array): void {
     if (record.length <= COPIED_BYTES) {
       this.#socket.write(wholeFrame(OPCODE.binary, record, this.#end));

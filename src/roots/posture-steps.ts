@@ -34,6 +34,7 @@ export function postureSteps({
   mesh,
   routes,
 }: FollowerParts): PostureSteps {
+  let lastWords: Promise<void> = Promise.resolve();
   return {
     dataPlane: [
       // Before the map says 1: what DRAIN leaves on for half a second more.
@@ -51,9 +52,17 @@ export function postureSteps({
     ],
     admission: { name: 'admission', apply: (level, epoch) => terminators.setPosture(level, epoch) },
     sessionLayer: [
-      { name: 'sessions', apply: () => terminators.judgeSessions() },
-      { name: 'what stands', apply: () => overseer.postureChanged() },
+      {
+        name: 'sessions',
+        // What the level ends is taken away while terminators say the last words: their clients do not hold that up.
+        apply: () => {
+          lastWords = terminators.judgeSessions();
+          return overseer.postureChanged();
+        },
+      },
       { name: 'tunnels', apply: (level) => (level === 1 ? overlay?.close() : overlay?.reopen(level)) },
+      // They go over what the routes lead to.
+      { name: 'last words', apply: () => lastWords },
       { name: 'routes', apply: (level) => routes?.apply(level) },
       { name: 'mesh', apply: (level) => (level > 1 ? mesh.nudge() : undefined) },
     ],

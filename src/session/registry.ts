@@ -92,9 +92,15 @@ export class SessionRegistry {
     return this.all.filter((session) => session.admission.peer.spiffeId === spiffeId);
   }
 
-  /** Our posture changed: every peer is told, every session judged. Resolves when those that ended hold nothing more. */
+  /**
+   * Our posture changed: every peer is told, every session judged; first those of the mesh, since at lockdown their peers
+   * are held by what they hear in half a second. Resolves when those that ended hold nothing more.
+   */
   async postureChanged(): Promise<void> {
-    for (const session of this.all) session.ownPostureChanged();
+    const isMesh = ({ admission }: Session): boolean => admission.offer.sessionType === 'mesh';
+    const all = this.all;
+    for (const session of all.filter(isMesh)) session.ownPostureChanged();
+    for (const session of all) if (!isMesh(session)) session.ownPostureChanged();
     await this.settled();
   }
 

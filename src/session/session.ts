@@ -243,7 +243,7 @@ export class Session {
   drain(reason: Reason, deadlineMs: number): void {
     const { level, epoch } = this.#parts.posture;
     const byPosture = reason.startsWith('POSTURE');
-    this.#listener.draining?.(this);
+    if (deadlineMs > 0) this.#listener.draining?.(this);
     this.#wire.act((channel, now) =>
       channel.drain(now, { reason, level: byPosture ? level : undefined, epoch: byPosture ? epoch : 0n, deadlineMs }),
     );

@@ -133,13 +133,19 @@ export class SessionWire {
     if (this.#isSettling) return;
     this.#isSettling = true;
     try {
-      do this.#tellEvents();
-      while (this.#sendFrames());
+      // DRAIN, CLOSE and the end of the connection are one packet: at lockdown there are thousands to send in half a second.
+      if (this.#channel.phase === 'closed') this.#link.together(() => this.#exchange());
+      else this.#exchange();
     } finally {
       this.#isSettling = false;
     }
-    if (this.#channel.isFinished) this.#link.close();
     this.#schedule();
+  }
+
+  #exchange(): void {
+    do this.#tellEvents();
+    while (this.#sendFrames());
+    if (this.#channel.isFinished) this.#link.close();
   }
 
   #tellEvents(): void {

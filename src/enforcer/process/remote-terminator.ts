@@ -64,8 +64,8 @@ export interface RemoteTerminatorParts {
 
 /** Orders that only read or that end something; a terminator that needs longer has lost its way. */
 const ORDER_MS = 5_000;
-/** What a terminator does not end in this time the overseer ends; a hanging one must not hold up the others and the tunnels. */
-const JUDGE_MS = 1_000;
+/** The control window of level 1: after it no last word passes any more, and the routes wait for none. */
+const JUDGE_MS = 500;
 /** A dial has the handshake's own limits; this is for a terminator that does not keep them. */
 const DIAL_MS = 90_000;
 /** What a terminator may make us hold and work on at once. */

@@ -269,7 +269,7 @@ describe('a terminator', () => {
     expect(asked).toHaveLength(2_000);
   });
 
-  it('that does not answer has a second to judge, five for another order, its deadline and two for a drain, a minute and a half for a dial', async () => {
+  it('that does not answer has half a second to judge, five for another order, its deadline and two for a drain, a minute and a half for a dial', async () => {
     far.serve(
       { ...terminator, judgeSessions: stuck, end: stuck, drainAll: stuck, dial: stuck, load: stuck },
       { port: 1 },
@@ -284,9 +284,9 @@ describe('a terminator', () => {
     const over: string[] = [];
     for (const [name, wait] of Object.entries(waits)) void wait.catch(() => over.push(name));
     for (const [ms, expected] of [
-      [999, []],
+      [499, []],
       [1, ['judgeSessions']],
-      [3_999, ['judgeSessions']],
+      [4_499, ['judgeSessions']],
       [1, ['judgeSessions', 'end', 'load']],
       [17_000, ['judgeSessions', 'end', 'load', 'drainAll']],
       [68_000, ['judgeSessions', 'end', 'load', 'drainAll', 'dial']],
