@@ -14,6 +14,14 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
+it('what is sent in one turn leaves together, unless it is much: then the other end hears of it before the turn is over', async () => {
+  const { link } = await joined();
+  link.send(new Uint8Array(1_000));
+  expect(link.bufferedBytes).toBe(1_004);
+  for (let sent = 0; sent < 100; sent += 1) link.send(new Uint8Array(1_000));
+  expect(link.bufferedBytes).toBeLessThan(17_000);
+});
+
 describe('a stranger at the socket', () => {
   it('that sends its record one byte at a time is understood', async () => {
     const { link, socket } = await joined();

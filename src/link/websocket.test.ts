@@ -1,8 +1,8 @@
 /** Attacks on the listener, with sockets that speak as they like. */
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { connect, createServer, type Socket } from 'node:net';
-import { afterEach, describe, expect, it } from 'vitest';
+import { connect, createServer, Socket } from 'node:net';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { reasonOf } from '../../protocol/errors.ts';
 import { eventually } from '../../test/support/eventually.ts';
 import { type Link, MAX_RECORD_BYTES, type Visit } from './link.ts';
@@ -195,6 +195,22 @@ describe('a peer after the upgrade', () => {
     const link = links[0];
     const record = new Promise((resolve) => link?.onRecord(resolve));
     expect(await record).toEqual(Uint8Array.of(1, 2));
+  });
+
+  it('that is told records and the end together hears them in one piece, which cost one call of the kernel', async () => {
+    const { link, socket } = await upgraded();
+    const heard = once(socket, 'data');
+    const writes = ['_write', '_writev'] as const;
+    const [one, many] = writes.map((name) => vi.spyOn(Socket.prototype, name));
+    cleanups.push(() => vi.restoreAllMocks());
+    link.together(() => {
+      for (const byte of [1, 2]) link.send(Uint8Array.of(byte));
+      link.close();
+    });
+    const [piece] = (await heard) as [Buffer];
+    expect([...piece]).toEqual([0x82, 1, 1, 0x82, 1, 2, 0x88, 2, 0x03, 0xe8]);
+    expect(one).not.toHaveBeenCalled();
+    expect(many).toHaveBeenCalledOnce();
   });
 
   it('that floods pings and reads no answer is cut', async () => {

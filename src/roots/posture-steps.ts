@@ -12,13 +12,16 @@ import type { Isolation } from './isolation.ts';
 
 export interface FollowerParts {
   readonly accord: Accord;
-  readonly dataplane: DataPlane;
-  readonly directory: SessionDirectory;
-  readonly isolation: Isolation;
-  readonly terminators: Terminators;
-  readonly overseer: Overseer;
-  readonly overlay: Overlay | undefined;
-  readonly mesh: Mesh;
+  readonly dataplane: {
+    readonly governance: Pick<DataPlane['governance'], 'write'>;
+    readonly flows: Pick<DataPlane['flows'], 'setControl' | 'setPosture'>;
+  };
+  readonly directory: Pick<SessionDirectory, 'controls'>;
+  readonly isolation: Pick<Isolation, 'cover'>;
+  readonly terminators: Pick<Terminators, 'setPosture' | 'judgeSessions'>;
+  readonly overseer: Pick<Overseer, 'postureChanged'>;
+  readonly overlay: Pick<Overlay, 'close' | 'reopen'> | undefined;
+  readonly mesh: Pick<Mesh, 'nudge'>;
   /** Absent where none are governed. */
   readonly routes?: Pick<GovernedRoutes, 'apply'>;
 }

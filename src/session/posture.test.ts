@@ -41,6 +41,18 @@ describe('going to 1', () => {
     await sites.untilNothingStands();
   });
 
+  it('the mesh is told first, however late it came: its peers are held by what they hear in half a second', async () => {
+    await sites.visitor('management', [target]);
+    const { registry } = sites.b.gateway;
+    const types = (): readonly string[] => registry.all.map(({ admission }) => admission.offer.sessionType);
+    registry.all.find(({ admission }) => admission.offer.sessionType === 'mesh')?.end('CLOSED');
+    await sites.until('the mesh again, behind the visitor', () => types().join() === 'management,mesh');
+    const told: string[] = [];
+    registry.onEvent(({ kind, session }) => told.push(`${session.admission.offer.sessionType} ${kind}`));
+    await say('b', 1);
+    expect(told).toEqual(['mesh ended', 'management ended']);
+  });
+
   it('and back: released, sessions open again, and the data plane of both holds just the new one', async () => {
     await say('b', 1);
     expect(sites.b.gateway.registry.size).toBe(0);
