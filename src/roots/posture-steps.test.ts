@@ -15,7 +15,16 @@ beforeEach(() => {
 
 it('to 1: packets first, then who is let in, then what stands while terminators say their last words, and the routes behind those', async () => {
   const going = go(5, 1);
-  const beforeTheRoutes = ['control', 'page 1', 'map 1', 'interfaces', 'admission 1', 'judge', 'ends', 'tunnels closed'];
+  const beforeTheRoutes = [
+    'control',
+    'page 1',
+    'map 1',
+    'interfaces',
+    'admission 1',
+    'judge',
+    'ends',
+    'tunnels closed',
+  ];
   await expect.poll(() => taken).toEqual(beforeTheRoutes);
   said.resolve();
   await going;
