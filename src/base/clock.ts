@@ -29,6 +29,11 @@ export function afterThisTurn(action: () => void): void {
   setImmediate(action);
 }
 
+/** Resolves when `afterThisTurn` calls. */
+export function turnEnded(): Promise<void> {
+  return new Promise((resolve) => afterThisTurn(resolve));
+}
+
 /** A wait that ends early when the signal aborts; resolves either way. */
 export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {

@@ -211,8 +211,7 @@ export class LocalEnforcer implements Enforcer, Holder {
     const { directory, overlay, keeper, evidence } = this.#parts;
     const standing = directory.delete(session, reason, byPeer);
     if (standing === undefined) return;
-    const isThere = this.#gone === undefined;
-    const carried = this.#streams.atEnd(session, lastWord, isThere, () => this.revoked(session, reason));
+    const carried = this.#streams.atEnd(session, lastWord, () => this.revoked(session, reason));
     const gone = evidence?.ending(standing, reason, byPeer, carried);
     try {
       if (standing.member !== undefined) await overlay?.leave(standing.member);

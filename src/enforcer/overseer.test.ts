@@ -55,6 +55,16 @@ describe('a terminator that ignores posture', () => {
     expect(await footprint(b.dataplane, b.overlay)).toEqual(NOTHING);
   });
 
+  it('loses nothing in the turn in which it is told to judge: its orders leave with the end of that', async () => {
+    await establish(a, door.node);
+    b.change(1);
+    const taking = overseer.postureChanged();
+    await Promise.resolve();
+    expect(b.directory.size).toBe(1);
+    await taking;
+    expect(b.directory.size).toBe(0);
+  });
+
   it('is told to end each of them when it has not, after five seconds', async () => {
     const ends = [(await establish(a, door.node)).hosted.id, await managed()];
     await change(1);

@@ -7,7 +7,7 @@ import { REATTEST_MS } from '../../protocol/handshake/index.ts';
 import { type Accord, freshSatRequired, judgeSession } from '../../protocol/posture/index.ts';
 import { mostRestrictive } from '../../protocol/posture/level.ts';
 import type { Reason } from '../../protocol/reasons.ts';
-import { afterThisTurn, type Clock, type Timer } from '../base/clock.ts';
+import { type Clock, type Timer, turnEnded } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { SessionDirectory, Standing } from './directory.ts';
 import type { PostureReader, RevocationReader, SessionId } from './ports.ts';
@@ -146,8 +146,4 @@ export class Overseer implements Disposable {
 interface Found {
   readonly session: SessionId;
   readonly reason: Reason;
-}
-
-function turnEnded(): Promise<void> {
-  return new Promise((resolve) => afterThisTurn(resolve));
 }

@@ -18,17 +18,18 @@ beforeEach(() => {
 describe('what streams carried, at the end of a session', () => {
   it('is the terminator’s last word', async () => {
     told.note(SESSION, FEW);
-    expect(await told.atEnd(SESSION, MORE, true)).toEqual({ ...MORE, isComplete: true });
+    expect(await told.atEnd(SESSION, MORE)).toEqual({ ...MORE, isComplete: true });
   });
 
   it('of a terminator that died is what it told before, at least; of one that told nothing, nothing', async () => {
     told.note(SESSION, FEW);
-    expect(await told.atEnd(SESSION, undefined, false)).toEqual({ ...FEW, isComplete: false });
-    expect(await told.atEnd(SESSION, undefined, false)).toEqual({ ...NO_STREAMS, isComplete: false });
+    told.gone();
+    expect(await told.atEnd(SESSION, undefined)).toEqual({ ...FEW, isComplete: false });
+    expect(await told.atEnd(SESSION, undefined)).toEqual({ ...NO_STREAMS, isComplete: false });
   });
 
   it('of one that the enforcer ended waits for the terminator’s word', async () => {
-    const atEnd = told.atEnd(SESSION, undefined, true);
+    const atEnd = told.atEnd(SESSION, undefined);
     expect(told.awaits(SESSION)).toBe(true);
     told.note(SESSION, MORE);
     expect(await atEnd).toEqual({ ...MORE, isComplete: true });
@@ -38,18 +39,18 @@ describe('what streams carried, at the end of a session', () => {
   it('waits five seconds for one that hangs, which is told again then, and not for one that dies', async () => {
     const silent = vi.fn();
     told.note(SESSION, FEW);
-    const hangs = told.atEnd(SESSION, undefined, true, silent);
+    const hangs = told.atEnd(SESSION, undefined, silent);
     await clock.advance(4_999);
     expect(silent).not.toHaveBeenCalled();
     await clock.advance(1);
     expect(await hangs).toEqual({ ...FEW, isComplete: false });
     expect(silent).toHaveBeenCalledTimes(1);
-    const dies = told.atEnd(SESSION, undefined, true, silent);
-    told.gone();
-    expect(await dies).toEqual({ ...NO_STREAMS, isComplete: false });
-    const speaks = told.atEnd(SESSION, undefined, true, silent);
+    const speaks = told.atEnd(SESSION, undefined, silent);
     told.note(SESSION, MORE);
     await speaks;
+    const dies = told.atEnd(SESSION, undefined, silent);
+    told.gone();
+    expect(await dies).toEqual({ ...NO_STREAMS, isComplete: false });
     await clock.advance(60_000);
     expect(silent).toHaveBeenCalledTimes(1);
   });

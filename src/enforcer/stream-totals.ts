@@ -28,6 +28,7 @@ export class ToldTotals {
   readonly #clock: Clock;
   readonly #told = new Map<SessionId, StreamTotals>();
   readonly #awaited = new Map<SessionId, Awaited>();
+  #isGone = false;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -55,13 +56,8 @@ export class ToldTotals {
    * @param last if its terminator said one
    * @param onSilent called when a terminator that is there said none in its time: it has not let go of the session
    */
-  async atEnd(
-    session: SessionId,
-    last: LastWord | undefined,
-    isThere: boolean,
-    onSilent?: () => void,
-  ): Promise<StreamsAtEnd> {
-    const known = last ?? (isThere ? await this.#lastWord(session, onSilent) : undefined);
+  async atEnd(session: SessionId, last: LastWord | undefined, onSilent?: () => void): Promise<StreamsAtEnd> {
+    const known = last ?? (this.#isGone ? undefined : await this.#lastWord(session, onSilent));
     const told = known ?? this.#told.get(session) ?? NO_STREAMS;
     this.#told.delete(session);
     return { ...told, isComplete: known !== undefined };
@@ -69,6 +65,7 @@ export class ToldTotals {
 
   /** The terminator is gone: no word is to come. */
   gone(): void {
+    this.#isGone = true;
     for (const over of this.#awaited.values()) over(undefined);
   }
 

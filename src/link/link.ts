@@ -28,8 +28,7 @@ export interface Link {
 
   /**
    * Sends one record, 1 to {@link MAX_RECORD_BYTES} bytes, not written into afterwards unless `bufferedBytes` is 0: then
-   * nothing of it is kept. False: wait for `onDrain` before
-   * more, or the link is closed and the record dropped.
+   * nothing of it is kept. False: wait for `onDrain` before more, or the link is closed and the record dropped.
    */
   send(record: Uint8Array): boolean;
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { effectiveLevel, type PostureLevel } from '../../protocol/posture/index.ts';
-import { afterThisTurn } from '../base/clock.ts';
+import { turnEnded } from '../base/clock.ts';
 import { nodeCrypto } from '../base/crypto-node.ts';
 import { silentLogger } from '../base/logger.ts';
 import { SimulatedClock } from '../base/simulated-clock.ts';
@@ -186,7 +186,7 @@ describe('a crash', () => {
     while (!isOver) {
       const seen = readJournal(readFileSync(join(folder, FILE), 'utf8'), sha256);
       if (seen.isWhole) expect(seen.records.at(-1)).toEqual(intent(2, 2));
-      await new Promise<void>((resolve) => afterThisTurn(resolve));
+      await turnEnded();
     }
     expect((await openPostureJournal(folder, sha256)).read.records).toEqual([intent(5, 3), intent(2, 2)]);
   });
@@ -227,7 +227,7 @@ describe('a crash', () => {
 });
 
 async function turns(): Promise<void> {
-  for (let turn = 0; turn < 20; turn += 1) await new Promise<void>((resolve) => afterThisTurn(resolve));
+  for (let turn = 0; turn < 20; turn += 1) await turnEnded();
 }
 
 function stepsWith(apply: (level: PostureLevel) => void): PostureSteps {

@@ -16,7 +16,7 @@ import {
   type StepName,
   strictest,
 } from '../../test/support/posture-world.ts';
-import { afterThisTurn, type Clock } from '../base/clock.ts';
+import { type Clock, turnEnded } from '../base/clock.ts';
 import { silentLogger } from '../base/logger.ts';
 import { SimulatedClock } from '../base/simulated-clock.ts';
 import { PostureEngine } from './engine.ts';
@@ -82,7 +82,7 @@ interface Word {
 }
 
 class Walk {
-  readonly clock = new SimulatedClock(undefined, turn);
+  readonly clock = new SimulatedClock(undefined, turnEnded);
   readonly kernel = new FakeKernel(this.clock);
   readonly disk = new FakeDisk();
   /** Of each source, from the last word that is surely on disk on. */
@@ -136,7 +136,7 @@ class Walk {
         await this.#crash(event.damage, event.at);
         break;
     }
-    await turn();
+    await turnEnded();
     this.#look();
   }
 
@@ -274,10 +274,6 @@ it('never looser than the strictest live word, and always there in the end, what
     { numRuns: Number(process.env.POSTURE_WALKS ?? 150) },
   );
 });
-
-function turn(): Promise<void> {
-  return new Promise((resolve) => afterThisTurn(resolve));
-}
 
 function mortal(clock: Clock, life: Life): Clock {
   return {

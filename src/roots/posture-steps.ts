@@ -1,4 +1,4 @@
-/** What follows a change of posture, in the order of DESIGN-level rule P8: data plane first, then sessions, then tunnels. */
+/** What follows a change of posture, in the order of rule P8: data plane, sessions, tunnels, and behind the last words the routes. */
 import type { Accord } from '../../protocol/posture/index.ts';
 import type { DataPlane } from '../dataplane/ports.ts';
 import type { SessionDirectory } from '../enforcer/directory.ts';
