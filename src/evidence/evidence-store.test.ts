@@ -300,7 +300,8 @@ describe('a copy put back', () => {
     await expect(restore(backup, world.restoring())).rejects.toThrow('put it aside first');
     world.lose();
     const tile = join(backup, 'log', 'tile', 'entries', '000');
-    writeFileSync(tile, readFileSync(tile).with(700, 1));
+    const bytes = readFileSync(tile);
+    writeFileSync(tile, bytes.with(700, (bytes[700] ?? 0) ^ 1));
     await expect(restore(backup, world.restoring())).rejects.toThrow('tile/0/000');
   });
 });

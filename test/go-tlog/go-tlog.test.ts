@@ -155,7 +155,7 @@ describeWith(['go'], 'with golang.org/x/mod/sumdb', () => {
           expect(consistency.map(base64)).toEqual(theirs.consistency);
           const asked = { index, size, root: base64(root), leaf: base64(leaf), proof: inclusion.map(base64) };
           expect(await go.ask('check-inclusion', asked)).toEqual({ ok: true });
-          const wrong = { ...asked, leaf: base64(root.with(0, 1)) };
+          const wrong = { ...asked, leaf: base64(leaf.with(0, (leaf[0] ?? 0) ^ 1)) };
           expect(await go.ask('check-inclusion', wrong)).toHaveProperty('refused');
           const grown = { old, oldRoot: base64(oldRoot), size, root: base64(root), proof: consistency.map(base64) };
           expect(await go.ask('check-consistency', grown)).toEqual({ ok: true });
