@@ -22,10 +22,13 @@ import { StoreWorld } from './store-world.ts';
 import { witnessAt } from './witness-http.ts';
 import { Witnesses } from './witnesses.ts';
 
+/** A witness answers in real time, which simulated time here must not overtake. */
+const WITNESS_MS = 3_600_000;
+
 test('what is published bears the cosignatures that are needed; while they are not to be had it stays as it was', async () => {
   using world = new StoreWorld();
   await using witness = await MemoryWitness.start();
-  const witnesses = { quorum: 1, timeoutMs: 5_000, ask: [{ url: witness.url, key: witness.key }] };
+  const witnesses = { quorum: 1, timeoutMs: WITNESS_MS, ask: [{ url: witness.url, key: witness.key }] };
   let key = '';
   {
     await using store = await world.open({ witnesses });
@@ -54,7 +57,7 @@ test('what is published bears the cosignatures that are needed; while they are n
 test('attack: spool and log put back to an older state: a witness saw more, so nothing is recorded', async () => {
   using world = new StoreWorld();
   await using witness = await MemoryWitness.start();
-  const witnesses = { quorum: 1, timeoutMs: 5_000, ask: [{ url: witness.url, key: witness.key }] };
+  const witnesses = { quorum: 1, timeoutMs: WITNESS_MS, ask: [{ url: witness.url, key: witness.key }] };
   {
     await using store = await world.open({ witnesses });
     await store.record(consoleUse);
@@ -156,7 +159,7 @@ test('a restart in the midst of a change goes on with both keys, and after it wi
 test('while the next key’s signature cannot be published the former one stays', async () => {
   using world = new StoreWorld();
   await using witness = await MemoryWitness.start();
-  const witnesses = { quorum: 1, timeoutMs: 5_000, ask: [{ url: witness.url, key: witness.key }] };
+  const witnesses = { quorum: 1, timeoutMs: WITNESS_MS, ask: [{ url: witness.url, key: witness.key }] };
   await using store = await world.open({ witnesses });
   witness.isAway = true;
   await store.rotateKey('begin');
@@ -271,7 +274,7 @@ describe('a copy put back', () => {
     const backup = join(world.folder.path, 'copy');
     let held: Uint8Array;
     {
-      await using store = await world.open({ witnesses: { quorum: 1, timeoutMs: 5_000, ask } });
+      await using store = await world.open({ witnesses: { quorum: 1, timeoutMs: WITNESS_MS, ask } });
       renameSync((await store.backUp()).path, backup);
       await store.record(consoleUse);
       held = await world.checkpoint(store, 2);
@@ -279,7 +282,7 @@ describe('a copy put back', () => {
     if (who === 'log') rmSync(join(world.path, 'spool'), { recursive: true });
     else world.lose();
     const parts = world.restoring(who === 'held' ? [held] : []);
-    const all = [{ key: witness.key, ask: witnessAt(witness.url, 5_000, world.clock) }];
+    const all = [{ key: witness.key, ask: witnessAt(witness.url, WITNESS_MS, world.clock) }];
     const witnesses = new Witnesses({ sha256, ed25519: nodeEd25519, clock: world.clock, quorum: 1, all });
     await expect(restore(backup, who === 'witness' ? { ...parts, witnesses } : parts)).rejects.toThrow(
       'EVIDENCE_ROLLED_BACK',
