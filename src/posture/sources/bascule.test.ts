@@ -13,7 +13,8 @@ import type { SpiffeTlsParts } from '../../identity/spiffe-tls.ts';
 import { PostureEngine } from '../engine.ts';
 import { Bascule, type BasculeParts } from './bascule.ts';
 
-const HOST = '127.0.0.1';
+/** Where no other test listens: a port that was given up for a while is still free. */
+const HOST = '127.0.0.3';
 let clock: SimulatedClock;
 let cleanup: AsyncDisposableStack;
 let domain: TrustDomain;
@@ -100,7 +101,7 @@ describe('Bascule gone', () => {
     expect([engine.level, bascule.health.problem]).toEqual([2, expect.any(String)]);
     server.say({ level: 3, epoch: 2n, reason: 'back' });
     await server.start(HOST, port);
-    await eventually('the new word', () => later(() => engine.level === 3), FAST);
+    await eventually('the new word', () => later(() => engine.level === 3), STEADY);
     expect(bascule.health).toMatchObject({ stream: 'watching', problem: undefined });
   });
 
@@ -124,7 +125,7 @@ describe('Bascule gone', () => {
     await engine.setAside('bascule');
     await server.die();
     await server.start(HOST, port);
-    await eventually('the same word', () => later(() => bascule.health.counts.known === 1), FAST);
+    await eventually('the same word', () => later(() => bascule.health.counts.known === 1), STEADY);
     expect(engine.level).toBe(5);
   });
 });
@@ -180,6 +181,8 @@ describe('a push', () => {
 });
 
 const FAST = { everyMs: 2 };
+/** While time goes on, which must not overtake a handshake between real sockets: that may take 5 s of it. */
+const STEADY = { everyMs: 20 };
 
 async function endOf(path: string): Promise<SpiffeTlsParts> {
   const entry = await domain.register({ path, x509TtlMs: 24 * 3_600_000 });
