@@ -39,7 +39,7 @@ const KINDS: Readonly<Record<string, () => Promise<{ near: Link; far: Link }>>> 
       admit: () => true,
     });
     cleanups.push(async () => listener[Symbol.asyncDispose]());
-    const near = await dialWebSocket(`ws://127.0.0.1:${listener.port}/`, { timeoutMs: 5_000 });
+    const near = await dialWebSocket(`ws://127.0.0.1:${listener.port}/`, { timeoutMs: 30_000 });
     return { near, far: await accepted.promise };
   },
 };

@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import { createServer, type Server } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parsePrefix } from '../../protocol/net/prefix.ts';
+import { eventually } from '../../test/support/eventually.ts';
 import type { NOTHING } from '../../test/support/memory-nodes.ts';
 import { MemorySites, type Visitor } from '../../test/support/memory-sites.ts';
 import type { SessionStream } from './stream.ts';
@@ -187,6 +188,8 @@ describe('every kind of live object', () => {
     sites.internet.isUp = false;
     sites.network.isBlackHole = true;
     await sites.clock.advance(61_000);
+    // The target's socket is real, and the simulated clock does not wait for it.
+    await eventually('the target left alone', () => hosted === 0);
     expect(await alive()).toEqual(NONE_ALIVE);
   });
 });

@@ -224,20 +224,22 @@ describe('this host', () => {
   });
 
   it('tells a port that is taken from one that is free, and leaves it free', async () => {
+    // Where no other test takes a port that was just given up.
+    const OURS = '127.0.0.4';
     await using stack = new AsyncDisposableStack();
-    const tcp = createServer().listen(0, '127.0.0.1');
+    const tcp = createServer().listen(0, OURS);
     stack.defer(() => void tcp.close());
     await once(tcp, 'listening');
-    const udp = createSocket('udp4').bind(0, '127.0.0.1');
+    const udp = createSocket('udp4').bind(0, OURS);
     stack.defer(() => void udp.close());
     await once(udp, 'listening');
     const tcpPort = (tcp.address() as AddressInfo).port;
-    expect(await host.whyNotBound('tcp', '127.0.0.1', tcpPort)).toMatch(/EADDRINUSE/);
-    expect(await host.whyNotBound('udp', '127.0.0.1', udp.address().port)).toMatch(/EADDRINUSE/);
+    expect(await host.whyNotBound('tcp', OURS, tcpPort)).toMatch(/EADDRINUSE/);
+    expect(await host.whyNotBound('udp', OURS, udp.address().port)).toMatch(/EADDRINUSE/);
     tcp.close();
     await once(tcp, 'close');
-    expect(await host.whyNotBound('tcp', '127.0.0.1', tcpPort)).toBeUndefined();
-    expect(await host.whyNotBound('tcp', '127.0.0.1', tcpPort)).toBeUndefined();
+    expect(await host.whyNotBound('tcp', OURS, tcpPort)).toBeUndefined();
+    expect(await host.whyNotBound('tcp', OURS, tcpPort)).toBeUndefined();
   });
 
   it('says that no agent is there in the kernel’s words', async () => {
