@@ -170,10 +170,14 @@ async function enter({ command, args }: JailCommand): Promise<Jailed> {
   ended.catch(() => undefined);
   const line = await Promise.race([said, ended]);
   const inside = await treeOf(child.pid ?? 0);
+  const report = reported.parse(JSON.parse(line));
+  // Not the highest of them: the numbers of processes begin anew when they have run out.
+  const inner = inside.find((pid) => numberInside(pid) === report.pid);
+  if (inner === undefined) throw new Error(`none of ${inside.join(', ')} is ${report.pid} inside`);
   return {
     child,
-    inner: Math.max(...inside),
-    report: reported.parse(JSON.parse(line)),
+    inner,
+    report,
     async [Symbol.asyncDispose]() {
       end([child.pid ?? 0, ...inside]);
       await exited;
@@ -194,6 +198,11 @@ function copyCheckout(target: string): void {
   }
   cpSync(fileURLToPath(new URL('./children', import.meta.url)), join(target, 'src/jail/children'), { recursive: true });
   symlinkSync(join(REPOSITORY, 'node_modules'), join(target, 'node_modules'));
+}
+
+/** As the innermost of its namespaces numbers it. */
+function numberInside(pid: number): number {
+  return Number(/^NSpid:.*?(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
 }
 
 /** What a jail that does not hold would leave behind. */

@@ -18,7 +18,8 @@ describe('run and attempt', () => {
   });
 
   test('one that does not end is killed, and its output kept', async () => {
-    const hanging = run(...node('console.log(process.pid); setInterval(() => 1, 1000)'), { timeoutMs: 500 });
+    // A shell, which says its word long before that also where everything takes ten times as long.
+    const hanging = run('sh', ['-c', 'echo $$; exec sleep 1000'], { timeoutMs: 2_000 });
     const error: unknown = await hanging.catch((thrown: unknown) => thrown);
     const pid = Number(/still running\s+(\d+)/.exec(String(error))?.[1]);
     expect(pid).toBeGreaterThan(1);

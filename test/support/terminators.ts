@@ -60,7 +60,14 @@ export async function isAlive(pid: number): Promise<boolean> {
 /** What the process has open: `3 socket:[123]`. */
 export async function descriptorsOf(pid: number): Promise<readonly string[]> {
   const names = await readdir(`/proc/${pid}/fd`);
-  return await Promise.all(names.map(async (fd) => `${fd} ${await readlink(`/proc/${pid}/fd/${fd}`).catch(() => '')}`));
+  const each = await Promise.all(
+    names.map(async (fd) => {
+      const target = await readlink(`/proc/${pid}/fd/${fd}`).catch((error: NodeJS.ErrnoException) => error.code);
+      // What was closed since they were listed is not open.
+      return target === 'ENOENT' ? [] : [`${fd} ${target}`];
+    }),
+  );
+  return each.flat();
 }
 
 /** A listener of both families names IPv4 peers `[::ffff:192.0.2.1]:1`. */
