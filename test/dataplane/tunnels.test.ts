@@ -1,6 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
+import { mkdtempDisposable, readFile } from 'node:fs/promises';
 import { createConnection } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { parseAddress } from '../../protocol/net/address.ts';
 import { hostPrefix } from '../../protocol/net/prefix.ts';
@@ -8,7 +11,9 @@ import { createLinuxTunnels, probeTunnelDriver } from '../../src/dataplane/linux
 import type { TunnelDevice } from '../../src/dataplane/ports.ts';
 import { keyText, publicKeyOf } from '../../src/dataplane/tunnel-rules.ts';
 import { tunnelContract } from '../../src/dataplane/tunnels.contract.ts';
+import { Capture } from '../support/capture.ts';
 import { createNamespace } from '../support/namespaces.ts';
+import { TCP, UDP } from '../support/pcap.ts';
 import { describeWith, unmet } from '../support/requirements.ts';
 import { createLinuxWorld, DEVICE_PREFIX, type LinuxWorld, uniqueName } from './hosts.ts';
 import { kernelWireguard } from './kernel-wireguard.ts';
@@ -70,23 +75,16 @@ describeWith(['root', 'namespaces', 'tun', 'addon kernel'], 'embedded WireGuard'
       "require('net').createServer(s=>s.end(process.argv[1])).listen(7000,'10.83.0.2',()=>console.log('ready'))";
     const server = world.right.namespace.start(process.execPath, ['-e', listening, word]);
     await server.line(/ready/);
-    const tap = world.right.namespace.start('tcpdump', [
-      '-i',
-      'wan',
-      '--immediate-mode',
-      '-U',
-      '-w',
-      '-',
-      'udp or tcp',
-    ]);
-    await tap.line(/listening on wan/);
+    await using folder = await mkdtempDisposable(join(tmpdir(), 'shs-tunnel-'));
+    const file = join(folder.path, 'wan.pcap');
+    await using tap = await Capture.start(world.right.namespace, 'wan', file);
     const asking = "require('net').connect(7000,'10.83.0.2').on('data',d=>process.stdout.write(d))";
     const { stdout } = await world.left.namespace.run(process.execPath, ['-e', asking]);
     expect(stdout).toBe(word);
-    tap.kill('SIGINT');
-    const { stdout: captured } = await tap.finished;
-    expect(captured.length).toBeGreaterThan(100);
-    expect(captured).not.toContain(word);
+    const transports = (await tap.packets()).flatMap(({ ip }) => (ip === undefined ? [] : [ip.protocol]));
+    expect(transports).toContain(UDP);
+    expect(transports).not.toContain(TCP);
+    expect((await readFile(file)).includes(word)).toBe(false);
     expect((await pair.right.peers())[0]?.handshakeAgeMs).toBeDefined();
   });
 

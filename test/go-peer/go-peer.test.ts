@@ -7,6 +7,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { Entry } from '../../certs-dev/index.ts';
 import { GATEWAY_B, HOST, PORTS } from '../lab/lab.ts';
 import { labSuite } from '../lab/lab-suite.ts';
+import type { Site } from '../lab/site.ts';
 import { eventually } from '../support/eventually.ts';
 import { describeWith } from '../support/requirements.ts';
 import { BUILD_MS, buildGoPeer, type Description, type Echoed, type GoEvent, GoPeer, PeerFailure } from './driver.ts';
@@ -178,8 +179,11 @@ describeWith(['go'], 'a second implementation, from the specification alone', ()
       const { session } = await open();
       await go.ask('posture', { level: 3 });
       expect(await wait('GRANT')).toMatchObject({ generation: 2, level: 3, fresh: true });
-      const seen = (await lab().b.sessions('operator')).find(({ id }) => id === session);
-      expect(seen).toMatchObject({ effectiveLevel: 3, governedBy: 'peer' });
+      await eventually('3 at the gateway', async () => {
+        const seen = (await lab().b.sessions('operator')).find(({ id }) => id === session);
+        expect(seen).toMatchObject({ effectiveLevel: 3, governedBy: 'peer' });
+        return true;
+      });
     });
 
     test('a drain of the gateway lets a running stream end, takes no new one, and closes', async () => {
@@ -204,6 +208,9 @@ describeWith(['go'], 'a second implementation, from the specification alone', ()
     });
 
     describe('a mesh session', () => {
+      /** The first packets wait for WireGuard's handshake, which may take longer than who sends them waits. */
+      const reached = (from: Site, address: string, port: number): Promise<string> =>
+        eventually(`${address} ${port}`, () => from.greeting(address, port));
       const mesh = (flippedKey: boolean, changes: object = {}): Promise<Description> =>
         open({
           socket: lab().a.options.gateway.socketPath,
@@ -219,7 +226,7 @@ describeWith(['go'], 'a second implementation, from the specification alone', ()
         const { a } = lab();
         expect(await mesh(false)).toMatchObject({ targets: [WEB], reachable: ['10.99.0.1/32'] });
         expect(await wait('TUNNEL')).toMatchObject({ state: 'STATE_READY', generation: 1 });
-        expect(await a.greeting(HOST, PORTS.granted)).toBe(GREETING.trim());
+        expect(await reached(a, HOST, PORTS.granted)).toBe(GREETING.trim());
         expect(await a.greeting(HOST, PORTS.ungranted)).toBeUndefined();
       });
 
@@ -229,7 +236,7 @@ describeWith(['go'], 'a second implementation, from the specification alone', ()
         await services.line(/^serving/);
         expect(await mesh(false, { offered: ['6:10.99.0.1/32:7000'] })).toMatchObject({ targets: [WEB] });
         await wait('TUNNEL');
-        expect(await b.greeting('10.99.0.1', 7000)).toBe('hello 7000');
+        expect(await reached(b, '10.99.0.1', 7000)).toBe('hello 7000');
         expect(await b.greeting('10.99.0.1', 7001)).toBeUndefined();
         await mesh(false);
         await wait('TUNNEL');
@@ -246,7 +253,7 @@ describeWith(['go'], 'a second implementation, from the specification alone', ()
         await wait('TUNNEL');
         await go.ask('reattest');
         expect(await wait('TUNNEL')).toMatchObject({ state: 'STATE_READY', generation: 2 });
-        expect(await a.greeting(HOST, PORTS.granted)).toBe(GREETING.trim());
+        expect(await reached(a, HOST, PORTS.granted)).toBe(GREETING.trim());
         expect((await go.ask<Description>('describe')).presharedKeyHash).not.toBe(presharedKeyHash);
       });
 

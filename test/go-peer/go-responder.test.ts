@@ -4,6 +4,7 @@ import type { Entry } from '../../certs-dev/index.ts';
 import { listeningPort } from '../lab/answers.ts';
 import { GRANTED_TARGET, PORTS } from '../lab/lab.ts';
 import { labSuite } from '../lab/lab-suite.ts';
+import { eventually } from '../support/eventually.ts';
 import type { Running } from '../support/processes.ts';
 import { describeWith } from '../support/requirements.ts';
 import { BUILD_MS, buildGoPeer, type Description, type GoEvent, GoPeer } from './driver.ts';
@@ -38,7 +39,7 @@ describeWith(['go'], 'a responder in Go', () => {
 
     test('carries the streams of shellstream connect, attests it again under them, and is told the end', async () => {
       const { a } = lab();
-      await serve({ lifetimeMs: 4_000 });
+      await serve({ lifetimeMs: 8_000 });
       await using session = connect();
       expect(await go.ask<Description>('accepted')).toMatchObject({ peer: operator.spiffeId, generation: 1 });
       const port = await portOf(session);
@@ -65,7 +66,7 @@ describeWith(['go'], 'a responder in Go', () => {
     });
 
     test('is left when it answers one record of a re-attestation twice', async () => {
-      await serve({ lifetimeMs: 2_000 });
+      await serve({ lifetimeMs: 4_000 });
       await using session = connect();
       await go.ask('accepted');
       await go.ask('repeatInner');
@@ -95,7 +96,9 @@ describeWith(['go'], 'a responder in Go', () => {
       await serve();
       await using session = connect();
       await go.ask('accepted');
-      expect(await lab().a.greeting('127.0.0.1', await portOf(session))).toBe(`hello ${PORTS.granted}`);
+      const port = await portOf(session);
+      const greeting = await eventually('the greeting', () => lab().a.greeting('127.0.0.1', port));
+      expect(greeting).toBe(`hello ${PORTS.granted}`);
     });
   });
 });

@@ -14,6 +14,7 @@ import {
   type TrustBundles,
 } from '../../src/identity/index.ts';
 import { serverConfig } from '../spire/configs.ts';
+import { eventually } from '../support/eventually.ts';
 import { describeWith } from '../support/requirements.ts';
 import { BUILD_MS, buildHost, type Host, HostFailure, type HostLine, PLUGIN, type Started } from './driver.ts';
 import { isGone, MAPPING, POLICY, TRUST_DOMAIN, World } from './world.ts';
@@ -181,9 +182,11 @@ describeWith(['go'], 'the credential composer under a go-plugin host', () => {
       await configure(await world.mapping(MAPPING));
       const forged = { sub: id('/nobody'), tier: 'site_owner' };
       for (let time = 0; time < 3; time += 1) await host.ask('compose', { spiffeId: id('/nobody'), claims: forged });
-      const own = (await host.ask<HostLine[]>('logs')).filter(
-        (line) => 'trust_domain' in line || 'first_seen_for' in line,
-      );
+      const own = await eventually('both lines', async () => {
+        const lines = await host.ask<HostLine[]>('logs');
+        const ours = lines.filter((line) => 'trust_domain' in line || 'first_seen_for' in line);
+        return ours.length >= 2 && ours;
+      });
       expect(own).toMatchObject([
         { '@level': 'info', '@message': 'mapping taken over', entries: 5, trust_domain: TRUST_DOMAIN },
         { '@level': 'warn', first_seen_for: id('/nobody') },
@@ -249,7 +252,10 @@ describeWith(['go'], 'the credential composer under a go-plugin host', () => {
         await host.ask('ping');
         process.kill(plugin.pid, 'SIGTERM');
         await isGone(plugin.pid);
-        const ended = (await host.ask<HostLine[]>('logs')).filter((line) => line['@message'] === 'ended');
+        const ended = await eventually('its last line', async () => {
+          const lines = (await host.ask<HostLine[]>('logs')).filter((line) => line['@message'] === 'ended');
+          return lines.length > 0 && lines;
+        });
         expect(ended).toMatchObject([{ why: 'SIGTERM' }]);
         expect(world.socketFolders()).toEqual([]);
       });
@@ -299,7 +305,7 @@ describeWith(['go'], 'the credential composer under a go-plugin host', () => {
       ])('that %s is told why not', async (_, options, why) => {
         const other = world.host();
         await expect(other.start(options)).rejects.toBeInstanceOf(HostFailure);
-        expect(JSON.stringify(await other.ask('logs'))).toContain(why);
+        await eventually(why, async () => JSON.stringify(await other.ask('logs')).includes(why));
       });
     });
   });
