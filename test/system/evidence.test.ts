@@ -97,19 +97,26 @@ labSuite('evidence of a running gateway', { start: false, needs: ['go'] }, (lab)
       return last !== undefined && 'level' in last && last.level === 1 ? last : undefined;
     });
     expect(receipt).toMatchObject({ nodeId: 'spiffe://site-b.test/gateway', notRealised: [], isSigned: true });
-    const [snapshot] = lines(await b.shellstream('evidence', 'list', '--kind', 'forensicSnapshot', '--json'));
-    expect(snapshot?.artifact).toMatchObject({ forensicSnapshot: { sessions: 1, tunnels: 1, routes: 1 } });
+    const snapshot = await eventually('the snapshot', async () => {
+      const [first] = lines(await b.shellstream('evidence', 'list', '--kind', 'forensicSnapshot', '--json'));
+      return first;
+    });
+    expect(snapshot.artifact).toMatchObject({ forensicSnapshot: { sessions: 1, tunnels: 1, routes: 1 } });
     const passed = await exchange(
       b,
       toBinary(RequestSchema, create(RequestSchema, { ask: { case: 'status', value: {} } })),
     );
-    const orders = lines(await b.shellstream('evidence', 'list', '--kind', 'consoleUse', '--json'));
-    expect(JSON.stringify(orders)).toContain('"verb":"setPosture"');
-    expect(orders.map(({ artifact }) => artifact)).toContainEqual(
-      expect.objectContaining({ postureLevel: 1, consoleUse: expect.objectContaining(passed) }),
-    );
-    const proven = await b.shellstream('evidence', 'show', String(snapshot?.index), '--json');
-    expect(JSON.parse(proven.stdout)).toMatchObject({ index: snapshot?.index, kind: 'forensicSnapshot' });
+    // What passed is recorded when it has passed.
+    await eventually('the orders', async () => {
+      const orders = lines(await b.shellstream('evidence', 'list', '--kind', 'consoleUse', '--json'));
+      expect(JSON.stringify(orders)).toContain('"verb":"setPosture"');
+      expect(orders.map(({ artifact }) => artifact)).toContainEqual(
+        expect.objectContaining({ postureLevel: 1, consoleUse: expect.objectContaining(passed) }),
+      );
+      return true;
+    });
+    const proven = await b.shellstream('evidence', 'show', String(snapshot.index), '--json');
+    expect(JSON.parse(proven.stdout)).toMatchObject({ index: snapshot.index, kind: 'forensicSnapshot' });
     const status = JSON.parse((await b.shellstream('status', '--json')).stdout);
     expect(status.evidence).toMatchObject({ state: 'recording', detail: '', isReserveHeld: true });
     const key = keyOf(b);

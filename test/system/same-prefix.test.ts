@@ -87,6 +87,11 @@ labSuite('the same prefix at two sites', { start: false }, (lab) => {
     const file = join(lab().directory, 'same-prefix-lockdown.pcap');
     await sites.a.setPosture(1);
     await eventually('no session', async () => (await sites.b.sessions('mesh')).length === 0);
+    // The session says that it ends before its tunnel is gone, which may say a last word.
+    await eventually('no tunnel', async () => {
+      const { code, stdout } = await sites.b.run('wg', 'show', sites.b.interfaceName, 'peers');
+      return code === 0 && stdout.trim() === '';
+    });
     await using tunnel = await Capture.start(sites.a.namespace, 'wan', file);
     expect(await greeting('b', 'a', PORTS.granted)).toBeUndefined();
     expect(await pings('b', 'a')).toBe(false);
