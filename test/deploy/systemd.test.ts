@@ -64,6 +64,8 @@ describeWith(
 
     test('its terminators came in at the socket, and the gateway started none itself', async () => {
       await host.logged('terminator started', 2);
+      // They say so before the gateway counts them.
+      await host.logged('a terminator came', 2);
       const { stdout } = await host.inside('shellstream', 'status', '--json');
       expect(JSON.parse(stdout).counts).toMatchObject({ terminators: 2 });
       const children = await host.inside('pgrep', '--parent', await host.property('MainPID'));

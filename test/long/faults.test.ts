@@ -33,7 +33,7 @@ labSuite('posture under faults', { start: false }, (lab) => {
     await Promise.all([lab().a, lab().b].map((site) => site.stop()));
   };
   const reached = (): Promise<string> =>
-    eventually('the granted target', () => lab().a.greeting(HOST, PORTS.granted), { withinMs: 40_000 });
+    eventually('the granted target', () => lab().a.greeting(HOST, PORTS.granted), { withinMs: 60_000 });
 
   /** What somebody else has beside the gateway, from before its first start. */
   let foreign: readonly string[];

@@ -66,6 +66,8 @@ labSuite('a gateway with two terminators', { start: false }, (lab) => {
     const mesh = await meshHolder(lab());
     const victim = before.find((pid) => pid !== mesh) ?? 0;
     const [dead, alive] = [ofTerminator(visitors, victim), ofTerminator(visitors, mesh)];
+    // What comes before the tunnel's first handshake is not always kept.
+    await eventually('the tunnel', () => a.greeting(HOST, PORTS.granted));
     await using ping = a.inside('ping', ['-i', '0.05', HOST]);
     await ping.line(/icmp_seq=1 /);
 

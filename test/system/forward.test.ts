@@ -56,7 +56,7 @@ labSuite('through an anchor', { start: false }, (lab) => {
     return code === 0 && stdout !== '' ? stdout.trim() : undefined;
   };
   const reaches = (port: number, address = HOST): Promise<string> =>
-    eventually(`${port} through the anchor`, () => greeting(port, address), { withinMs: 30_000 });
+    eventually(`${port} through the anchor`, () => greeting(port, address), { withinMs: 60_000 });
   /** Of the anchor: its sessions' other ends. */
   const peers = async (): Promise<readonly string[]> =>
     (await anchor.sessions('mesh')).map(({ peer }) => /site-./.exec(peer)?.[0] ?? peer).toSorted();
@@ -73,7 +73,7 @@ labSuite('through an anchor', { start: false }, (lab) => {
     });
     // A new level has whoever waits dial at once, now that somebody listens.
     if (forward.length > 0) await Promise.all([a, b].map((site) => site.setPosture(4)));
-    await eventually('both sessions', async () => (await peers()).join() === 'site-a,site-b', { withinMs: 30_000 });
+    await eventually('both sessions', async () => (await peers()).join() === 'site-a,site-b', { withinMs: 60_000 });
   };
 
   beforeAll(async () => {

@@ -55,11 +55,15 @@ labSuite('a gateway with an honest peer, under', { start: false }, (lab) => {
       // Five silent seconds end a session here; under load it may have ended by itself.
       if (code !== 0) expect((await b.sessions('mesh')).map(({ id }) => id)).not.toContain(former.id);
     }
-    await eventually('another session of the peer', async () => {
-      const [session] = await b.sessions('mesh');
-      return session !== undefined && session.id !== former?.id;
-    });
-    await eventually('the granted target', () => a.greeting(HOST, PORTS.granted));
+    await eventually(
+      'another session of the peer',
+      async () => {
+        const [session] = await b.sessions('mesh');
+        return session !== undefined && session.id !== former?.id;
+      },
+      { withinMs: 60_000 },
+    );
+    await eventually('the granted target', () => a.greeting(HOST, PORTS.granted), { withinMs: 60_000 });
   }
 
   async function grownBy(before: number): Promise<number> {
@@ -152,7 +156,7 @@ labSuite('a gateway with an honest peer, under', { start: false }, (lab) => {
     const late = await a.person({ path: '/people/late', tier: 'apprentice' });
     await b.stop();
     await b.start({ limits: PATIENT }, { before: ['prlimit', `--nofile=${FEW_DESCRIPTORS}:${FEW_DESCRIPTORS}`] });
-    await eventually('the granted target', () => a.greeting(HOST, PORTS.granted), { withinMs: 40_000 });
+    await eventually('the granted target', () => a.greeting(HOST, PORTS.granted), { withinMs: 60_000 });
     await using crowd = startHostile(a, 'crowd', { what: 'silent', ...CROWD, count: 1_000 });
     await crowd.line(/^all /);
     await b.gateway.line(/"reason":"OVERLOADED".*"msg":"connections turned away"/);
@@ -203,7 +207,7 @@ labSuite('a gateway with an honest peer, under', { start: false }, (lab) => {
         entries.map(({ remove }) => remove),
       );
     }
-    await eventually('the granted target', () => a.greeting(HOST, PORTS.granted), { withinMs: 40_000 });
+    await eventually('the granted target', () => a.greeting(HOST, PORTS.granted), { withinMs: 60_000 });
   });
 
   test('a full disk under log and state: the gateway goes on, peers are served, and lost lines are told after', async () => {

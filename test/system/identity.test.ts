@@ -85,7 +85,7 @@ labSuite('an SVID that runs out', { start: false, svidTtlMs: SHORT_MS }, (lab) =
     const routes = async (): Promise<string> => (await b.run('ip', 'route', 'show', 'proto', '83')).stdout;
     await eventually('no route to it', async () => (await routes()) === '');
     await domains.a.startAgent();
-    await eventually('a session with a new SVID', () => a.greeting(HOST, PORTS.granted), { withinMs: 40_000 });
+    await eventually('a session with a new SVID', () => a.greeting(HOST, PORTS.granted), { withinMs: 60_000 });
   });
 
   test('because its entry was deleted: no attestation renews the session, and it ends with the SVID at the latest', async () => {

@@ -52,7 +52,7 @@ labSuite('revocation', { start: false }, (lab) => {
     expect(await a.greeting(HOST, PORTS.granted)).toBeUndefined();
     await b.start(await serving(lab(), key));
     // Site-a dials the more seldom the longer it is refused.
-    await b.gateway.line(/"reason":"REVOKED".*"msg":"handshake refused"/, 40_000);
+    await b.gateway.line(/"reason":"REVOKED".*"msg":"handshake refused"/, 60_000);
     expect(await b.sessions()).toEqual([]);
     expect((await b.run('wg', 'show', b.interfaceName, 'peers')).stdout.trim()).toBe('');
     expect(await flowsOf(b)).toBe(0);

@@ -74,7 +74,7 @@ labSuite('the same prefix at two sites', { start: false }, (lab) => {
       const file = join(lab().directory, `same-prefix-${from}.pcap`);
       await using tunnel = await Capture.start(sites[to].namespace, sites[to].interfaceName, file);
       const reach = () => greeting(from, to, PORTS.granted);
-      expect(await eventually('the other site', reach, { withinMs: 30_000 })).toBe(`hello ${PORTS.granted}`);
+      expect(await eventually('the other site', reach, { withinMs: 60_000 })).toBe(`hello ${PORTS.granted}`);
       await eventually('an answer to ping', () => pings(from, to));
       expect(await greeting(from, to, PORTS.ungranted)).toBeUndefined();
       expect(await download(from, to)).toBe(FILE_BYTES);

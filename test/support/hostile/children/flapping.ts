@@ -8,8 +8,9 @@ import type { PostureLevel } from '../../../../protocol/posture/level.ts';
 import { systemClock as clock } from '../../../../src/base/clock.ts';
 import { loadCryptoProvider } from '../../../../src/base/crypto.ts';
 import { StreamsOnlyEnforcer } from '../../../../src/enforcer/streams-only.ts';
-import { dialWebSocket, type Link } from '../../../../src/link/index.ts';
+import type { Link } from '../../../../src/link/index.ts';
 import { attestOver } from '../../../../src/mesh/dial.ts';
+import { dialPatiently } from '../dial.ts';
 import { openIdentity } from '../identity.ts';
 
 interface Arguments {
@@ -37,7 +38,7 @@ async function visit(level: PostureLevel): Promise<void> {
   epoch += 1n;
   const enforcer = new StreamsOnlyEnforcer({ crypto, clock, attestor, posture: { level, epoch } });
   try {
-    const link = await dialWebSocket(url, { timeoutMs: 10_000 });
+    const link = await dialPatiently(url);
     const { established } = await attestOver(
       link,
       { clock, enforcer, handshake, timeoutMs: 10_000 },
