@@ -29,7 +29,7 @@ describeWith(['addon crypto', 'addon kernel', 'bpf objects'], 'the npm package',
       .map((path) => path.replace(/^package\//, ''));
     await npm(['init', '--yes'], elsewhere);
     await npm(['install', '--prefer-offline', '--no-audit', '--no-fund', `./${tarball}`], elsewhere);
-  }, 180_000);
+  }, 400_000);
 
   afterAll(() => rm(elsewhere, { recursive: true, force: true }));
 

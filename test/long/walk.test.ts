@@ -195,11 +195,16 @@ labSuite('the walk, 5 to 1 and back', { start: false }, (lab) => {
 });
 
 async function become<T>(what: string, ask: () => Promise<T>, expected: T): Promise<void> {
-  await eventually(`${what}: ${JSON.stringify(expected)}`, async () => {
-    const seen = await ask();
-    if (JSON.stringify(seen) !== JSON.stringify(expected)) throw new Error(JSON.stringify(seen));
-    return true;
-  });
+  await eventually(
+    `${what}: ${JSON.stringify(expected)}`,
+    async () => {
+      const seen = await ask();
+      if (JSON.stringify(seen) !== JSON.stringify(expected)) throw new Error(JSON.stringify(seen));
+      return true;
+    },
+    // Two hundred sessions attest anew.
+    { withinMs: 60_000 },
+  );
 }
 
 function countOpened(log: string): number {

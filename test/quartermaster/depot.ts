@@ -142,7 +142,7 @@ export function forwardTo(tls: SpiffeTlsParts, spool: Spool, remotes: readonly Q
 
 /** Of all records that a Quartermaster shows, in the order of the log. */
 export async function sequences(tls: SpiffeTlsParts, { remote }: QuartermasterProcess): Promise<number[]> {
-  using link = await linkBySpiffe(tls, remote, AbortSignal.timeout(5_000));
+  using link = await linkBySpiffe(tls, remote, AbortSignal.timeout(30_000));
   const all: number[] = [];
   let cursor = '';
   do {

@@ -37,7 +37,8 @@ export type Order =
   | { readonly do: 'finish'; readonly name: string };
 
 const PROGRAM = fileURLToPath(new URL('children/crowd.ts', import.meta.url));
-const ANSWER_MS = 60_000;
+/** Two hundred sessions are opened by one order. */
+const ANSWER_MS = 150_000;
 
 export class Crowd implements AsyncDisposable {
   readonly #process: Running;
