@@ -14,7 +14,7 @@ const MTU = 1420;
 const STREAM_BYTES = 12 * 1024 * 1024;
 const V4 = ['10.84.0.1', '10.84.0.2'] as const;
 const V6 = ['fd84::1', 'fd84::2'] as const;
-const SLOW = 60_000;
+const SLOW = 180_000;
 
 describeWith(['root', 'namespaces', 'tun', 'addon kernel'], 'bursts through the embedded WireGuard', () => {
   test.each([

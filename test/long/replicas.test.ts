@@ -42,7 +42,7 @@ describeWith(['go'], 'replicas over NATS JetStream', () => {
   test('a token used twice at once on two replicas: exactly one wins, and both know of the proposal', async () => {
     const { id, tls } = await town.end('/operator/one');
     const links = await Promise.all(
-      replicas.map(({ remote }) => linkBySpiffe(tls, remote, AbortSignal.timeout(5_000))),
+      replicas.map(({ remote }) => linkBySpiffe(tls, remote, AbortSignal.timeout(30_000))),
     );
     for (let round = 1; round <= 10; round += 1) {
       const notBeforeMs = systemClock.now() - 1_000;
@@ -56,7 +56,7 @@ describeWith(['go'], 'replicas over NATS JetStream', () => {
     for (const link of links) link[Symbol.dispose]();
     const auditor = await town.end('/audit/two');
     for (const { remote } of replicas) {
-      using link = await linkBySpiffe(auditor.tls, remote, AbortSignal.timeout(5_000));
+      using link = await linkBySpiffe(auditor.tls, remote, AbortSignal.timeout(30_000));
       await eventually('all proposals', async () => (await link.client.listProposals({})).proposals.length === 10);
     }
   });
@@ -90,7 +90,7 @@ describeWith(['go'], 'replicas over NATS JetStream', () => {
       );
       expect(all).toEqual(Array.from({ length: 7_000 }, (_, at) => at));
     }
-  }, 120_000);
+  }, 240_000);
 });
 
 let appended = 0;
