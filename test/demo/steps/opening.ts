@@ -57,8 +57,8 @@ function isAttested({ records }: WireConversation): boolean {
 }
 
 async function tunnelUp({ lab, wan }: Stage): Promise<string> {
-  const { stdout } = await lab.a.run('ping', '-c1', '-W10', '10.2.0.10');
-  assert.match(stdout, / 0% packet loss/);
+  // What comes before the tunnel's first handshake is not always kept.
+  await eventually('a ping', async () => (await lab.a.run('ping', '-c1', '-W2', '10.2.0.10')).code === 0);
   for (const { interfaceName } of [lab.a, lab.b])
     await eventually('a handshake in wg show', () => shookHands(lab.a, interfaceName));
   const types = (await wan.packets()).filter(({ ip }) => ip?.protocol === UDP && ip.sourcePort === 51_840);

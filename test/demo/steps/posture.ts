@@ -50,7 +50,8 @@ async function fallToTwo(stage: Stage): Promise<string> {
   const { operator } = cast;
   assert.ok(operator, 'there is no operator session');
   const port = listeningPort(await operator.line(/"listening"/));
-  assert.equal(await lab.a.greeting('127.0.0.1', port), `hello ${PORTS.granted}`, 'the forward carries nothing');
+  const carried = await eventually('what the forward carries', () => lab.a.greeting('127.0.0.1', port));
+  assert.equal(carried, `hello ${PORTS.granted}`, 'the forward carries nothing');
   const before = await attemptsAt(stage, PORTS.granted);
 
   await setPosture(lab.b, 2);
