@@ -16,6 +16,15 @@ export class Commanded {
     return new Commanded(child);
   }
 
+  /** Takes the processor from it, until it may go on. */
+  stop(): void {
+    this.#child.kill('SIGSTOP');
+  }
+
+  goOn(): void {
+    this.#child.kill('SIGCONT');
+  }
+
   /** What it answers. */
   async command(...words: readonly string[]): Promise<string> {
     this.#commands += 1;

@@ -6,7 +6,9 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import type { Site } from '../../test/lab/site.ts';
 import { cpuMicroseconds } from '../cpu.ts';
 import type { Bench } from '../harness.ts';
 import { Commanded } from '../lib/commanded.ts';
@@ -27,8 +29,11 @@ import {
 const TRANSITIONS = Number(process.env.SHELLSTREAM_BENCH_TRANSITIONS ?? 100);
 /** Each turn ends all of them, and has to have as many granted anew: of 10,000 that is most of its time. */
 const SESSIONS = Number(process.env.SHELLSTREAM_BENCH_SESSIONS ?? 200);
+/** Clients have no machines of their own here: so the gateway has the processors to itself, from the word until the level is reached. */
+const ALONE = process.env.SHELLSTREAM_BENCH_CLIENTS === 'stopped';
 const SCALE: Scale = { sessions: SESSIONS, sites: 1_000, routes: 10_000 };
 const LOADS = 2;
+const SETTLE_MS = 500;
 const FLOWING = 50;
 const STREAMS_EACH = 20;
 /** A load is asked for so many at a time, that one answer comes while there is patience for it. */
@@ -47,7 +52,8 @@ const MESH = `advertise:
  * From the word: `page`: the governance page says it. `overlay`: the last of the operators' sessions has ended at its other
  * end, and at 1 the last site has heard its end too and no tunnel stands in the kernel. `underlay`: the console says that the
  * level is reached, which is behind the last route. `missed`: 1 where the contract was not held, or where at 2 a site that
- * attests again came too late to keep its session.
+ * attests again came too late to keep its session. With the clients stopped their ends are not
+ * heard in time: `overlay` is then when no tunnel stands in the kernel, at 2 the whole change.
  */
 const TIMES = ['page', 'overlay', 'underlay'] as const;
 type Name = (typeof TIMES)[number] | 'missed';
@@ -102,24 +108,26 @@ async function turn(world: World, number: number): Promise<Readonly<Record<Name,
   const filled = await timed(() => fill(world));
   await expectStanding(site, SCALE);
 
+  const ended = Promise.all(loads.map((load) => load.command('gone')));
+  const sitesEnded = level === 1 ? members.command('gone') : undefined;
+  const others = ALONE ? [...loads, members] : [];
+  // What they were told by then, they know.
+  if (ALONE) await delay(SETTLE_MS);
+  for (const other of others) other.stop();
   const cpuBefore = cpuMicroseconds(pid);
   const begun = process.hrtime.bigint();
   const since = (at: string | bigint): number => Number(BigInt(at) - begun) / 1e6;
   const paged = whenPageSays(site, level);
-  const ended = Promise.all(loads.map((load) => load.command('gone')));
-  const cutOff =
-    level === 1
-      ? members.command('gone').then(async (at) => ({ at, after: await whenTunnelsAreGone(site) }))
-      : undefined;
+  const cutOff = level === 1 ? cutOffAt(site, ALONE ? undefined : sitesEnded) : undefined;
   await setLevel(site, level);
   const underlay = since(process.hrtime.bigint());
+  for (const other of others) other.goOn();
   const sessions = Math.max(...(await ended).map(since));
-  const gone = await cutOff;
-  const sites = gone === undefined ? 0 : since(gone.at);
-  const tunnels = gone === undefined ? 0 : since(gone.after);
+  const sites = since((await sitesEnded) ?? begun);
+  const tunnels = since((await cutOff) ?? begun);
   const cpu = (cpuMicroseconds(pid) - cpuBefore) / 1_000;
   const stands = await whatStands(site);
-  const overlay = Math.max(sessions, sites, tunnels);
+  const overlay = ALONE ? (level === 1 ? tunnels : underlay) : Math.max(sessions, sites, tunnels);
   const page = since(await paged);
 
   const kept = level === 1 ? 0 : SCALE.sites;
@@ -133,7 +141,7 @@ async function turn(world: World, number: number): Promise<Readonly<Record<Name,
     await setLevel(site, 5);
     await restored(site, SCALE.routes);
   });
-  const times = { page, sessions, sites, tunnels, underlay, renewed, cpu, back, filled };
+  const times = { page, overlay, sessions, sites, tunnels, underlay, renewed, cpu, back, filled };
   const told = Object.entries(times).map(([name, ms]) => `${name} ${ms.toFixed(0)}`);
   const arrived = await Promise.all(loads.map((load) => load.command('arrived')));
   process.stderr.write(
@@ -141,6 +149,12 @@ async function turn(world: World, number: number): Promise<Readonly<Record<Name,
   );
   if (inLog !== '') process.stderr.write(`not what stands at ${level}; the log's last ends: ${inLog}\n`);
   return { page, overlay, underlay, missed };
+}
+
+/** When no tunnel stands in the kernel any more; not looked at before `first`, since a look takes a core. */
+async function cutOffAt(site: Site, first: Promise<string> | undefined): Promise<bigint> {
+  await first;
+  return await whenTunnelsAreGone(site);
 }
 
 /** When, by the host's clock, the last site has attested again, and how many ended instead. */

@@ -27,6 +27,8 @@ export class RecorderWorld implements Disposable {
   readonly clock = new SimulatedClock(NOON);
   readonly #options: Partial<SpoolParts>;
   level: PostureLevel;
+  readonly epoch = 1n;
+  isChanging = false;
   durable = 0;
   /** How long the disk takes for one. */
   commitMs = 0;
@@ -115,7 +117,8 @@ export class RecorderWorld implements Disposable {
       },
       crypto: nodeCrypto,
       notarisation,
-      posture: () => ({ level: this.level, epoch: 1n }),
+      // The daemon's is the engine: what it says now, whoever asked before.
+      posture: () => this,
       onDurable: () => {
         this.durable += 1;
       },

@@ -62,6 +62,45 @@ describe('the recorder', () => {
     await Promise.all(ends);
     expect(turns).toEqual([4, 7, 10, 13, 16, 19, 21]);
     expect(world.durable).toBe(durable + 21);
+    expect(levelsOf(world, before)).toEqual(Array.from({ length: 21 }, () => 2));
+  });
+
+  test('ends wait until the change is through that ended the sessions; an intent does not', async () => {
+    using world = new RecorderWorld({ level: 2 });
+    const before = world.spool.size;
+    world.isChanging = true;
+    const ends = Array.from({ length: 4 }, (_, i) => world.recorder.record(transit(i, Phase.OUTCOME)));
+    await world.clock.advance(4_000);
+    void world.recorder.record(transit(99));
+    expect(world.spool.size).toBe(before + 1);
+    world.isChanging = false;
+    await world.clock.advance(5);
+    await Promise.all(ends);
+    expect(world.spool.size).toBe(before + 5);
+    expect(world.clock.pending).toEqual([]);
+  });
+
+  test('ends wait no longer than the overlay has for a change, though one may hang, and they close with the rest', async () => {
+    using world = new RecorderWorld({ level: 1 });
+    const before = world.spool.size;
+    world.isChanging = true;
+    const end = world.recorder.record(transit(0, Phase.OUTCOME));
+    await world.clock.advance(4_999);
+    expect(world.spool.size).toBe(before);
+    await world.clock.advance(6);
+    await end;
+    await world.recorder.record(transit(1, Phase.OUTCOME));
+    expect(world.spool.size).toBe(before + 2);
+    // The next change is one of its own.
+    world.isChanging = false;
+    await world.recorder.record(transit(2, Phase.OUTCOME));
+    world.isChanging = true;
+    const last = world.recorder.record(transit(3, Phase.OUTCOME));
+    expect(world.spool.size).toBe(before + 3);
+    world.recorder.close();
+    await last;
+    expect(world.spool.size).toBe(before + 4);
+    expect(world.clock.pending).toEqual([]);
   });
 
   test('ends that still wait for their turn are durable when it closes', async () => {
@@ -214,4 +253,10 @@ async function untilRefused(action: () => Promise<void>): Promise<string> {
       return reasonOf(error);
     }
   }
+}
+
+/** That of the head of each record from there on. */
+function levelsOf({ spool }: RecorderWorld, from: number): readonly number[] {
+  const entries = spool.reader.entries(from, spool.size);
+  return entries.map(({ opening }) => parseArtifact(opening?.record ?? new Uint8Array()).postureLevel);
 }

@@ -1,8 +1,8 @@
 /**
  * What the rest of the daemon records with. Artifacts of one moment share one transaction (group commit); at posture 2 and
  * below each has its own, and is anchored by a signed checkpoint before its promise is kept; ends, for which nobody waits,
- * leave the event loop its turns between. Which session transits are notarised and which are left out is the sampling
- * key's choice, not ours.
+ * leave the event loop its turns between, and wait for a change of level to be through. Which session transits are
+ * notarised and which are left out is the sampling key's choice, not ours.
  *
  * The order for whoever calls: `await record(intent)`, then touch the kernel, then `record(outcome)`.
  */
@@ -25,8 +25,8 @@ export interface RecorderParts {
   readonly crypto: Pick<CryptoProvider, 'sha256' | 'hmacSha256' | 'randomBytes'>;
   /** The accord's row P5 for a level. */
   readonly notarisation: (level: PostureLevel) => Notarisation;
-  /** The effective level and its epoch, for every artifact's head. */
-  readonly posture: () => { readonly level: PostureLevel; readonly epoch: bigint };
+  /** The effective level and its epoch, for every artifact's head; and whether the node is still on its way there: ends wait for that. */
+  readonly posture: () => Posture & { readonly isChanging: boolean };
   /** After something became durable: the time to publish, forward, and tell witnesses. Must not throw. */
   readonly onDurable: () => void;
   /** The spool takes nothing any more, whoever asked for it: the time to open it again. Must not throw. */
@@ -61,7 +61,10 @@ export interface Recorded extends Place {
 /** The last of several that are one, made from the SHA-256 of each record before it. */
 export type Seal = (recordHashes: readonly Uint8Array[]) => Recording;
 
-type Posture = ReturnType<RecorderParts['posture']>;
+interface Posture {
+  readonly level: PostureLevel;
+  readonly epoch: bigint;
+}
 
 interface Waiting {
   readonly body: Recording;
@@ -90,7 +93,11 @@ export class Recorder {
     this.#parts = parts;
     this.#limits = { ...DEFAULT_LIMITS, ...parts.limits };
     this.#days = new SamplingDays(parts.spool, parts.crypto);
-    this.#endsAlone = new EndsInTurn(parts.clock, (end) => this.#commit([end]));
+    this.#endsAlone = new EndsInTurn(
+      parts.clock,
+      (end) => this.#commit([end]),
+      () => parts.posture().isChanging,
+    );
     this.#days.turnTo(parts.clock.now());
   }
 
@@ -101,11 +108,11 @@ export class Recorder {
   record(body: Recording): Promise<Recorded> {
     return new Promise((keep, refuse) => {
       const waiting: Waiting = { body, atMs: this.#parts.clock.now(), keep, refuse };
-      const posture = this.#parts.posture();
-      if (this.#parts.notarisation(posture.level).anchoring !== 'batched') {
+      const { level, epoch } = this.#parts.posture();
+      if (this.#parts.notarisation(level).anchoring !== 'batched') {
         this.flush();
         // The level may be another one when its turn comes; it is evidence of this one.
-        if (isEnd(body)) this.#endsAlone.take({ ...waiting, posture });
+        if (isEnd(body)) this.#endsAlone.take({ ...waiting, posture: { level, epoch } });
         else this.#commit([waiting]);
         return;
       }

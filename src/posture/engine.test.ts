@@ -33,6 +33,22 @@ describe('a change of posture', () => {
     expect(taken).toEqual(['tunnels 5, read 5', 'sessions 5, read 5', 'map 5, read 5', 'page 5, read 5']);
   });
 
+  it('says that it is under way from the word until the last step was taken', async () => {
+    const own = new PostureEngine({ clock, log: silentLogger, store: FORGETFUL, initial: 5, firstEpoch: 1n });
+    const last = Promise.withResolvers<void>();
+    const seen: boolean[] = [];
+    const steps = [step('page'), { name: 'last', apply: () => (own.level === 2 ? last.promise : undefined) }];
+    await own.start(stepsOf([], steps));
+    expect(own.isChanging).toBe(false);
+    const change = own.state('console', 2, 'test').then(() => seen.push(own.isChanging));
+    expect(own.isChanging).toBe(true);
+    await expect.poll(() => own.level).toBe(2);
+    expect(own.isChanging).toBe(true);
+    last.resolve();
+    await change;
+    expect(seen).toEqual([false]);
+  });
+
   it('raises the epoch once, and tells who holds the level', async () => {
     const told: unknown[] = [];
     engine.onChange(({ from, to, epoch, heldBy, failed }) => told.push({ from, to, epoch, heldBy, failed }));

@@ -110,6 +110,11 @@ export class PostureEngine implements PostureReader, Disposable {
     return this.#changedAt;
   }
 
+  /** A transition is under way, or steps are taken again. */
+  get isChanging(): boolean {
+    return this.#isFollowing;
+  }
+
   get sources(): readonly StatedSource[] {
     return this.#statements.all(this.#aim().heldBy);
   }

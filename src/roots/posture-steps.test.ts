@@ -22,8 +22,8 @@ it('to 1: packets first, then who is let in, then what stands while terminators 
     'interfaces',
     'admission 1',
     'judge',
-    'ends',
     'tunnels closed',
+    'ends',
   ];
   await expect.poll(() => taken).toEqual(beforeTheRoutes);
   said.resolve();
@@ -34,7 +34,7 @@ it('to 1: packets first, then who is let in, then what stands while terminators 
 it('from 1: who is let in first, and packets last', async () => {
   said.resolve();
   await go(1, 5);
-  const sessionLayer = ['mesh', 'routes 5', 'tunnels at 5', 'judge', 'ends'];
+  const sessionLayer = ['mesh', 'routes 5', 'ends', 'tunnels at 5', 'judge'];
   expect(taken).toEqual(['admission 5', ...sessionLayer, 'interfaces', 'map 5', 'page 5', 'control']);
 });
 

@@ -60,10 +60,11 @@ export function postureSteps({
         // What the level ends is taken away while terminators say the last words: their clients do not hold that up.
         apply: () => {
           lastWords = terminators.judgeSessions();
-          return overseer.postureChanged();
         },
       },
+      // At 1 all of them at once, before the sessions they belong to are come to one by one.
       { name: 'tunnels', apply: (level) => (level === 1 ? overlay?.close() : overlay?.reopen(level)) },
+      { name: 'ends', apply: () => overseer.postureChanged() },
       // They go over what the routes lead to.
       { name: 'last words', apply: () => lastWords },
       { name: 'routes', apply: (level) => routes?.apply(level) },

@@ -75,7 +75,7 @@ const recorder = new Recorder({
   clock: systemClock,
   crypto: nodeCrypto,
   notarisation,
-  posture: () => ({ level: 2, epoch: 1n }),
+  posture: () => ({ level: 2, epoch: 1n, isChanging: false }),
   onDurable: () => undefined,
 });
 
