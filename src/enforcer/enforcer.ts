@@ -199,13 +199,12 @@ export class LocalEnforcer implements Enforcer, Holder {
   /** @throws ShellstreamError MALFORMED when it is less than before */
   carried(sessions: ReadonlyMap<SessionId, StreamTotals>): void {
     for (const [session, totals] of sessions) {
-      // Of what is not its own, or just ended, nothing is to be said.
-      if (this.#own.has(session) || this.#streams.awaits(session)) this.#streams.note(session, totals);
+      if (this.#isHeard(session)) this.#streams.note(session, totals);
     }
   }
 
   async release(session: SessionId, reason: Reason, byPeer = false, lastWord?: LastWord): Promise<void> {
-    if (lastWord !== undefined) this.carried(new Map([[session, lastWord]]));
+    if (lastWord !== undefined && this.#isHeard(session)) this.#streams.last(session, lastWord);
     if (!this.#own.delete(session)) return;
     this.#parts.relays?.close(session);
     const { directory, overlay, keeper, evidence } = this.#parts;
@@ -240,6 +239,11 @@ export class LocalEnforcer implements Enforcer, Holder {
 
   revoked(session: SessionId, reason: Reason): void {
     this.#parts.onRevoked?.(session, reason);
+  }
+
+  /** Of what is not its own, or just ended, nothing is to be said. */
+  #isHeard(session: SessionId): boolean {
+    return this.#own.has(session) || this.#streams.awaits(session);
   }
 
   #standing(session: SessionId): Standing | undefined {

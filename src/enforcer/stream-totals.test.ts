@@ -31,9 +31,20 @@ describe('what streams carried, at the end of a session', () => {
   it('of one that the enforcer ended waits for the terminator’s word', async () => {
     const atEnd = told.atEnd(SESSION, undefined);
     expect(told.awaits(SESSION)).toBe(true);
-    told.note(SESSION, MORE);
+    told.last(SESSION, MORE);
     expect(await atEnd).toEqual({ ...MORE, isComplete: true });
     expect(told.awaits(SESSION)).toBe(false);
+  });
+
+  it('attack: a terminator that goes on counting has not said its last word, and is told to end', async () => {
+    const silent = vi.fn();
+    const atEnd = told.atEnd(SESSION, undefined, silent);
+    await clock.advance(2_000);
+    told.note(SESSION, FEW);
+    expect(told.awaits(SESSION)).toBe(true);
+    await clock.advance(3_000);
+    expect(await atEnd).toEqual({ ...FEW, isComplete: false });
+    expect(silent).toHaveBeenCalledTimes(1);
   });
 
   it('waits five seconds for one that hangs, which is told again then, and not for one that dies', async () => {
@@ -46,7 +57,7 @@ describe('what streams carried, at the end of a session', () => {
     expect(await hangs).toEqual({ ...FEW, isComplete: false });
     expect(silent).toHaveBeenCalledTimes(1);
     const speaks = told.atEnd(SESSION, undefined, silent);
-    told.note(SESSION, MORE);
+    told.last(SESSION, MORE);
     await speaks;
     const dies = told.atEnd(SESSION, undefined, silent);
     told.gone();

@@ -43,7 +43,12 @@ export class ToldTotals {
       totals.sentBytes < before.sentBytes;
     if (isLess) throw new ShellstreamError('MALFORMED', `streams of ${session} carried less than before`);
     this.#told.set(session, totals);
-    this.#awaited.get(session)?.(totals);
+  }
+
+  /** Its last word, also where nobody waits for one. @throws as `note` does */
+  last(session: SessionId, word: LastWord): void {
+    this.note(session, word);
+    this.#awaited.get(session)?.(word);
   }
 
   /** Whether its last word is still to come. */

@@ -19,7 +19,15 @@ import { openSpool, witnessesOf } from './opening.ts';
 import { Publisher } from './publisher.ts';
 import { Publishing } from './publishing.ts';
 import { compensate } from './reconcile.ts';
-import { type Recorded, Recorder, type RecorderParts, type Recording, type Seal } from './recorder.ts';
+import {
+  type Moment,
+  momentOf,
+  type Recorded,
+  Recorder,
+  type RecorderParts,
+  type Recording,
+  type Seal,
+} from './recorder.ts';
 import type { RotationStep } from './rotation.ts';
 import type { Spool } from './spool.ts';
 import type { OpenIntent, SpoolReader } from './spool-reader.ts';
@@ -157,10 +165,15 @@ export class EvidenceStore implements AsyncDisposable {
     this.#parts.log.warn('the clock is trusted by the console: what is due by it is forgotten', {});
   }
 
-  /** Resolves when it is durable. @throws ShellstreamError EVIDENCE_FULL or EVIDENCE_FAILED */
-  async record(body: Recording): Promise<Recorded> {
+  /** For `record`, of something that is recorded later. */
+  moment(): Moment {
+    return momentOf(this.#parts);
+  }
+
+  /** Resolves when it is durable; see {@link Recorder.record}. @throws ShellstreamError EVIDENCE_FULL or EVIDENCE_FAILED */
+  async record(body: Recording, at?: Moment): Promise<Recorded> {
     if (this.#reopening !== undefined) await this.#reopening;
-    return await this.#recording.recorder.record(body);
+    return await this.#recording.recorder.record(body, at);
   }
 
   /** Several that are one; see {@link Recorder.recordAll}. */

@@ -28,7 +28,7 @@ export class RecorderWorld implements Disposable {
   readonly #options: Partial<SpoolParts>;
   level: PostureLevel;
   readonly epoch = 1n;
-  isChanging = false;
+  changingSinceMs: number | undefined;
   durable = 0;
   /** How long the disk takes for one. */
   commitMs = 0;

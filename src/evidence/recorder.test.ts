@@ -6,8 +6,8 @@ import { consoleUse, id, mutation, ORIGIN, sha256, transit } from './fixtures.ts
 import { recordSnapshot } from './forensic-snapshot.ts';
 import { LogDirectory } from './log-directory.ts';
 import { compensate, undecidedIntents } from './reconcile.ts';
-import type { Recording } from './recorder.ts';
-import { RecorderWorld } from './recorder-world.ts';
+import { momentOf, type Recording } from './recorder.ts';
+import { NOON, RecorderWorld } from './recorder-world.ts';
 import { Records } from './records.ts';
 import { forgetRecords } from './retention.ts';
 
@@ -68,12 +68,12 @@ describe('the recorder', () => {
   test('ends wait until the change is through that ended the sessions; an intent does not', async () => {
     using world = new RecorderWorld({ level: 2 });
     const before = world.spool.size;
-    world.isChanging = true;
+    world.changingSinceMs = world.clock.monotonic();
     const ends = Array.from({ length: 4 }, (_, i) => world.recorder.record(transit(i, Phase.OUTCOME)));
     await world.clock.advance(4_000);
     void world.recorder.record(transit(99));
     expect(world.spool.size).toBe(before + 1);
-    world.isChanging = false;
+    world.changingSinceMs = undefined;
     await world.clock.advance(5);
     await Promise.all(ends);
     expect(world.spool.size).toBe(before + 5);
@@ -83,7 +83,7 @@ describe('the recorder', () => {
   test('ends wait no longer than the overlay has for a change, though one may hang, and they close with the rest', async () => {
     using world = new RecorderWorld({ level: 1 });
     const before = world.spool.size;
-    world.isChanging = true;
+    world.changingSinceMs = world.clock.monotonic();
     const end = world.recorder.record(transit(0, Phase.OUTCOME));
     await world.clock.advance(4_999);
     expect(world.spool.size).toBe(before);
@@ -92,15 +92,30 @@ describe('the recorder', () => {
     await world.recorder.record(transit(1, Phase.OUTCOME));
     expect(world.spool.size).toBe(before + 2);
     // The next change is one of its own.
-    world.isChanging = false;
-    await world.recorder.record(transit(2, Phase.OUTCOME));
-    world.isChanging = true;
-    const last = world.recorder.record(transit(3, Phase.OUTCOME));
-    expect(world.spool.size).toBe(before + 3);
+    world.changingSinceMs = undefined;
+    await world.clock.advance(60_000);
+    world.changingSinceMs = world.clock.monotonic();
+    const last = world.recorder.record(transit(2, Phase.OUTCOME));
+    expect(world.spool.size).toBe(before + 2);
     world.recorder.close();
     await last;
-    expect(world.spool.size).toBe(before + 4);
+    expect(world.spool.size).toBe(before + 3);
     expect(world.clock.pending).toEqual([]);
+  });
+
+  test('attack: an end that is told late, at a level that samples less, is evidence of the level at which it was', async () => {
+    using world = new RecorderWorld({ level: 1 });
+    const before = world.spool.size;
+    const at = momentOf({ clock: world.clock, posture: () => ({ level: 1, epoch: 7n, changingSinceMs: undefined }) });
+    world.level = 5;
+    await world.clock.advance(3_000);
+    const ends = Array.from({ length: 20 }, (_, i) => world.recorder.record(transit(i, Phase.OUTCOME), at));
+    await Promise.all(ends);
+    expect(world.spool.counters.leftOut).toBe(0);
+    const records = world.spool.reader.entries(before, world.spool.size);
+    const heads = records.map(({ opening }) => parseArtifact(opening?.record ?? new Uint8Array()));
+    expect(heads).toHaveLength(20);
+    for (const head of heads) expect(head).toMatchObject({ postureLevel: 1, postureEpoch: 7n, atMs: BigInt(NOON) });
   });
 
   test('ends that still wait for their turn are durable when it closes', async () => {

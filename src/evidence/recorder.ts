@@ -25,8 +25,8 @@ export interface RecorderParts {
   readonly crypto: Pick<CryptoProvider, 'sha256' | 'hmacSha256' | 'randomBytes'>;
   /** The accord's row P5 for a level. */
   readonly notarisation: (level: PostureLevel) => Notarisation;
-  /** The effective level and its epoch, for every artifact's head; and whether the node is still on its way there: ends wait for that. */
-  readonly posture: () => Posture & { readonly isChanging: boolean };
+  /** For every artifact's head; and since when the node is on its way there, as ends wait for that. */
+  readonly posture: () => Posture & { readonly changingSinceMs: number | undefined };
   /** After something became durable: the time to publish, forward, and tell witnesses. Must not throw. */
   readonly onDurable: () => void;
   /** The spool takes nothing any more, whoever asked for it: the time to open it again. Must not throw. */
@@ -61,9 +61,17 @@ export interface Recorded extends Place {
 /** The last of several that are one, made from the SHA-256 of each record before it. */
 export type Seal = (recordHashes: readonly Uint8Array[]) => Recording;
 
+/** The effective level and its epoch. */
 interface Posture {
   readonly level: PostureLevel;
   readonly epoch: bigint;
+}
+
+/** When something was, and at which posture. */
+export interface Moment {
+  /** Wall time, milliseconds. */
+  readonly atMs: number;
+  readonly posture: Posture;
 }
 
 interface Waiting {
@@ -96,23 +104,23 @@ export class Recorder {
     this.#endsAlone = new EndsInTurn(
       parts.clock,
       (end) => this.#commit([end]),
-      () => parts.posture().isChanging,
+      () => parts.posture().changingSinceMs,
     );
     this.#days.turnTo(parts.clock.now());
   }
 
   /**
    * Resolves when it is durable. @throws ShellstreamError EVIDENCE_FULL or EVIDENCE_FAILED: what it was to precede must then
-   * not be done.
+   * not be done. @param at of what is over for a while; absent: now
    */
-  record(body: Recording): Promise<Recorded> {
+  record(body: Recording, at?: Moment): Promise<Recorded> {
     return new Promise((keep, refuse) => {
-      const waiting: Waiting = { body, atMs: this.#parts.clock.now(), keep, refuse };
-      const { level, epoch } = this.#parts.posture();
-      if (this.#parts.notarisation(level).anchoring !== 'batched') {
+      const { atMs, posture } = at ?? momentOf(this.#parts);
+      const waiting: Waiting = { body, atMs, keep, refuse, ...(at === undefined ? {} : { posture }) };
+      if (this.#parts.notarisation(posture.level).anchoring !== 'batched') {
         this.flush();
         // The level may be another one when its turn comes; it is evidence of this one.
-        if (isEnd(body)) this.#endsAlone.take({ ...waiting, posture: { level, epoch } });
+        if (isEnd(body)) this.#endsAlone.take({ ...waiting, posture });
         else this.#commit([waiting]);
         return;
       }
@@ -256,6 +264,12 @@ export class Recorder {
   #encode(body: Recording, atMs: number, postureLevel: number, postureEpoch: bigint): Uint8Array {
     return encodeArtifact({ atMs: BigInt(atMs), postureLevel, postureEpoch, body }, this.#encoded);
   }
+}
+
+export function momentOf({ clock, posture }: Pick<RecorderParts, 'clock' | 'posture'>): Moment {
+  // What says the posture says another one later.
+  const { level, epoch } = posture();
+  return { atMs: clock.now(), posture: { level, epoch } };
 }
 
 /** Numbers of the kinds in the spool; 0 is a public entry. */

@@ -21,10 +21,11 @@ import type { Standing } from '../enforcer/directory.ts';
 import type { Admission, SessionId } from '../enforcer/ports.ts';
 import type { StreamsAtEnd } from '../enforcer/stream-totals.ts';
 import type { AnnouncedTransit, TransitEvidence } from '../enforcer/transit-evidence.ts';
-import type { Recorded, Recording } from './recorder.ts';
+import type { Moment, Recorded, Recording } from './recorder.ts';
 
 export interface TransitParts {
-  readonly record: (body: Recording) => Promise<Recorded>;
+  readonly record: (body: Recording, at?: Moment) => Promise<Recorded>;
+  readonly moment: () => Moment;
   readonly flows: Pick<FlowTable, 'counters'>;
   readonly accordHash: Uint8Array;
   /** Our own SPIFFE ID. */
@@ -38,6 +39,8 @@ interface OpenTransit {
   readonly number: number | undefined;
   /** Absent for a session of a former run. */
   readonly admission?: Admission;
+  /** Our SPIFFE ID, as its intent has it; absent for one of this run. */
+  readonly self?: string;
 }
 
 type Transit = Exclude<MessageInitShape<typeof SessionTransitArtifactSchema>, SessionTransitArtifact>;
@@ -64,14 +67,14 @@ export class Transits implements TransitEvidence {
     return this.#open.has(session);
   }
 
-  /** A session of a former run that goes on; `number` is that of its transit. */
-  resume(session: SessionId, number: number | undefined): void {
-    this.#open.set(session, { number });
+  /** A session of a former run that goes on; `number` is that of its transit, `self` our own SPIFFE ID in it. */
+  resume(session: SessionId, number: number | undefined, self: string): void {
+    this.#open.set(session, { number, self });
   }
 
   async announce(admission: Admission, role: Role): Promise<AnnouncedTransit> {
     const { id } = admission;
-    const facts = this.#facts(admission, role);
+    const facts = this.#facts(admission, role, this.#parts.self());
     this.#open.set(id, { number: undefined, admission });
     try {
       const value = { ...facts, phase: Phase.INTENT };
@@ -86,8 +89,13 @@ export class Transits implements TransitEvidence {
 
   ending(standing: Standing, reason: Reason, byPeer: boolean, streams: Promise<StreamsAtEnd>): () => void {
     const kernels = this.#kernelCounters(standing);
+    // Its last word may come seconds later, at another level.
+    const at = this.#parts.moment();
     return () => {
-      const end = this.#end(standing, reason, byPeer, kernels, streams).finally(() => this.#ends.delete(end));
+      const { id } = standing.admission;
+      const end = this.#end(standing, { reason, endedByPeer: byPeer, at }, kernels, streams)
+        .catch((error: unknown) => this.#untold(id, reason, error))
+        .finally(() => this.#ends.delete(end));
       this.#ends.add(end);
     };
   }
@@ -99,8 +107,7 @@ export class Transits implements TransitEvidence {
 
   async #end(
     { admission, role, member }: Standing,
-    reason: Reason,
-    endedByPeer: boolean,
+    { reason, endedByPeer, at }: { readonly reason: Reason; readonly endedByPeer: boolean; readonly at: Moment },
     kernels: Promise<Counted[]> | undefined,
     streams: Promise<StreamsAtEnd>,
   ): Promise<void> {
@@ -110,7 +117,8 @@ export class Transits implements TransitEvidence {
     const told = { ...totals, countedBy: CountedBy.TERMINATOR, incomplete: !isComplete };
     const counters = [...((await kernels) ?? []), ...(isNone ? [] : [told])];
     const passed = frames === undefined ? {} : { payloadHash: frames.payloadHash, frameHeaders: frames.headers };
-    this.#tell(admission.id, this.#facts(admission, role), reason, { endedByPeer, counters, ...passed });
+    const self = this.#open.get(admission.id)?.self ?? this.#parts.self();
+    this.#tell(admission.id, this.#facts(admission, role, self), reason, { endedByPeer, counters, ...passed }, at);
   }
 
   /** Asked for before the flows go, and their slot to another session; of a session that has any. Never rejects. */
@@ -125,21 +133,24 @@ export class Transits implements TransitEvidence {
     );
   }
 
-  #tell(id: SessionId, facts: Transit, reason: Reason, more: Transit): void {
+  #tell(id: SessionId, facts: Transit, reason: Reason, more: Transit, at?: Moment): void {
     const number = this.#open.get(id)?.number;
     const intent = number === undefined ? {} : { intent: BigInt(number) };
     const value = { ...facts, ...more, ...intent, phase: Phase.OUTCOME, endReason: REASONS[reason].code };
-    this.#parts
-      .record({ case: 'sessionTransit', value })
-      .catch((error: unknown) => {
-        // Its intent stays open: when the spool is whole again a compensation says what is not known.
-        this.#parts.log.error('the end of a session is not recorded', { session: id, reason, error });
-      })
-      .finally(() => this.#open.delete(id));
+    this.#parts.record({ case: 'sessionTransit', value }, at).then(
+      () => this.#open.delete(id),
+      (error: unknown) => this.#untold(id, reason, error),
+    );
   }
 
-  #facts({ id, peer, offer, grant, offered = [], effectiveLevel, expiresAt }: Admission, role: Role): Transit {
-    const self = this.#parts.self();
+  /** Its intent stays open: when the spool is whole again a compensation says what is not known. */
+  #untold(id: SessionId, reason: Reason, error: unknown): void {
+    this.#open.delete(id);
+    this.#parts.log.error('the end of a session is not recorded', { session: id, reason, error });
+  }
+
+  #facts(admission: Admission, role: Role, self: string): Transit {
+    const { id, peer, offer, grant, offered = [], effectiveLevel, expiresAt } = admission;
     const [initiatorId, responderId] = role === 'initiator' ? [self, peer.spiffeId] : [peer.spiffeId, self];
     return {
       sessionId: sessionIdBytes(id),

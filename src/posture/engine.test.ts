@@ -36,17 +36,20 @@ describe('a change of posture', () => {
   it('says that it is under way from the word until the last step was taken', async () => {
     const own = new PostureEngine({ clock, log: silentLogger, store: FORGETFUL, initial: 5, firstEpoch: 1n });
     const last = Promise.withResolvers<void>();
-    const seen: boolean[] = [];
+    const seen: unknown[] = [];
     const steps = [step('page'), { name: 'last', apply: () => (own.level === 2 ? last.promise : undefined) }];
     await own.start(stepsOf([], steps));
-    expect(own.isChanging).toBe(false);
-    const change = own.state('console', 2, 'test').then(() => seen.push(own.isChanging));
-    expect(own.isChanging).toBe(true);
+    await clock.advance(7);
+    expect(own.changingSinceMs).toBeUndefined();
+    const begun = clock.monotonic();
+    const change = own.state('console', 2, 'test').then(() => seen.push(own.changingSinceMs));
+    expect(own.changingSinceMs).toBe(begun);
     await expect.poll(() => own.level).toBe(2);
-    expect(own.isChanging).toBe(true);
+    await clock.advance(1_000);
+    expect(own.changingSinceMs).toBe(begun);
     last.resolve();
     await change;
-    expect(seen).toEqual([false]);
+    expect(seen).toEqual([undefined]);
   });
 
   it('raises the epoch once, and tells who holds the level', async () => {

@@ -79,6 +79,7 @@ export class PostureEngine implements PostureReader, Disposable {
   #isOver = false;
   #running: Promise<void> = Promise.resolve();
   #isFollowing = false;
+  #followsSinceMs = 0;
   #expiry: Timer | undefined;
   /** Wall time less monotonic time, as the ends on disk are by. */
   #savedSkewMs: number;
@@ -110,9 +111,9 @@ export class PostureEngine implements PostureReader, Disposable {
     return this.#changedAt;
   }
 
-  /** A transition is under way, or steps are taken again. */
-  get isChanging(): boolean {
-    return this.#isFollowing;
+  /** Since when, in monotonic milliseconds, transitions are under way, or steps are taken again; undefined: none is. */
+  get changingSinceMs(): number | undefined {
+    return this.#isFollowing ? this.#followsSinceMs : undefined;
   }
 
   get sources(): readonly StatedSource[] {
@@ -204,6 +205,7 @@ export class PostureEngine implements PostureReader, Disposable {
   #follow(first?: 'everything' | 'unrealised'): Promise<void> {
     if (this.#isFollowing) return this.#running;
     this.#isFollowing = true;
+    this.#followsSinceMs = this.#parts.clock.monotonic();
     this.#running = this.#transitions(first);
     return this.#running;
   }

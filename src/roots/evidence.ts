@@ -50,7 +50,8 @@ export async function openEvidence(
     isLive: ({ id }) => isStanding(Buffer.from(id).toString('hex')),
   });
   const transits: Transits = new Transits({
-    record: (body) => store.record(body),
+    record: (body, at) => store.record(body, at),
+    moment: () => store.moment(),
     flows: dataplane.flows,
     accordHash: accord.hash,
     self: ownId(world),
@@ -93,8 +94,10 @@ export function recordHolds({ store }: NodeEvidence, holds: Holds, log: Logger):
 function resumeTransits(reader: NonNullable<EvidenceStore['reader']>, transits: Transits, directory: SessionDirectory) {
   for (const { intent, body } of undecidedIntents(reader)) {
     const session = Buffer.from(intent.id).toString('hex');
-    if (body.case !== 'sessionTransit' || directory.get(session) === undefined) continue;
-    transits.resume(session, Number(body.value.transit ?? 0n));
+    const standing = directory.get(session);
+    if (body.case !== 'sessionTransit' || standing === undefined) continue;
+    const { transit = 0n, initiatorId = '', responderId = '' } = body.value;
+    transits.resume(session, Number(transit), standing.role === 'initiator' ? initiatorId : responderId);
   }
 }
 

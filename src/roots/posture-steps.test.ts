@@ -31,14 +31,21 @@ it('to 1: packets first, then who is let in, then what stands while terminators 
   expect(taken).toEqual([...beforeTheRoutes, 'routes 1']);
 });
 
+it('to 2: a tunnel that takes its time holds up nothing that the level ends', async () => {
+  said.resolve();
+  await go(5, 2);
+  const sessionLayer = ['judge', 'ends', 'tunnels at 2', 'routes 2', 'mesh'];
+  expect(taken).toEqual(['control', 'page 2', 'map 2', 'interfaces', 'admission 2', ...sessionLayer]);
+});
+
 it('from 1: who is let in first, and packets last', async () => {
   said.resolve();
   await go(1, 5);
-  const sessionLayer = ['mesh', 'routes 5', 'ends', 'tunnels at 5', 'judge'];
+  const sessionLayer = ['mesh', 'routes 5', 'tunnels at 5', 'ends', 'judge'];
   expect(taken).toEqual(['admission 5', ...sessionLayer, 'interfaces', 'map 5', 'page 5', 'control']);
 });
 
-async function go(from: 1 | 5, to: 1 | 5): Promise<void> {
+async function go(from: 1 | 5, to: 1 | 2 | 5): Promise<void> {
   const note = (what: string) => async (): Promise<void> => void taken.push(what);
   const steps = postureSteps({
     accord: ACCORD.accord,

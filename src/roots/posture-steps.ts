@@ -62,9 +62,10 @@ export function postureSteps({
           lastWords = terminators.judgeSessions();
         },
       },
-      // At 1 all of them at once, before the sessions they belong to are come to one by one.
-      { name: 'tunnels', apply: (level) => (level === 1 ? overlay?.close() : overlay?.reopen(level)) },
+      // All of them at once, before the sessions they belong to are come to one by one.
+      { name: 'lockdown of tunnels', apply: (level) => (level === 1 ? overlay?.close() : undefined) },
       { name: 'ends', apply: () => overseer.postureChanged() },
+      { name: 'tunnels', apply: (level) => (level === 1 ? undefined : overlay?.reopen(level)) },
       // They go over what the routes lead to.
       { name: 'last words', apply: () => lastWords },
       { name: 'routes', apply: (level) => routes?.apply(level) },

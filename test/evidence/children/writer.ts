@@ -75,7 +75,7 @@ const recorder = new Recorder({
   clock: systemClock,
   crypto: nodeCrypto,
   notarisation,
-  posture: () => ({ level: 2, epoch: 1n, isChanging: false }),
+  posture: () => ({ level: 2, epoch: 1n, changingSinceMs: undefined }),
   onDurable: () => undefined,
 });
 
