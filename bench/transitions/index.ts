@@ -29,11 +29,12 @@ import {
 const TRANSITIONS = Number(process.env.SHELLSTREAM_BENCH_TRANSITIONS ?? 100);
 /** Each turn ends all of them, and has to have as many granted anew: of 10,000 that is most of its time. */
 const SESSIONS = Number(process.env.SHELLSTREAM_BENCH_SESSIONS ?? 200);
-/** Clients have no machines of their own here: so the gateway has the processors to itself, from the word until the level is reached. */
+/** The gateway has the processors to itself from the word until the level is reached, as if clients had their own machines. */
 const ALONE = process.env.SHELLSTREAM_BENCH_CLIENTS === 'stopped';
 const SCALE: Scale = { sessions: SESSIONS, sites: 1_000, routes: 10_000 };
 const LOADS = 2;
-const SETTLE_MS = 500;
+/** Until clients have read what they were asked. */
+const READ_MS = 500;
 const FLOWING = 50;
 const STREAMS_EACH = 20;
 /** A load is asked for so many at a time, that one answer comes while there is patience for it. */
@@ -52,8 +53,8 @@ const MESH = `advertise:
  * From the word: `page`: the governance page says it. `overlay`: the last of the operators' sessions has ended at its other
  * end, and at 1 the last site has heard its end too and no tunnel stands in the kernel. `underlay`: the console says that the
  * level is reached, which is behind the last route. `missed`: 1 where the contract was not held, or where at 2 a site that
- * attests again came too late to keep its session. With the clients stopped their ends are not
- * heard in time: `overlay` is then when no tunnel stands in the kernel, at 2 the whole change.
+ * attests again came too late to keep its session. Clients that are stopped hear of no end in time: `overlay` is then when no
+ * tunnel stands in the kernel, at 2 the whole change.
  */
 const TIMES = ['page', 'overlay', 'underlay'] as const;
 type Name = (typeof TIMES)[number] | 'missed';
@@ -111,17 +112,18 @@ async function turn(world: World, number: number): Promise<Readonly<Record<Name,
   const ended = Promise.all(loads.map((load) => load.command('gone')));
   const sitesEnded = level === 1 ? members.command('gone') : undefined;
   const others = ALONE ? [...loads, members] : [];
-  // What they were told by then, they know.
-  if (ALONE) await delay(SETTLE_MS);
+  if (ALONE) await delay(READ_MS);
   for (const other of others) other.stop();
   const cpuBefore = cpuMicroseconds(pid);
   const begun = process.hrtime.bigint();
   const since = (at: string | bigint): number => Number(BigInt(at) - begun) / 1e6;
   const paged = whenPageSays(site, level);
   const cutOff = level === 1 ? cutOffAt(site, ALONE ? undefined : sitesEnded) : undefined;
-  await setLevel(site, level);
+  // A process that is stopped hears no order to end.
+  await setLevel(site, level).finally(() => {
+    for (const other of others) other.goOn();
+  });
   const underlay = since(process.hrtime.bigint());
-  for (const other of others) other.goOn();
   const sessions = Math.max(...(await ended).map(since));
   const sites = since((await sitesEnded) ?? begun);
   const tunnels = since((await cutOff) ?? begun);

@@ -164,7 +164,7 @@ describe('posture', () => {
   it('set says it for the console, with reason and end; get reads it', async () => {
     const set = await shellstream('posture', 'set', '3', '--reason', 'odd traffic', '--for', '30m');
     expect(set).toMatchObject({ code: 0, err: '' });
-    expect(set.out).toMatch(/^posture level 3 for .*\n.*\n\* {2}console +3 .* in (30 min|29 min \d+ s) +odd traffic$/m);
+    expect(set.out).toMatch(/^posture level 3 for .*\n.*\n\* {2}console +3 .* in (30 min|29 min 5\d s) +odd traffic$/m);
     const { out } = await shellstream('posture', 'get', '--json');
     expect(JSON.parse(out)).toMatchObject({
       effective: 3,
@@ -176,7 +176,7 @@ describe('posture', () => {
   it('set --confirm-within says what it goes back to, until confirm', async () => {
     const { out } = await shellstream('posture', 'set', '2', '--reason', 'risky', '--confirm-within', '2m');
     const told =
-      /the console goes back to 5 in (?:2 min|1 min \d+ s), unless: shellstream (posture confirm --epoch \d+)\n$/;
+      /the console goes back to 5 in (?:2 min|1 min 5\d s), unless: shellstream (posture confirm --epoch \d+)\n$/;
     const confirm = told.exec(out)?.[1]?.split(' ') ?? [];
     expect((await shellstream(...confirm)).out).toMatch(/^posture level 2 (?:(?!goes back).)*$/s);
     expect(await shellstream(...confirm)).toMatchObject({ code: 1, err: expect.stringContaining('MALFORMED') });

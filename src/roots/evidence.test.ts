@@ -6,9 +6,11 @@ import { type ArtifactKind, parseArtifact } from '../../protocol/evidence/index.
 import { type Artifact, CountedBy, Observer, Phase } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
 import { REASONS } from '../../protocol/reasons.ts';
 import { MemorySites, type MemorySitesOptions } from '../../test/support/memory-sites.ts';
+import { MemoryStanding, RestartingSite } from '../../test/support/restarting-enforcer.ts';
 import type { EvidencePlace } from '../evidence/evidence-place.ts';
 import { EvidenceFolder } from '../evidence/fixtures.ts';
 import { verifyReceipt } from '../evidence/receipts.ts';
+import type { EnforcerNode } from './enforcer.ts';
 import { recordConsole } from './evidence-console.ts';
 import { evidenceDesk } from './evidence-desk.ts';
 import { SNAPSHOT_STEP } from './forensic-capture.ts';
@@ -44,6 +46,34 @@ test('a session is announced before it stands, and its end is told with reason, 
     endedByPeer: false,
     counters: [{ packets: 0n, countedBy: CountedBy.KERNEL }],
   });
+});
+
+test('a session that outlived its enforcer ends by the names and the number of its intent', async () => {
+  await using sites = await MemorySites.create({ evidenceOf: place(), tunnelsSurvive: true });
+  const a = new RestartingSite(sites.a, new MemoryStanding());
+  await sites.b.start();
+  await a.start();
+  await a.serve();
+  await sites.until('a session', () => a.terminator.registry.size === 1 && a.node.directory.size === 1);
+  const [id = ''] = a.node.directory.all.map(({ admission }) => admission.id);
+  // The file is locked for as long as this process has it open.
+  a.node.evidence?.store.spool?.[Symbol.dispose]();
+  a.kill();
+  await a.start();
+  await sites.until('claimed', () => a.log.includes('an enforcer is back') && a.node.directory.get(id) !== undefined);
+  await a.node.directory.revoke(id, 'CLOSED');
+  const [intent, outcome] = await recorded(sites, 'sessionTransit', (all) => all.length >= 2, { gateway: a.node });
+  expect(outcome).toMatchObject({
+    phase: Phase.OUTCOME,
+    endReason: REASONS.CLOSED.code,
+    intent: intent?.transit,
+    initiatorId: intent?.initiatorId,
+    responderId: intent?.responderId,
+  });
+  let isStopped = false;
+  const stopped = a.stop().finally(() => (isStopped = true));
+  await sites.until('site-a stopped', () => isStopped);
+  await stopped;
 });
 
 test('what is offered in the other direction is in the record at both ends', async () => {
@@ -237,7 +267,7 @@ async function recorded<K extends ArtifactKind>(
   sites: MemorySites,
   kind: K,
   isEnough: (all: readonly Of<K>[]) => boolean,
-  { gateway } = sites.b,
+  { gateway }: { readonly gateway: Pick<EnforcerNode, 'evidence'> } = sites.b,
 ): Promise<readonly Of<K>[]> {
   let found: Of<K>[] = [];
   await sites.until(`${kind} recorded`, () => {
