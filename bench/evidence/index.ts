@@ -82,7 +82,7 @@ class World implements Disposable {
       clock: systemClock,
       crypto: CRYPTO,
       notarisation: () => ({ transitPercent: 100, anchoring: level === 2 ? 'per-record' : 'batched' }),
-      posture: () => ({ level, epoch: 1n, changingSinceMs: undefined }),
+      posture: () => ({ level, epoch: 1n }),
       onDurable: () => undefined,
     });
   }

@@ -111,7 +111,7 @@ function opened(): Promise<EvidenceStore> {
     clock,
     crypto: nodeCrypto,
     log: silentLogger,
-    posture: () => ({ level: 2, epoch: 1n, changingSinceMs: undefined }),
+    posture: () => ({ level: 2, epoch: 1n }),
     notarisation,
     isLive: () => false,
   });

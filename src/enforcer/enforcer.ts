@@ -33,7 +33,7 @@ import type {
 } from './ports.ts';
 import { refuseWider } from './refuse-wider.ts';
 import { isRevoked, refuseStale } from './revocation.ts';
-import { NO_STREAMS, ToldTotals } from './stream-totals.ts';
+import { NO_STREAMS, type StreamsAtEnd, ToldTotals } from './stream-totals.ts';
 import type { Approach } from './terminator-port.ts';
 import type { TransitEvidence } from './transit-evidence.ts';
 import { Undo } from './undo.ts';
@@ -210,11 +210,12 @@ export class LocalEnforcer implements Enforcer, Holder {
     const { directory, overlay, keeper, evidence } = this.#parts;
     const standing = directory.delete(session, reason, byPeer);
     if (standing === undefined) return;
-    const carried = this.#streams.atEnd(session, lastWord, () => this.revoked(session, reason));
-    const gone = evidence?.ending(standing, reason, byPeer, carried);
+    const ending = evidence?.ending(standing, reason, byPeer);
+    const told = (streams: StreamsAtEnd): void => ending?.counted(streams);
+    this.#streams.atEnd(session, lastWord, told, () => this.revoked(session, reason));
     try {
       if (standing.member !== undefined) await overlay?.leave(standing.member);
-      gone?.();
+      ending?.gone();
     } finally {
       await keeper?.forget(session);
     }

@@ -66,10 +66,11 @@ export class Orphans implements Holder, AsyncDisposable {
     if (!this.#hashes.delete(session)) return;
     const { directory, overlay, keeper, evidence } = this.#parts;
     const standing = directory.delete(session, reason);
-    const gone = standing === undefined ? undefined : evidence?.ending(standing, reason, false, NOTHING_TOLD);
+    const ending = standing === undefined ? undefined : evidence?.ending(standing, reason, false);
+    ending?.counted(NOTHING_TOLD);
     try {
       if (standing?.member !== undefined) await overlay.leave(standing.member);
-      gone?.();
+      ending?.gone();
     } finally {
       await keeper.forget(session);
     }
@@ -96,4 +97,4 @@ export class Orphans implements Holder, AsyncDisposable {
 }
 
 /** Its terminator was not heard of. */
-const NOTHING_TOLD: Promise<StreamsAtEnd> = Promise.resolve({ ...NO_STREAMS, isComplete: false });
+const NOTHING_TOLD: StreamsAtEnd = { ...NO_STREAMS, isComplete: false };

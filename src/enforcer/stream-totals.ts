@@ -3,7 +3,7 @@
  * cannot be taken back, and evidence says whose word it is.
  */
 import { ShellstreamError } from '../../protocol/errors.ts';
-import type { Clock } from '../base/clock.ts';
+import type { Clock, Timer } from '../base/clock.ts';
 import type { LastWord, SessionId, StreamTotals } from './ports.ts';
 
 export const NO_STREAMS: StreamTotals = { streams: 0, receivedBytes: 0n, sentBytes: 0n };
@@ -20,14 +20,21 @@ export interface StreamsAtEnd extends LastWord {
  */
 const LAST_WORD_MS = 5_000;
 
-/** Takes the last word; undefined: none is to come. */
-type Awaited = (last: LastWord | undefined) => void;
+/** Who waits for the last word of a session that the enforcer ended. */
+interface Awaiting {
+  readonly told: (streams: StreamsAtEnd) => void;
+  readonly onSilent: (() => void) | undefined;
+  /** Monotonic milliseconds. */
+  readonly untilMs: number;
+}
 
 /** Of one terminator. It holds what was told of sessions that stand, and for a moment of those that the enforcer ended. */
 export class ToldTotals {
   readonly #clock: Clock;
   readonly #told = new Map<SessionId, StreamTotals>();
-  readonly #awaited = new Map<SessionId, Awaited>();
+  /** Those that have waited longest first: all wait equally long, and one timer is enough for ten thousand. */
+  readonly #awaited = new Map<SessionId, Awaiting>();
+  #timer: Timer | undefined;
   #isGone = false;
 
   constructor(clock: Clock) {
@@ -48,7 +55,7 @@ export class ToldTotals {
   /** Its last word, also where nobody waits for one. @throws as `note` does */
   last(session: SessionId, word: LastWord): void {
     this.note(session, word);
-    this.#awaited.get(session)?.(word);
+    this.#over(session, word);
   }
 
   /** Whether its last word is still to come. */
@@ -57,35 +64,54 @@ export class ToldTotals {
   }
 
   /**
-   * What there is to say of one that is over; from here on nothing is held of it.
+   * What there is to say of one that is over, once; from here on nothing is held of it.
    * @param last if its terminator said one
    * @param onSilent called when a terminator that is there said none in its time: it has not let go of the session
    */
-  async atEnd(session: SessionId, last: LastWord | undefined, onSilent?: () => void): Promise<StreamsAtEnd> {
-    const known = last ?? (this.#isGone ? undefined : await this.#lastWord(session, onSilent));
-    const told = known ?? this.#told.get(session) ?? NO_STREAMS;
-    this.#told.delete(session);
-    return { ...told, isComplete: known !== undefined };
+  atEnd(
+    session: SessionId,
+    last: LastWord | undefined,
+    told: (streams: StreamsAtEnd) => void,
+    onSilent?: () => void,
+  ): void {
+    if (last !== undefined || this.#isGone) return told(this.#taken(session, last));
+    this.#awaited.set(session, { told, onSilent, untilMs: this.#clock.monotonic() + LAST_WORD_MS });
+    this.#timer ??= this.#clock.after(LAST_WORD_MS, () => this.#late());
   }
 
   /** The terminator is gone: no word is to come. */
   gone(): void {
     this.#isGone = true;
-    for (const over of this.#awaited.values()) over(undefined);
+    for (const session of [...this.#awaited.keys()]) this.#over(session, undefined);
   }
 
-  #lastWord(session: SessionId, onSilent?: () => void): Promise<LastWord | undefined> {
-    return new Promise((resolve) => {
-      const over: Awaited = (last) => {
-        timer.cancel();
-        this.#awaited.delete(session);
-        resolve(last);
-      };
-      const timer = this.#clock.after(LAST_WORD_MS, () => {
-        over(undefined);
-        onSilent?.();
-      });
-      this.#awaited.set(session, over);
-    });
+  #taken(session: SessionId, last: LastWord | undefined): StreamsAtEnd {
+    const known = last ?? this.#told.get(session) ?? NO_STREAMS;
+    this.#told.delete(session);
+    return { ...known, isComplete: last !== undefined };
+  }
+
+  #over(session: SessionId, last: LastWord | undefined): void {
+    const awaiting = this.#awaited.get(session);
+    if (awaiting === undefined) return;
+    this.#awaited.delete(session);
+    if (this.#awaited.size === 0) {
+      this.#timer?.cancel();
+      this.#timer = undefined;
+    }
+    awaiting.told(this.#taken(session, last));
+  }
+
+  #late(): void {
+    this.#timer = undefined;
+    const now = this.#clock.monotonic();
+    for (const [session, { untilMs, onSilent }] of this.#awaited) {
+      if (untilMs > now) {
+        this.#timer ??= this.#clock.after(untilMs - now, () => this.#late());
+        return;
+      }
+      this.#over(session, undefined);
+      onSilent?.();
+    }
   }
 }

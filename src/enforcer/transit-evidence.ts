@@ -14,11 +14,16 @@ export interface TransitEvidence {
    * may come to stand.
    */
   announce(admission: Admission, role: Role): Promise<AnnouncedTransit>;
-  /**
-   * It is about to be taken away: what the kernel counted is read now. The answer is called when nothing of it is left.
-   * @param streams what its terminator counted; must not reject
-   */
-  ending(standing: Standing, reason: Reason, byPeer: boolean, streams: Promise<StreamsAtEnd>): () => void;
+  /** It is about to be taken away: what the kernel counted is read now, and this is the moment of its end. */
+  ending(standing: Standing, reason: Reason, byPeer: boolean): EndingTransit;
+}
+
+/** Its end is told when both were called, once each. */
+export interface EndingTransit {
+  /** What its terminator counted. */
+  counted(streams: StreamsAtEnd): void;
+  /** Nothing of it is left. */
+  gone(): void;
 }
 
 export interface AnnouncedTransit {

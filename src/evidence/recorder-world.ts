@@ -28,21 +28,13 @@ export class RecorderWorld implements Disposable {
   readonly #options: Partial<SpoolParts>;
   level: PostureLevel;
   readonly epoch = 1n;
-  changingSinceMs: number | undefined;
   durable = 0;
-  /** How long the disk takes for one. */
-  commitMs = 0;
-  #spentMs = 0;
   spool: Spool;
   recorder: Recorder;
 
   constructor({ level }: { readonly level: PostureLevel }, options: Partial<SpoolParts> = {}) {
     this.level = level;
-    const timed: SpoolParts['timed'] = (commit) => {
-      this.#spentMs += this.commitMs;
-      return commit();
-    };
-    this.#options = { timed, ...options };
+    this.#options = options;
     this.spool = this.folder.spool(this.#options);
     this.recorder = this.#open();
   }
@@ -110,11 +102,7 @@ export class RecorderWorld implements Disposable {
   #open(): Recorder {
     const parts: RecorderParts = {
       spool: this.spool,
-      clock: {
-        now: () => this.clock.now(),
-        monotonic: () => this.clock.monotonic() + this.#spentMs,
-        after: (delayMs, action) => this.clock.after(delayMs, action),
-      },
+      clock: this.clock,
       crypto: nodeCrypto,
       notarisation,
       // The daemon's is the engine: what it says now, whoever asked before.

@@ -39,74 +39,10 @@ describe('the recorder', () => {
     expect(world.durable).toBe(3);
   });
 
-  test('sessions that a level ends all at once leave turns between their syncs, each by itself and as of that level', async () => {
-    using world = new RecorderWorld({ level: 5 });
-    await world.recordMany(20);
-    const before = world.spool.size;
-    world.level = 2;
-    world.commitMs = 2;
-    const durable = world.durable;
-    const ends = Array.from({ length: 20 }, (_, i) => world.recorder.record(transit(i, Phase.OUTCOME)));
-    // Three syncs are more than the share of one turn; an intent is waited for, and has its commit at once.
-    expect(world.spool.size).toBe(before + 3);
-    void world.recorder.record(transit(99));
-    expect(world.spool.size).toBe(before + 4);
-    world.level = 5;
-    const turns: number[] = [];
-    const turn = (): void => {
-      turns.push(world.spool.size - before);
-      if (world.spool.size < before + 21) world.clock.after(0, turn);
-    };
-    turn();
-    await world.clock.advance(0);
-    await Promise.all(ends);
-    expect(turns).toEqual([4, 7, 10, 13, 16, 19, 21]);
-    expect(world.durable).toBe(durable + 21);
-    expect(levelsOf(world, before)).toEqual(Array.from({ length: 21 }, () => 2));
-  });
-
-  test('ends wait until the change is through that ended the sessions; an intent does not', async () => {
-    using world = new RecorderWorld({ level: 2 });
-    const before = world.spool.size;
-    world.changingSinceMs = world.clock.monotonic();
-    const ends = Array.from({ length: 4 }, (_, i) => world.recorder.record(transit(i, Phase.OUTCOME)));
-    await world.clock.advance(4_000);
-    void world.recorder.record(transit(99));
-    expect(world.spool.size).toBe(before + 1);
-    world.changingSinceMs = undefined;
-    await world.clock.advance(5);
-    await Promise.all(ends);
-    expect(world.spool.size).toBe(before + 5);
-    expect(world.clock.pending).toEqual([]);
-  });
-
-  test('ends wait no longer than the overlay has for a change, though one may hang, and they close with the rest', async () => {
-    using world = new RecorderWorld({ level: 1 });
-    const before = world.spool.size;
-    world.changingSinceMs = world.clock.monotonic();
-    const end = world.recorder.record(transit(0, Phase.OUTCOME));
-    await world.clock.advance(4_999);
-    expect(world.spool.size).toBe(before);
-    await world.clock.advance(6);
-    await end;
-    await world.recorder.record(transit(1, Phase.OUTCOME));
-    expect(world.spool.size).toBe(before + 2);
-    // The next change is one of its own.
-    world.changingSinceMs = undefined;
-    await world.clock.advance(60_000);
-    world.changingSinceMs = world.clock.monotonic();
-    const last = world.recorder.record(transit(2, Phase.OUTCOME));
-    expect(world.spool.size).toBe(before + 2);
-    world.recorder.close();
-    await last;
-    expect(world.spool.size).toBe(before + 3);
-    expect(world.clock.pending).toEqual([]);
-  });
-
   test('attack: an end that is told late, at a level that samples less, is evidence of the level at which it was', async () => {
     using world = new RecorderWorld({ level: 1 });
     const before = world.spool.size;
-    const at = momentOf({ clock: world.clock, posture: () => ({ level: 1, epoch: 7n, changingSinceMs: undefined }) });
+    const at = momentOf({ clock: world.clock, posture: () => ({ level: 1, epoch: 7n }) });
     world.level = 5;
     await world.clock.advance(3_000);
     const ends = Array.from({ length: 20 }, (_, i) => world.recorder.record(transit(i, Phase.OUTCOME), at));
@@ -116,18 +52,6 @@ describe('the recorder', () => {
     const heads = records.map(({ opening }) => parseArtifact(opening?.record ?? new Uint8Array()));
     expect(heads).toHaveLength(20);
     for (const head of heads) expect(head).toMatchObject({ postureLevel: 1, postureEpoch: 7n, atMs: BigInt(NOON) });
-  });
-
-  test('ends that still wait for their turn are durable when it closes', async () => {
-    using world = new RecorderWorld({ level: 1 });
-    world.commitMs = 100;
-    const before = world.spool.size;
-    const ends = Array.from({ length: 5 }, (_, i) => world.recorder.record(transit(i, Phase.OUTCOME)));
-    expect(world.spool.size).toBe(before + 1);
-    world.recorder.close();
-    await Promise.all(ends);
-    expect(world.spool.size).toBe(before + 5);
-    expect(world.clock.pending).toEqual([]);
   });
 
   test('the level at transit is in every record, and "all transits while at level 3" is one query, by tier', async () => {
@@ -268,10 +192,4 @@ async function untilRefused(action: () => Promise<void>): Promise<string> {
       return reasonOf(error);
     }
   }
-}
-
-/** That of the head of each record from there on. */
-function levelsOf({ spool }: RecorderWorld, from: number): readonly number[] {
-  const entries = spool.reader.entries(from, spool.size);
-  return entries.map(({ opening }) => parseArtifact(opening?.record ?? new Uint8Array()).postureLevel);
 }

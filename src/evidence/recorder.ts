@@ -14,7 +14,6 @@ import type { CryptoProvider } from '../../protocol/noise/crypto.ts';
 import type { PostureLevel } from '../../protocol/posture/level.ts';
 import { Backwards } from '../../protocol/wire/backwards.ts';
 import type { Clock, Timer } from '../base/clock.ts';
-import { EndsInTurn } from './ends-in-turn.ts';
 import { SamplingDays } from './sampling-days.ts';
 import type { Spool } from './spool.ts';
 import type { IntentMark, Place, SpoolItem } from './spool-items.ts';
@@ -25,8 +24,8 @@ export interface RecorderParts {
   readonly crypto: Pick<CryptoProvider, 'sha256' | 'hmacSha256' | 'randomBytes'>;
   /** The accord's row P5 for a level. */
   readonly notarisation: (level: PostureLevel) => Notarisation;
-  /** For every artifact's head; and since when the node is on its way there, as ends wait for that. */
-  readonly posture: () => Posture & { readonly changingSinceMs: number | undefined };
+  /** For every artifact's head. */
+  readonly posture: () => Posture;
   /** After something became durable: the time to publish, forward, and tell witnesses. Must not throw. */
   readonly onDurable: () => void;
   /** The spool takes nothing any more, whoever asked for it: the time to open it again. Must not throw. */
@@ -90,7 +89,6 @@ export class Recorder {
   readonly #days: SamplingDays;
   /** Where records stand until they are durable. */
   readonly #encoded = new Backwards();
-  readonly #endsAlone: EndsInTurn<Waiting>;
   #waiting: Waiting[] = [];
   #timer: Timer | undefined;
   #endsTimer: Timer | undefined;
@@ -101,11 +99,6 @@ export class Recorder {
     this.#parts = parts;
     this.#limits = { ...DEFAULT_LIMITS, ...parts.limits };
     this.#days = new SamplingDays(parts.spool, parts.crypto);
-    this.#endsAlone = new EndsInTurn(
-      parts.clock,
-      (end) => this.#commit([end]),
-      () => parts.posture().changingSinceMs,
-    );
     this.#days.turnTo(parts.clock.now());
   }
 
@@ -119,9 +112,7 @@ export class Recorder {
       const waiting: Waiting = { body, atMs, keep, refuse, ...(at === undefined ? {} : { posture }) };
       if (this.#parts.notarisation(posture.level).anchoring !== 'batched') {
         this.flush();
-        // The level may be another one when its turn comes; it is evidence of this one.
-        if (isEnd(body)) this.#endsAlone.take({ ...waiting, posture });
-        else this.#commit([waiting]);
+        this.#commit([waiting]);
         return;
       }
       this.#waiting.push(waiting);
@@ -178,7 +169,6 @@ export class Recorder {
 
   close(): void {
     this.flush();
-    this.#endsAlone.flush();
     this.#leftOutTimer?.cancel();
     this.#leftOutTimer = undefined;
   }

@@ -36,7 +36,7 @@ export class StoreWorld implements Disposable {
       crypto: nodeCrypto,
       log: this.#log,
       // Where each record is committed at once.
-      posture: () => ({ level: 2, epoch: 1n, changingSinceMs: undefined }),
+      posture: () => ({ level: 2, epoch: 1n }),
       notarisation,
       isLive: () => false,
     });

@@ -1,9 +1,13 @@
 /** The end of a session, from the enforcer's word to the log: of which moment it is, and what becomes of it when it fails. */
 import { beforeEach, expect, it, vi } from 'vitest';
+import { CountedBy } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
 import type { SpiffeId } from '../../protocol/identity/spiffe-id.ts';
 import { REASONS } from '../../protocol/reasons.ts';
 import { silentLogger } from '../base/logger.ts';
+import { SimulatedClock } from '../base/simulated-clock.ts';
+import type { FlowCounters } from '../dataplane/ports.ts';
 import type { Standing } from '../enforcer/directory.ts';
+import type { Member } from '../enforcer/member.ts';
 import { NO_STREAMS, type StreamsAtEnd } from '../enforcer/stream-totals.ts';
 import type { Moment, Recording } from './recorder.ts';
 import { Transits } from './transits.ts';
@@ -15,6 +19,9 @@ const THEN: Moment = { atMs: 1_000, posture: { level: 1, epoch: 7n } };
 let recorded: { readonly body: Recording; readonly at: Moment | undefined }[];
 let now: Moment;
 let self: () => string;
+let counters: () => Promise<FlowCounters>;
+let clock: SimulatedClock;
+let changingSinceMs: number | undefined;
 const failed = vi.fn();
 let transits: Transits;
 
@@ -22,6 +29,9 @@ beforeEach(() => {
   recorded = [];
   now = THEN;
   self = () => SELF;
+  counters = async () => ({ packets: 0n, bytes: 0n, denied: 0n });
+  clock = new SimulatedClock();
+  changingSinceMs = undefined;
   failed.mockClear();
   transits = new Transits({
     record: async (body, at) => {
@@ -29,19 +39,22 @@ beforeEach(() => {
       return { in: 'log', at: recorded.length, transit: recorded.length };
     },
     moment: () => now,
-    flows: { counters: async () => ({ packets: 0n, bytes: 0n, droppedPackets: 0n, droppedBytes: 0n }) as never },
+    flows: { counters: () => counters() },
     accordHash: new Uint8Array(32),
     self: () => self(),
     log: { ...silentLogger, error: failed },
+    clock,
+    changingSinceMs: () => changingSinceMs,
   });
 });
 
 it('attack: a last word that is kept back until the level is lifted leaves the end one of the level that ended it', async () => {
   await transits.announce(standing.admission, 'responder');
-  const last = Promise.withResolvers<StreamsAtEnd>();
-  transits.ending(standing, 'POSTURE_CHANGED', false, last.promise)();
+  const ending = transits.ending(standing, 'POSTURE_CHANGED', false);
+  ending.gone();
   now = { atMs: 5_000, posture: { level: 5, epoch: 8n } };
-  last.resolve({ ...NO_STREAMS, isComplete: true });
+  expect(recorded).toHaveLength(1);
+  ending.counted(COUNTED);
   await transits.settled();
   expect(recorded.at(-1)).toMatchObject({
     at: THEN,
@@ -53,7 +66,7 @@ it('attack: a last word that is kept back until the level is lifted leaves the e
 it('a session of a former run ends by the names of its intent, though our own SVID is over', async () => {
   self = noIdentity;
   transits.resume(ID, 3, SELF);
-  transits.ending(standing, 'EXPIRED', false, Promise.resolve({ ...NO_STREAMS, isComplete: true }))();
+  end(standing);
   await transits.settled();
   expect(recorded).toMatchObject([{ body: { value: { responderId: SELF, intent: 3n } } }]);
   expect(failed).not.toHaveBeenCalled();
@@ -61,15 +74,73 @@ it('a session of a former run ends by the names of its intent, though our own SV
 
 it('an end of which nothing can be said is told in the log, stops nobody, and leaves its intent open', async () => {
   self = noIdentity;
-  transits.ending(standing, 'EXPIRED', false, Promise.resolve({ ...NO_STREAMS, isComplete: true }))();
+  end(standing);
   await transits.settled();
   expect(recorded).toEqual([]);
   expect(failed).toHaveBeenCalledTimes(1);
 });
 
+it('an end waits for the change that made it, and for nothing when the node stops', async () => {
+  await transits.announce(standing.admission, 'responder');
+  changingSinceMs = clock.monotonic();
+  end(standing);
+  await clock.advance(1_000);
+  expect(recorded).toHaveLength(1);
+  expect(transits.isOpen(ID)).toBe(true);
+  await transits.settled();
+  expect(recorded).toHaveLength(2);
+  expect(transits.isOpen(ID)).toBe(false);
+  expect(clock.pending).toEqual([]);
+});
+
+it('a node that stops waits for the last word and the kernel’s counters of what is gone, not for what is not', async () => {
+  const read = Promise.withResolvers<FlowCounters>();
+  counters = () => read.promise;
+  transits.ending(standing, 'EXPIRED', false);
+  const ending = transits.ending({ ...standing, member }, 'EXPIRED', false);
+  ending.gone();
+  const settled = transits.settled();
+  ending.counted(COUNTED);
+  expect(recorded).toEqual([]);
+  read.resolve({ packets: 7n, bytes: 70n, denied: 0n });
+  await settled;
+  expect(recorded).toMatchObject([{ body: { value: { counters: [{ packets: 7n, countedBy: CountedBy.KERNEL }] } } }]);
+});
+
+it('counters that cannot be read keep no end from being told', async () => {
+  counters = () => Promise.reject(new Error('no map'));
+  end({ ...standing, member });
+  await transits.settled();
+  expect(recorded).toMatchObject([{ body: { value: { counters: [] } } }]);
+});
+
+function end(of: Standing): void {
+  const ending = transits.ending(of, 'EXPIRED', false);
+  ending.counted(COUNTED);
+  ending.gone();
+}
+
 function noIdentity(): string {
   throw new Error('no SVID');
 }
+
+const COUNTED: StreamsAtEnd = { ...NO_STREAMS, isComplete: true };
+
+const member: Member = {
+  number: 1,
+  session: { sessionSlot: 1, generation: 1, peerSlot: 1, expiresAtBootNs: 0n },
+  spec: {
+    spiffeId: 'spiffe://a.test/x',
+    publicKey: new Uint8Array(32),
+    keepalive: 0,
+    prefixes: [],
+    hosted: [],
+    visited: [],
+    level: 5,
+    expiresAtBootNs: 0n,
+  },
+  generation: 1,
+};
 
 const standing: Standing = {
   admission: {

@@ -15,12 +15,15 @@ import {
 import type { Role } from '../../protocol/handshake/index.ts';
 import { REASONS, type Reason } from '../../protocol/reasons.ts';
 import { capabilitiesToWire, modeToWire, sessionTypeToWire, targetToWire } from '../../protocol/wire/convert.ts';
+import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { FlowTable } from '../dataplane/ports.ts';
 import type { Standing } from '../enforcer/directory.ts';
+import type { Member } from '../enforcer/member.ts';
 import type { Admission, SessionId } from '../enforcer/ports.ts';
-import type { StreamsAtEnd } from '../enforcer/stream-totals.ts';
-import type { AnnouncedTransit, TransitEvidence } from '../enforcer/transit-evidence.ts';
+import { NO_STREAMS, type StreamsAtEnd } from '../enforcer/stream-totals.ts';
+import type { AnnouncedTransit, EndingTransit, TransitEvidence } from '../enforcer/transit-evidence.ts';
+import { EndsInTurn } from './ends-in-turn.ts';
 import type { Moment, Recorded, Recording } from './recorder.ts';
 
 export interface TransitParts {
@@ -31,6 +34,9 @@ export interface TransitParts {
   /** Our own SPIFFE ID. */
   readonly self: () => string;
   readonly log: Logger;
+  readonly clock: Pick<Clock, 'monotonic' | 'after'>;
+  /** Monotonic; undefined: no change of level is under way. */
+  readonly changingSinceMs: () => number | undefined;
 }
 
 /** Announced and not over. */
@@ -47,14 +53,29 @@ type Transit = Exclude<MessageInitShape<typeof SessionTransitArtifactSchema>, Se
 
 type Counted = NonNullable<Transit['counters']>[number];
 
+/** Told when all of it is known. Ten thousand wait at once, so what can be made of it then is not made before. */
+interface Ended {
+  readonly standing: Standing;
+  readonly reason: Reason;
+  readonly byPeer: boolean;
+  /** Its last word may come seconds later, at another level. */
+  readonly at: Moment;
+  streams: StreamsAtEnd | undefined;
+  kernels: readonly Counted[] | undefined;
+  isGone: boolean;
+}
+
 export class Transits implements TransitEvidence {
   readonly #parts: TransitParts;
   readonly #open = new Map<SessionId, OpenTransit>();
-
-  readonly #ends = new Set<Promise<void>>();
+  /** Gone, and of which something is not known yet. */
+  readonly #unknown = new Set<Ended>();
+  #allKnown: PromiseWithResolvers<void> | undefined;
+  readonly #turns: EndsInTurn<Ended>;
 
   constructor(parts: TransitParts) {
     this.#parts = parts;
+    this.#turns = new EndsInTurn(parts.clock, (end) => this.#tellEnd(end), parts.changingSinceMs);
   }
 
   /** Sessions of this run that are announced and not over, whether they stand already or not. */
@@ -87,50 +108,70 @@ export class Transits implements TransitEvidence {
     return { failed: (reason) => this.#tell(id, facts, reason, {}) };
   }
 
-  ending(standing: Standing, reason: Reason, byPeer: boolean, streams: Promise<StreamsAtEnd>): () => void {
-    const kernels = this.#kernelCounters(standing);
-    // Its last word may come seconds later, at another level.
+  ending(standing: Standing, reason: Reason, byPeer: boolean): EndingTransit {
+    const { admission, member } = standing;
+    const kernels = member === undefined ? NO_COUNTERS : undefined;
     const at = this.#parts.moment();
-    return () => {
-      const { id } = standing.admission;
-      const end = this.#end(standing, { reason, endedByPeer: byPeer, at }, kernels, streams)
-        .catch((error: unknown) => this.#untold(id, reason, error))
-        .finally(() => this.#ends.delete(end));
-      this.#ends.add(end);
+    const end: Ended = { standing, reason, byPeer, at, streams: undefined, kernels, isGone: false };
+    if (member !== undefined) void this.#readKernel(end, admission.id, member);
+    return {
+      counted: (streams) => {
+        end.streams = streams;
+        this.#take(end);
+      },
+      gone: () => {
+        end.isGone = true;
+        this.#unknown.add(end);
+        this.#take(end);
+      },
     };
   }
 
   /** Every end so far was handed on to be recorded. */
   async settled(): Promise<void> {
-    await Promise.all(this.#ends);
+    while (this.#unknown.size > 0) {
+      this.#allKnown ??= Promise.withResolvers();
+      await this.#allKnown.promise;
+    }
+    this.#turns.flush();
   }
 
-  async #end(
-    { admission, role, member }: Standing,
-    { reason, endedByPeer, at }: { readonly reason: Reason; readonly endedByPeer: boolean; readonly at: Moment },
-    kernels: Promise<Counted[]> | undefined,
-    streams: Promise<StreamsAtEnd>,
-  ): Promise<void> {
-    const { isComplete, frames, ...totals } = await streams;
+  #take(end: Ended): void {
+    if (!end.isGone || end.streams === undefined || end.kernels === undefined) return;
+    this.#unknown.delete(end);
+    this.#turns.take(end);
+    if (this.#unknown.size > 0) return;
+    this.#allKnown?.resolve();
+    this.#allKnown = undefined;
+  }
+
+  #tellEnd({ standing, reason, byPeer, at, streams = NOT_COUNTED, kernels = NO_COUNTERS }: Ended): void {
+    const { admission, role, member } = standing;
+    const { isComplete, frames, ...totals } = streams;
     // A tunnel without streams has no figure that only its terminator knows.
     const isNone = member !== undefined && totals.streams === 0;
     const told = { ...totals, countedBy: CountedBy.TERMINATOR, incomplete: !isComplete };
-    const counters = [...((await kernels) ?? []), ...(isNone ? [] : [told])];
+    const counters = [...kernels, ...(isNone ? [] : [told])];
     const passed = frames === undefined ? {} : { payloadHash: frames.payloadHash, frameHeaders: frames.headers };
-    const self = this.#open.get(admission.id)?.self ?? this.#parts.self();
-    this.#tell(admission.id, this.#facts(admission, role, self), reason, { endedByPeer, counters, ...passed }, at);
+    try {
+      const self = this.#open.get(admission.id)?.self ?? this.#parts.self();
+      const facts = this.#facts(admission, role, self);
+      this.#tell(admission.id, facts, reason, { endedByPeer: byPeer, counters, ...passed }, at);
+    } catch (error) {
+      this.#untold(admission.id, reason, error);
+    }
   }
 
-  /** Asked for before the flows go, and their slot to another session; of a session that has any. Never rejects. */
-  #kernelCounters({ admission: { id }, member }: Standing): Promise<Counted[]> | undefined {
-    if (member === undefined) return undefined;
-    return this.#parts.flows.counters(member.session.sessionSlot).then(
-      (counters): Counted[] => [{ ...counters, countedBy: CountedBy.KERNEL }],
-      (error: unknown) => {
-        this.#parts.log.warn('the counters of a session cannot be read', { session: id, error });
-        return [];
-      },
-    );
+  /** Asked for before the flows go, and their slot to another session. Never rejects. */
+  async #readKernel(end: Ended, session: SessionId, { session: { sessionSlot } }: Member): Promise<void> {
+    const { flows, log } = this.#parts;
+    try {
+      end.kernels = [{ ...(await flows.counters(sessionSlot)), countedBy: CountedBy.KERNEL }];
+    } catch (error) {
+      log.warn('the counters of a session cannot be read', { session, error });
+      end.kernels = NO_COUNTERS;
+    }
+    this.#take(end);
   }
 
   #tell(id: SessionId, facts: Transit, reason: Reason, more: Transit, at?: Moment): void {
@@ -168,6 +209,9 @@ export class Transits implements TransitEvidence {
     };
   }
 }
+
+const NO_COUNTERS: readonly Counted[] = [];
+const NOT_COUNTED: StreamsAtEnd = { ...NO_STREAMS, isComplete: false };
 
 export function tierToWire(tier: Tier | undefined): WireTier {
   return tier === undefined ? WireTier.UNSPECIFIED : TIER[tier];

@@ -52,6 +52,32 @@ describe('a change of posture', () => {
     expect(seen).toEqual([undefined]);
   });
 
+  it('has precedence at the cores while it is under way, also when a step fails, and not a moment longer', async () => {
+    const seen: string[] = [];
+    const precedence = {
+      take: () => {
+        seen.push('taken');
+        return { [Symbol.dispose]: () => void seen.push('given back') };
+      },
+    };
+    const parts = { clock, log: silentLogger, store: FORGETFUL, initial: 5, firstEpoch: 1n, precedence } as const;
+    using own = new PostureEngine(parts);
+    const fails = (name: string): PostureStep => ({
+      name,
+      apply: (level) => {
+        seen.push(`${name} ${level}`);
+        if (level === 2) throw new Error('no');
+      },
+    });
+    await own.start(stepsOf([], []));
+    seen.length = 0;
+    await own.start(stepsOf([fails('page')], [fails('last')]));
+    expect(seen).toEqual(['taken', 'page 5', 'last 5', 'given back']);
+    seen.length = 0;
+    await own.state('console', 2, 'test');
+    expect(seen).toEqual(['taken', 'page 2', 'last 2', 'given back']);
+  });
+
   it('raises the epoch once, and tells who holds the level', async () => {
     const told: unknown[] = [];
     engine.onChange(({ from, to, epoch, heldBy, failed }) => told.push({ from, to, epoch, heldBy, failed }));

@@ -7,6 +7,7 @@ import type { EffectiveLevel, PostureLevel } from '../../protocol/posture/index.
 import type { Clock, Timer } from '../base/clock.ts';
 import { Listeners } from '../base/listeners.ts';
 import type { Logger } from '../base/logger.ts';
+import type { Precedence } from '../base/precedence.ts';
 import type { PostureReader } from '../enforcer/ports.ts';
 import type { PostureJournal } from './journal.ts';
 import { Keeper } from './keeper.ts';
@@ -50,6 +51,8 @@ export interface EngineParts {
   readonly store: PostureStore;
   /** Absent where a crash leaves nothing that could be gone on with. */
   readonly journal?: PostureJournal | undefined;
+  /** Taken while transitions are under way; absent where it may not be. */
+  readonly precedence?: Pick<Precedence, 'take'> | undefined;
 }
 
 const CONFIGURED = 'initial';
@@ -218,6 +221,7 @@ export class PostureEngine implements PostureReader, Disposable {
   }
 
   async #transitions(first: 'everything' | 'unrealised' | undefined): Promise<void> {
+    const precedence = this.#parts.precedence?.take();
     try {
       if (first === 'everything') {
         await this.#takeAll();
@@ -239,6 +243,7 @@ export class PostureEngine implements PostureReader, Disposable {
     } finally {
       // In the same turn as the last look: a statement between the two would be followed by nobody.
       this.#isFollowing = false;
+      precedence?.[Symbol.dispose]();
     }
   }
 

@@ -3,6 +3,7 @@ import type { LoadedAccord } from '../base/accord-file.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Config } from '../base/config.ts';
 import type { Logger } from '../base/logger.ts';
+import type { Precedence } from '../base/precedence.ts';
 import type { DataPlane } from '../dataplane/ports.ts';
 import type { OpenRelay } from '../enforcer/relay.ts';
 import type { StandingStore } from '../enforcer/standing-store.ts';
@@ -41,4 +42,6 @@ export interface EnforcerWorld {
   readonly standing?: StandingStore;
   /** Where evidence is kept; absent: none is. */
   readonly evidence?: EvidencePlace;
+  /** For changes of the level; absent where it may not be had. */
+  readonly precedence?: Precedence | undefined;
 }

@@ -123,6 +123,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
       log: log.child({ part: 'posture' }),
       initial: config.posture.initial,
       firstEpoch: BigInt(clock.now()),
+      precedence: world.precedence,
       ...world.posture,
     }),
   );

@@ -56,6 +56,8 @@ export async function openEvidence(
     accordHash: accord.hash,
     self: ownId(world),
     log,
+    clock,
+    changingSinceMs: () => posture.changingSinceMs,
   });
   return {
     store,

@@ -9,6 +9,7 @@ import { systemClock } from '../base/clock.ts';
 import { type Config, loadConfig } from '../base/config.ts';
 import { loadCryptoProvider } from '../base/crypto.ts';
 import { createLogger, type Logger, logFile } from '../base/logger.ts';
+import { openPrecedence } from '../base/precedence.ts';
 import { startControl } from '../control/server.ts';
 import { openLinuxDataPlane, peerCredentialsOf, probeTunnelDriver } from '../dataplane/linux/index.ts';
 import { openStandingStore, type StandingStore } from '../enforcer/standing-store.ts';
@@ -74,6 +75,8 @@ export async function runGateway(configPath: string): Promise<void> {
   const holds = await openHoldStore(config.stateDirectory, crypto.sha256);
   const revocations = await openRevocationStore(config.stateDirectory, crypto.sha256);
   const underlay = await openUnderlayRecords(config.stateDirectory, crypto.sha256);
+  const precedence = openPrecedence();
+  if (precedence === undefined) log.info('changes of the level have no precedence at the cores: it may not be taken');
   const world = {
     config,
     accord,
@@ -88,6 +91,7 @@ export async function runGateway(configPath: string): Promise<void> {
     revocations,
     openRelay: openUdpRelay,
     underlay,
+    precedence,
   };
   const standing =
     dataplane.tunnels.survives && config.terminators.socket !== undefined

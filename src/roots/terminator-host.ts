@@ -239,7 +239,8 @@ class Tenant implements AsyncDisposable {
   }
 
   static async start(node: EnforcerNode, { command: { command, args }, logFd = 2 }: HostOptions): Promise<Tenant> {
-    const child = spawn(command, args, { stdio: ['ignore', logFd, logFd, 'pipe'] });
+    const start = () => spawn(command, args, { stdio: ['ignore', logFd, logFd, 'pipe'] });
+    const child = node.world.precedence?.without(start) ?? start();
     const lost = Promise.withResolvers<string>();
     try {
       await once(child, 'spawn');

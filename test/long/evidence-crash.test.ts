@@ -58,7 +58,7 @@ describe('SIGKILL at each step of intent, kernel, outcome, tile and checkpoint',
         clock: systemClock,
         crypto: nodeCrypto,
         notarisation,
-        posture: () => ({ level: 3, epoch: 2n, changingSinceMs: undefined }),
+        posture: () => ({ level: 3, epoch: 2n }),
         onDurable: () => undefined,
       });
       expect(await compensate(recorder, spool.reader, 'CONNECTION_LOST')).toBe(undecided);

@@ -75,7 +75,7 @@ const recorder = new Recorder({
   clock: systemClock,
   crypto: nodeCrypto,
   notarisation,
-  posture: () => ({ level: 2, epoch: 1n, changingSinceMs: undefined }),
+  posture: () => ({ level: 2, epoch: 1n }),
   onDurable: () => undefined,
 });
 
