@@ -22,7 +22,7 @@ export function tryParseAddress(text: string): Uint8Array | undefined {
 
 /** The form of RFC 5952 for IPv6, four decimal numbers for IPv4. Throws MALFORMED for other lengths than 4 and 16. */
 export function formatAddress(address: Uint8Array): string {
-  if (address.length === 4) return address.join('.');
+  if (address.length === 4) return `${address[0]}.${address[1]}.${address[2]}.${address[3]}`;
   if (address.length !== 16) {
     throw new ShellstreamError('MALFORMED', `an IP address has 4 or 16 bytes, not ${address.length}`);
   }

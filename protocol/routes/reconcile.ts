@@ -59,12 +59,12 @@ export function planRoutes({ recorded, drifted, live }: RouteScene): RoutePlan {
   const remove: RouteSpec[] = [];
   const differences: RouteDifference[] = [];
   for (const { route, stays, authorised, tunnelled } of recorded) {
-    const [place, words] = [routePlace(route), routeWords(route)];
+    const place = routePlace(route);
     places.add(place);
     const found = lives.get(place);
-    const isThere = found !== undefined && routeWords(found) === words;
+    const isThere = found !== undefined && isSameWay(found, route);
     if (found !== undefined && !isThere) differences.push({ kind: 'changed', route: found });
-    const hasDrifted = !isThere && drifted.has(words);
+    const hasDrifted = !isThere && drifted.has(routeWords(route));
     if (!authorised) differences.push({ kind: 'not-authorised', route });
     else if (stays && tunnelled) differences.push({ kind: 'tunnelled', route });
     else if (stays && hasDrifted) differences.push({ kind: 'drifted', route });
@@ -83,6 +83,13 @@ export function readBack({ add, remove }: RoutePlan, live: readonly RouteSpec[])
   const words = new Set(live.map(routeWords));
   return [
     ...add.filter((route) => !words.has(routeWords(route))).map((route) => ({ kind: 'not-added', route }) as const),
-    ...remove.filter((route) => words.has(routeWords(route))).map((route) => ({ kind: 'not-removed', route }) as const),
+    ...(words.size === 0 ? [] : remove.filter((route) => words.has(routeWords(route)))).map((route) => ({ kind: 'not-removed', route }) as const),
   ];
+}
+
+/** Of two in one place. */
+function isSameWay(one: RouteSpec, other: RouteSpec): boolean {
+  const [via, otherVia] = [one.gateway, other.gateway];
+  if (via === undefined || otherVia === undefined) return via === otherVia && one.link === other.link;
+  return one.link === other.link && via.length === otherVia.length && via.every((byte, at) => byte === otherVia[at]);
 }

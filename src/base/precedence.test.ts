@@ -1,72 +1,86 @@
-import { expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { openPrecedence, type Priorities } from './precedence.ts';
 
+const OWN = 7;
+/** By thread. */
+let nice: Map<number, number>;
+
+beforeEach(() => {
+  nice = new Map([OWN, 8, 9].map((thread) => [thread, 0]));
+});
+
 /** A kernel that lets nobody below `least`. */
-function kernel({ ordinary = 0, least = -20 } = {}) {
-  let now = ordinary;
-  const priorities: Priorities = {
-    get: () => now,
-    set(nice) {
-      if (nice < least) throw new Error('EACCES');
-      now = nice;
+function kernel({ least = -20 } = {}): Priorities {
+  return {
+    threads: () => [...nice.keys()],
+    get: () => nice.get(OWN) ?? 0,
+    set(thread, value) {
+      if (value < least) throw new Error('EACCES');
+      if (!nice.has(thread)) throw new Error('ESRCH');
+      nice.set(thread, value);
     },
   };
-  return { priorities, now: () => now };
 }
 
-test('takes precedence and gives it back, as often as it is taken', () => {
-  const { priorities, now } = kernel();
-  const precedence = openPrecedence(priorities);
-  expect(now()).toBe(0);
+const all = (): readonly number[] => [...nice.values()];
+
+test('all threads have precedence and give it back, as often as it is taken', () => {
+  const precedence = openPrecedence(kernel());
+  expect(all()).toEqual([0, 0, 0]);
   for (let i = 0; i < 2; i += 1) {
     const taken = precedence?.take();
-    expect(now()).toBe(-10);
+    expect(all()).toEqual([-10, -10, -10]);
     taken?.[Symbol.dispose]();
     taken?.[Symbol.dispose]();
-    expect(now()).toBe(0);
+    expect(all()).toEqual([0, 0, 0]);
   }
 });
 
-test('goes back to what it was given at its start, and never behind that', () => {
-  const given = kernel({ ordinary: 5 });
-  openPrecedence(given.priorities)?.take()[Symbol.dispose]();
-  expect(given.now()).toBe(5);
-  const ahead = kernel({ ordinary: -15 });
-  const taken = openPrecedence(ahead.priorities)?.take();
-  expect(ahead.now()).toBe(-15);
+test('a thread that came meanwhile does not keep it, and one that went keeps it from nobody', () => {
+  const taken = openPrecedence(kernel())?.take();
+  nice.delete(8);
+  nice.set(10, -10);
   taken?.[Symbol.dispose]();
-  expect(ahead.now()).toBe(-15);
+  expect(all()).toEqual([0, 0, 0]);
 });
 
-test('a process that talks to strangers does not inherit it: what is started in between is ordinary', () => {
-  const { priorities, now } = kernel();
-  const precedence = openPrecedence(priorities);
+test.each([
+  [5, -10],
+  [-15, -15],
+])('with %i to begin with it goes to %i and back', (given, taken) => {
+  nice = new Map([[OWN, given]]);
+  const precedence = openPrecedence(kernel());
+  expect(all()).toEqual([given]);
+  const one = precedence?.take();
+  expect(all()).toEqual([taken]);
+  one?.[Symbol.dispose]();
+  expect(all()).toEqual([given]);
+});
+
+test('attack: a process that talks to strangers does not inherit it: what is started in between is ordinary', () => {
+  const precedence = openPrecedence(kernel());
   using _ = precedence?.take();
-  expect(precedence?.without(() => now())).toBe(0);
-  expect(now()).toBe(-10);
+  expect(precedence?.without(() => nice.get(OWN))).toBe(0);
+  expect(nice.get(OWN)).toBe(-10);
   expect(() =>
     precedence?.without(() => {
       throw new Error('no such program');
     }),
   ).toThrow('no such program');
-  expect(now()).toBe(-10);
+  expect(nice.get(OWN)).toBe(-10);
 });
 
 test('what is started while nothing was taken changes nothing', () => {
-  const { priorities, now } = kernel();
-  expect(openPrecedence(priorities)?.without(() => now())).toBe(0);
-  expect(now()).toBe(0);
+  expect(openPrecedence(kernel())?.without(() => nice.get(OWN))).toBe(0);
+  expect(all()).toEqual([0, 0, 0]);
 });
 
-test('none is had where nobody says what the ordinary one is', () => {
-  const get = (): number => {
+test('there is none where it may not be taken, or nobody says what the ordinary one is, and nothing was changed', () => {
+  expect(openPrecedence(kernel({ least: 0 }))).toBeUndefined();
+  const unknown = (): never => {
     throw new Error('EPERM');
   };
-  expect(openPrecedence({ ...kernel().priorities, get })).toBeUndefined();
-});
-
-test('there is none where it may not be taken, and nothing was changed', () => {
-  const { priorities, now } = kernel({ least: 0 });
-  expect(openPrecedence(priorities)).toBeUndefined();
-  expect(now()).toBe(0);
+  expect(openPrecedence({ ...kernel(), get: unknown })).toBeUndefined();
+  expect(openPrecedence({ ...kernel(), threads: unknown })).toBeUndefined();
+  expect(all()).toEqual([0, 0, 0]);
 });

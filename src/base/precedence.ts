@@ -1,56 +1,64 @@
 /** Before other processes at the host's cores, for a while: what must be through soon does not wait for what can wait. */
+import { readdirSync } from 'node:fs';
 import { getPriority, setPriority } from 'node:os';
 
 export interface Precedence {
-  /** Until disposed. Not nested: whoever takes it first gives it back for all. */
+  /** For all threads of this process, until disposed. Not nested: whoever gives it back gives it back for all. */
   take(): Disposable;
-  /** Runs at the ordinary priority whatever was taken: what is started in it does not inherit the other. */
+  /** Runs at the ordinary priority whatever was taken: a process that is started in it does not inherit the other. */
   without<T>(action: () => T): T;
 }
 
 /** A nice value; nine times the share of a process that has the ordinary one. */
 const RAISED = -10;
 
-/** Of the kernel, for the thread that asks. */
+/** The kernel's, which has one for each thread. */
 export interface Priorities {
+  /** Of this process as they are now; the first is the one that asks. */
+  threads(): readonly number[];
+  /** Of the thread that asks. */
   get(): number;
-  /** Throws where it may not. */
-  set(nice: number): void;
+  /** Throws where it may not, or the thread is gone. */
+  set(thread: number, nice: number): void;
 }
 
-/**
- * Of this thread: the event loop, and nothing that it leaves to others. It takes CAP_SYS_NICE, or a limit on nice values that
- * allows it. Undefined where it may not.
- */
+/** It takes CAP_SYS_NICE, or a limit on nice values that allows it. Undefined where it may not. */
 export function openPrecedence(priorities: Priorities = KERNEL): Precedence | undefined {
   const ordinary = attempt(() => priorities.get());
   if (ordinary === undefined) return undefined;
   const raised = Math.min(RAISED, ordinary);
-  const set = (nice: number): boolean =>
+  const set = (thread: number, nice: number): boolean =>
     attempt(() => {
-      priorities.set(nice);
+      priorities.set(thread, nice);
       return true;
     }) === true;
-  if (!set(raised)) return undefined;
-  set(ordinary);
+  const setAll = (nice: number): void => {
+    for (const thread of attempt(() => priorities.threads()) ?? []) set(thread, nice);
+  };
+  const [own] = attempt(() => priorities.threads()) ?? [];
+  if (own === undefined || !set(own, raised)) return undefined;
+  set(own, ordinary);
   let isTaken = false;
   return {
     take() {
-      isTaken = set(raised);
+      isTaken = true;
+      setAll(raised);
       return {
         [Symbol.dispose]() {
           isTaken = false;
-          set(ordinary);
+          // Threads that came meanwhile inherited it.
+          setAll(ordinary);
         },
       };
     },
     without(action) {
       if (!isTaken) return action();
-      set(ordinary);
+      // Who forks is this thread.
+      set(own, ordinary);
       try {
         return action();
       } finally {
-        set(raised);
+        set(own, raised);
       }
     },
   };
@@ -64,4 +72,8 @@ function attempt<T>(call: () => T): T | undefined {
   }
 }
 
-const KERNEL: Priorities = { get: () => getPriority(), set: (nice) => setPriority(nice) };
+const KERNEL: Priorities = {
+  threads: () => [process.pid, ...readdirSync('/proc/self/task').map(Number)],
+  get: () => getPriority(),
+  set: (thread, nice) => setPriority(thread, nice),
+};
