@@ -371,12 +371,12 @@ export class Overlay implements AsyncDisposable {
     const keys = specs.map(({ publicKey }) => publicKey);
     // A slot that is given back may be somebody else's next.
     steps.add(() => this.#followForwards());
-    steps.add(() => network.removeRoutes(routes));
     steps.add(() => flows.unpinSources(this.device.ifindex, sources));
     for (const { session, spec } of members) {
       steps.add(() => flows.remove(session.sessionSlot, this.#rules(spec)));
     }
-    steps.add(() => this.device.removePeers(keys));
+    // Side by side: while thousands end, an answer of the kernel waits for its turn of the event loop.
+    steps.add(() => allOf(this.device.removePeers(keys), network.removeRoutes(routes)));
     for (const { session } of members) steps.add(() => flows.deactivate(session.sessionSlot));
   }
 
@@ -419,6 +419,13 @@ export class Overlay implements AsyncDisposable {
 
 function attachment({ ifindex }: TunnelDevice, { translations = [] }: OverlaySpec): FlowAttachment {
   return { ifindex, kind: 'tunnel', translations };
+}
+
+/** Waits for each; then it throws what failed. */
+async function allOf(...steps: readonly Promise<unknown>[]): Promise<void> {
+  const ends = await Promise.allSettled(steps);
+  const failures = ends.flatMap((end) => (end.status === 'rejected' ? [end.reason] : []));
+  if (failures.length > 0) throw new AggregateError(failures, 'not all of it was done');
 }
 
 function gone(): ShellstreamError {

@@ -14,10 +14,9 @@ export class KernelRoutes {
   }
 
   async list(): Promise<readonly RouteSpec[]> {
-    const names = new Map(
-      (await this.#network.links()).filter((link) => !isTunnel(link)).map(({ ifindex, name }) => [ifindex, name]),
-    );
-    return (await this.#network.routes()).flatMap(({ ifindex, ...route }) => {
+    const [links, routes] = await Promise.all([this.#network.links(), this.#network.routes()]);
+    const names = new Map(links.filter((link) => !isTunnel(link)).map(({ ifindex, name }) => [ifindex, name]));
+    return routes.flatMap(({ ifindex, ...route }) => {
       const link = names.get(ifindex);
       return link === undefined ? [] : [{ ...route, link }];
     });
