@@ -83,7 +83,9 @@ export function readBack({ add, remove }: RoutePlan, live: readonly RouteSpec[])
   const words = new Set(live.map(routeWords));
   return [
     ...add.filter((route) => !words.has(routeWords(route))).map((route) => ({ kind: 'not-added', route }) as const),
-    ...(words.size === 0 ? [] : remove.filter((route) => words.has(routeWords(route)))).map((route) => ({ kind: 'not-removed', route }) as const),
+    ...(words.size === 0 ? [] : remove.filter((route) => words.has(routeWords(route)))).map(
+      (route) => ({ kind: 'not-removed', route }) as const,
+    ),
   ];
 }
 

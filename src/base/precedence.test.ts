@@ -44,6 +44,32 @@ test('a thread that came meanwhile does not keep it, and one that went keeps it 
   expect(all()).toEqual([0, 0, 0]);
 });
 
+test('attack: precedence does not stay with who uses up all descriptors: it is given back though nobody lists the threads', () => {
+  let isListed = true;
+  const listing = kernel();
+  const threads = (): readonly number[] => {
+    if (!isListed) throw new Error('EMFILE');
+    return listing.threads();
+  };
+  const precedence = openPrecedence({ ...listing, threads });
+  const taken = precedence?.take();
+  isListed = false;
+  taken?.[Symbol.dispose]();
+  expect(all()).toEqual([0, 0, 0]);
+});
+
+test('a thread that one which was not lowered yet starts while it is given back does not keep it', () => {
+  const listing = kernel();
+  const set = (thread: number, value: number): void => {
+    if (thread === 9 && value === 0 && nice.get(9) === -10) nice.set(11, -10);
+    listing.set(thread, value);
+  };
+  const taken = openPrecedence({ ...listing, set })?.take();
+  taken?.[Symbol.dispose]();
+  expect(nice.get(11)).toBe(0);
+  expect(all()).toEqual([0, 0, 0, 0]);
+});
+
 test.each([
   [5, -10],
   [-15, -15],
@@ -70,8 +96,10 @@ test('attack: a process that talks to strangers does not inherit it: what is sta
   expect(nice.get(OWN)).toBe(-10);
 });
 
-test('what is started while nothing was taken changes nothing', () => {
-  expect(openPrecedence(kernel())?.without(() => nice.get(OWN))).toBe(0);
+test('what is started while nothing was taken is ordinary, whatever the thread was left with', () => {
+  const precedence = openPrecedence(kernel());
+  nice.set(OWN, -10);
+  expect(precedence?.without(() => nice.get(OWN))).toBe(0);
   expect(all()).toEqual([0, 0, 0]);
 });
 

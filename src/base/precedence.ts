@@ -24,45 +24,60 @@ export interface Priorities {
 
 /** It takes CAP_SYS_NICE, or a limit on nice values that allows it. Undefined where it may not. */
 export function openPrecedence(priorities: Priorities = KERNEL): Precedence | undefined {
+  const threads = (): readonly number[] => attempt(() => priorities.threads()) ?? [];
   const ordinary = attempt(() => priorities.get());
-  if (ordinary === undefined) return undefined;
+  const [own] = threads();
+  if (ordinary === undefined || own === undefined) return undefined;
   const raised = Math.min(RAISED, ordinary);
   const set = (thread: number, nice: number): boolean =>
     attempt(() => {
       priorities.set(thread, nice);
       return true;
     }) === true;
-  const setAll = (nice: number): void => {
-    for (const thread of attempt(() => priorities.threads()) ?? []) set(thread, nice);
-  };
-  const [own] = attempt(() => priorities.threads()) ?? [];
-  if (own === undefined || !set(own, raised)) return undefined;
+  if (!set(own, raised)) return undefined;
   set(own, ordinary);
   let isTaken = false;
+  /** Those that were raised: they are lowered also where nobody lists them any more. */
+  const held = new Set<number>();
+
+  /** A thread that was not come to yet may start another, which inherits what it has. */
+  const giveBack = (): void => {
+    const lowered = new Set<number>();
+    let found: readonly number[] = [own, ...held];
+    for (let looks = 0; found.length > 0 && looks < MOST_LOOKS; looks += 1) {
+      for (const thread of found) {
+        set(thread, ordinary);
+        lowered.add(thread);
+      }
+      found = threads().filter((thread) => !lowered.has(thread));
+    }
+    held.clear();
+  };
+
   return {
     take() {
       isTaken = true;
-      setAll(raised);
+      for (const thread of threads()) if (set(thread, raised)) held.add(thread);
       return {
         [Symbol.dispose]() {
           isTaken = false;
-          // Threads that came meanwhile inherited it.
-          setAll(ordinary);
+          giveBack();
         },
       };
     },
     without(action) {
-      if (!isTaken) return action();
       // Who forks is this thread.
       set(own, ordinary);
       try {
         return action();
       } finally {
-        set(own, raised);
+        if (isTaken) set(own, raised);
       }
     },
   };
 }
+
+const MOST_LOOKS = 16;
 
 function attempt<T>(call: () => T): T | undefined {
   try {

@@ -6,7 +6,7 @@ let clock: SimulatedClock;
 /** How long the disk takes for one. */
 let commitMs: number;
 let committed: number[];
-let changingSinceMs: number | undefined;
+let heldSinceMs: number | undefined;
 let ends: EndsInTurn<number>;
 
 beforeEach(() => {
@@ -14,14 +14,14 @@ beforeEach(() => {
   clock = new SimulatedClock();
   commitMs = 0;
   committed = [];
-  changingSinceMs = undefined;
+  heldSinceMs = undefined;
   ends = new EndsInTurn<number>(
     { monotonic: () => clock.monotonic() + spentMs, after: (delayMs, action) => clock.after(delayMs, action) },
     (end) => {
       committed.push(end);
       spentMs += commitMs;
     },
-    () => changingSinceMs,
+    () => heldSinceMs,
   );
 });
 
@@ -49,41 +49,42 @@ test('sessions that a level ends all at once leave turns between their syncs, an
 });
 
 test('ends wait until the change is through that ended the sessions', async () => {
-  changingSinceMs = clock.monotonic();
+  heldSinceMs = clock.monotonic();
   take(0, 4);
   await clock.advance(4_000);
   expect(committed).toEqual([]);
-  changingSinceMs = undefined;
+  heldSinceMs = undefined;
   await clock.advance(5);
   expect(committed).toEqual(upTo(4));
   expect(clock.pending).toEqual([]);
 });
 
 test('ends wait no longer than the overlay has for a change, though one may hang; the next change is one of its own', async () => {
-  changingSinceMs = clock.monotonic();
+  heldSinceMs = clock.monotonic();
   take(0, 1);
   await clock.advance(4_999);
   expect(committed).toEqual([]);
   await clock.advance(6);
   take(1, 1);
   expect(committed).toEqual(upTo(2));
-  changingSinceMs = undefined;
+  heldSinceMs = undefined;
   await clock.advance(60_000);
-  changingSinceMs = clock.monotonic();
+  heldSinceMs = clock.monotonic();
   take(2, 1);
   expect(committed).toEqual(upTo(2));
 });
 
-test('all that wait are committed when it is flushed, during a change or behind a slow disk', async () => {
-  commitMs = 100;
+test.each([
+  ['behind a slow disk', 100, undefined, 1],
+  ['during a change', 0, 0, 0],
+])('all that wait %s are committed when it closes, and what comes then at once', async (_, ms, since, before) => {
+  commitMs = ms;
+  heldSinceMs = since;
   take(0, 5);
-  expect(committed).toEqual(upTo(1));
-  ends.flush();
+  expect(committed).toEqual(upTo(before));
+  ends.close();
   expect(committed).toEqual(upTo(5));
-  await clock.advance(0);
-  changingSinceMs = clock.monotonic();
   take(5, 2);
-  ends.flush();
   expect(committed).toEqual(upTo(7));
   expect(clock.pending).toEqual([]);
 });

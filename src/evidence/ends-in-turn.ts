@@ -1,8 +1,8 @@
 /**
- * Ends that are anchored each by itself, some milliseconds of them in one turn of the event loop, and none while the node
- * is on its way to another level. Nobody waits for them, and a crash finds their intents; ten thousand sessions that a level
- * ends at once would else hold up the steps behind it, and the lease of the data plane, until the disk had synced ten
- * thousand times.
+ * Ends of sessions, some milliseconds of them in one turn of the event loop, and none while the node is on its way to another
+ * level. At 2 and 1 each is anchored by itself; nobody waits for them, and a crash finds their intents. Ten thousand sessions
+ * that a level ends at once would else hold up the steps behind it, and the lease of the data plane, until the disk had synced
+ * ten thousand times.
  */
 import type { Clock, Timer } from '../base/clock.ts';
 
@@ -15,7 +15,8 @@ const LOOK_MS = 5;
 export class EndsInTurn<End> {
   readonly #clock: Pick<Clock, 'monotonic' | 'after'>;
   readonly #commit: (end: End) => void;
-  readonly #changingSinceMs: () => number | undefined;
+  readonly #heldSinceMs: () => number | undefined;
+  #isClosed = false;
   #waiting: End[] = [];
   /** Of those that wait, how many were taken. */
   #taken = 0;
@@ -23,26 +24,28 @@ export class EndsInTurn<End> {
   #spentMs = 0;
   #nextTurn: Timer | undefined;
 
-  /** @param commit must not throw @param changingSinceMs monotonic; undefined: no change is under way */
+  /** @param commit must not throw @param heldSinceMs monotonic: since when none is to be committed; undefined: they may be */
   constructor(
     clock: Pick<Clock, 'monotonic' | 'after'>,
     commit: (end: End) => void,
-    changingSinceMs: () => number | undefined,
+    heldSinceMs: () => number | undefined,
   ) {
     this.#clock = clock;
     this.#commit = commit;
-    this.#changingSinceMs = changingSinceMs;
+    this.#heldSinceMs = heldSinceMs;
   }
 
-  /** Commits it at once, or, during a change and when enough of this turn was spent, in its turn behind those that wait. */
+  /** Commits it at once, or, while they are held and when enough of this turn was spent, in its turn behind those that wait. */
   take(end: End): void {
+    if (this.#isClosed) return this.#commit(end);
     if (this.#waiting.length === 0 && this.#spentMs < SHARE_MS && !this.#isHeld()) return this.#take(end);
     this.#waiting.push(end);
     this.#await();
   }
 
-  /** Commits all that wait, however long it takes. */
-  flush(): void {
+  /** Commits all that wait, however long it takes, and from here on each at once. */
+  close(): void {
+    this.#isClosed = true;
     this.#nextTurn?.cancel();
     this.#nextTurn = undefined;
     this.#spentMs = 0;
@@ -53,7 +56,7 @@ export class EndsInTurn<End> {
   }
 
   #isHeld(): boolean {
-    const sinceMs = this.#changingSinceMs();
+    const sinceMs = this.#heldSinceMs();
     return sinceMs !== undefined && this.#clock.monotonic() - sinceMs < LONGEST_HOLD_MS;
   }
 

@@ -66,6 +66,7 @@ export class EvidenceStore implements AsyncDisposable {
   #keeping: Promise<void> = Promise.resolve();
   /** While the keys change: what is to be recorded waits. */
   #reopening: Promise<void> | undefined;
+  #reopeningSinceMs: number | undefined;
   #isClosed = false;
 
   /** Opens, or begins to try: a disk that fails keeps nobody from the console. */
@@ -112,6 +113,11 @@ export class EvidenceStore implements AsyncDisposable {
   /** For who forwards what it holds; another one after an error of the disk. Undefined while it is not open. */
   get spool(): Spool | undefined {
     return this.#opened?.spool;
+  }
+
+  /** Monotonic: since when the keys change. Undefined: they do not. */
+  get reopeningSinceMs(): number | undefined {
+    return this.#reopeningSinceMs;
   }
 
   /** More became durable. */
@@ -206,6 +212,7 @@ export class EvidenceStore implements AsyncDisposable {
   }
 
   async #reopen(between: () => Promise<void>): Promise<void> {
+    this.#reopeningSinceMs = this.#parts.clock.monotonic();
     this.#reopening = this.#reopened(between);
     await this.#reopening;
   }
@@ -218,6 +225,7 @@ export class EvidenceStore implements AsyncDisposable {
       await this.#open();
     } finally {
       this.#reopening = undefined;
+      this.#reopeningSinceMs = undefined;
     }
   }
 

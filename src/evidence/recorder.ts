@@ -1,7 +1,6 @@
 /**
  * What the rest of the daemon records with. Artifacts of one moment share one transaction (group commit); at posture 2 and
- * below each has its own, and is anchored by a signed checkpoint before its promise is kept; ends, for which nobody waits,
- * leave the event loop its turns between, and wait for a change of level to be through. Which session transits are
+ * below each has its own, and is anchored by a signed checkpoint before its promise is kept. Which session transits are
  * notarised and which are left out is the sampling key's choice, not ours.
  *
  * The order for whoever calls: `await record(intent)`, then touch the kernel, then `record(outcome)`.

@@ -21,7 +21,7 @@ let now: Moment;
 let self: () => string;
 let counters: () => Promise<FlowCounters>;
 let clock: SimulatedClock;
-let changingSinceMs: number | undefined;
+let heldSinceMs: number | undefined;
 const failed = vi.fn();
 let transits: Transits;
 
@@ -31,7 +31,7 @@ beforeEach(() => {
   self = () => SELF;
   counters = async () => ({ packets: 0n, bytes: 0n, denied: 0n });
   clock = new SimulatedClock();
-  changingSinceMs = undefined;
+  heldSinceMs = undefined;
   failed.mockClear();
   transits = new Transits({
     record: async (body, at) => {
@@ -44,7 +44,7 @@ beforeEach(() => {
     self: () => self(),
     log: { ...silentLogger, error: failed },
     clock,
-    changingSinceMs: () => changingSinceMs,
+    heldSinceMs: () => heldSinceMs,
   });
 });
 
@@ -80,17 +80,36 @@ it('an end of which nothing can be said is told in the log, stops nobody, and le
   expect(failed).toHaveBeenCalledTimes(1);
 });
 
-it('an end waits for the change that made it, and for nothing when the node stops', async () => {
+it('an end waits for the change that made it, and is pending in no snapshot meanwhile; a node that stops waits for none', async () => {
   await transits.announce(standing.admission, 'responder');
-  changingSinceMs = clock.monotonic();
+  expect(transits.announced).toEqual([standing.admission]);
+  heldSinceMs = clock.monotonic();
   end(standing);
   await clock.advance(1_000);
   expect(recorded).toHaveLength(1);
   expect(transits.isOpen(ID)).toBe(true);
+  expect(transits.announced).toEqual([]);
   await transits.settled();
   expect(recorded).toHaveLength(2);
   expect(transits.isOpen(ID)).toBe(false);
+  await transits.announce(standing.admission, 'responder');
+  end(standing);
+  expect(recorded).toHaveLength(4);
   expect(clock.pending).toEqual([]);
+});
+
+it('what did not come to stand waits for the change too, and is of the moment at which it failed', async () => {
+  const announced = await transits.announce(standing.admission, 'responder');
+  heldSinceMs = clock.monotonic();
+  announced.failed('TUNNEL_FAILED');
+  now = { atMs: 5_000, posture: { level: 5, epoch: 8n } };
+  await clock.advance(1_000);
+  expect(recorded).toHaveLength(1);
+  expect(transits.announced).toEqual([]);
+  heldSinceMs = undefined;
+  await clock.advance(5);
+  expect(recorded.at(-1)).toMatchObject({ at: THEN, body: { value: { endReason: REASONS.TUNNEL_FAILED.code } } });
+  expect(transits.isOpen(ID)).toBe(false);
 });
 
 it('a node that stops waits for the last word and the kernel’s counters of what is gone, not for what is not', async () => {

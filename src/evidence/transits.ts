@@ -35,8 +35,8 @@ export interface TransitParts {
   readonly self: () => string;
   readonly log: Logger;
   readonly clock: Pick<Clock, 'monotonic' | 'after'>;
-  /** Monotonic; undefined: no change of level is under way. */
-  readonly changingSinceMs: () => number | undefined;
+  /** Monotonic: since when ends are to wait, for a change of level or for the log; undefined: they need not. */
+  readonly heldSinceMs: () => number | undefined;
 }
 
 /** Announced and not over. */
@@ -47,6 +47,8 @@ interface OpenTransit {
   readonly admission?: Admission;
   /** Our SPIFFE ID, as its intent has it; absent for one of this run. */
   readonly self?: string;
+  /** It is about to be gone, or is. */
+  isEnding?: boolean;
 }
 
 type Transit = Exclude<MessageInitShape<typeof SessionTransitArtifactSchema>, SessionTransitArtifact>;
@@ -71,16 +73,16 @@ export class Transits implements TransitEvidence {
   /** Gone, and of which something is not known yet. */
   readonly #unknown = new Set<Ended>();
   #allKnown: PromiseWithResolvers<void> | undefined;
-  readonly #turns: EndsInTurn<Ended>;
+  readonly #turns: EndsInTurn<() => void>;
 
   constructor(parts: TransitParts) {
     this.#parts = parts;
-    this.#turns = new EndsInTurn(parts.clock, (end) => this.#tellEnd(end), parts.changingSinceMs);
+    this.#turns = new EndsInTurn(parts.clock, (tell) => tell(), parts.heldSinceMs);
   }
 
-  /** Sessions of this run that are announced and not over, whether they stand already or not. */
+  /** Sessions of this run that are announced and did not end, whether they stand already or not. */
   get announced(): readonly Admission[] {
-    return [...this.#open.values()].flatMap(({ admission }) => admission ?? []);
+    return [...this.#open.values()].flatMap(({ admission, isEnding }) => (isEnding ? [] : (admission ?? [])));
   }
 
   /** Whether its outcome is to come. */
@@ -105,13 +107,20 @@ export class Transits implements TransitEvidence {
       this.#open.delete(id);
       throw error;
     }
-    return { failed: (reason) => this.#tell(id, facts, reason, {}) };
+    return {
+      failed: (reason) => {
+        const at = this.#parts.moment();
+        this.#markEnding(id);
+        this.#turns.take(() => this.#tell(id, facts, reason, {}, at));
+      },
+    };
   }
 
   ending(standing: Standing, reason: Reason, byPeer: boolean): EndingTransit {
     const { admission, member } = standing;
     const kernels = member === undefined ? NO_COUNTERS : undefined;
     const at = this.#parts.moment();
+    this.#markEnding(admission.id);
     const end: Ended = { standing, reason, byPeer, at, streams: undefined, kernels, isGone: false };
     if (member !== undefined) void this.#readKernel(end, admission.id, member);
     return {
@@ -127,19 +136,24 @@ export class Transits implements TransitEvidence {
     };
   }
 
-  /** Every end so far was handed on to be recorded. */
+  /** Every end so far was handed on to be recorded, and from here on each is at once: the node stops. */
   async settled(): Promise<void> {
     while (this.#unknown.size > 0) {
       this.#allKnown ??= Promise.withResolvers();
       await this.#allKnown.promise;
     }
-    this.#turns.flush();
+    this.#turns.close();
+  }
+
+  #markEnding(id: SessionId): void {
+    const open = this.#open.get(id);
+    if (open !== undefined) open.isEnding = true;
   }
 
   #take(end: Ended): void {
     if (!end.isGone || end.streams === undefined || end.kernels === undefined) return;
     this.#unknown.delete(end);
-    this.#turns.take(end);
+    this.#turns.take(() => this.#tellEnd(end));
     if (this.#unknown.size > 0) return;
     this.#allKnown?.resolve();
     this.#allKnown = undefined;

@@ -76,6 +76,34 @@ describe('a change of posture', () => {
     seen.length = 0;
     await own.state('console', 2, 'test');
     expect(seen).toEqual(['taken', 'page 2', 'last 2', 'given back']);
+    seen.length = 0;
+    // A step that is only tried again is in no hurry.
+    await clock.advance(1_000);
+    expect(seen).toEqual(['page 2', 'last 2']);
+  });
+
+  it('a step that hangs does not keep the precedence', async () => {
+    const seen: string[] = [];
+    const precedence = {
+      take: () => ({ [Symbol.dispose]: () => void seen.push('given back') }),
+    };
+    const parts = { clock, log: silentLogger, store: FORGETFUL, initial: 5, firstEpoch: 1n, precedence } as const;
+    using own = new PostureEngine(parts);
+    const hangs = Promise.withResolvers<void>();
+    const slow = (name: string): PostureStep => ({
+      name,
+      deadlineMs: 60_000,
+      apply: (level) => (level === 2 ? hangs.promise : undefined),
+    });
+    await own.start(stepsOf([], [slow('tunnels')]));
+    seen.length = 0;
+    const change = own.state('console', 2, 'test');
+    await clock.advance(4_999);
+    expect(seen).toEqual([]);
+    await clock.advance(1);
+    expect(seen).toEqual(['given back']);
+    hangs.resolve();
+    await change;
   });
 
   it('raises the epoch once, and tells who holds the level', async () => {

@@ -51,13 +51,15 @@ export interface EngineParts {
   readonly store: PostureStore;
   /** Absent where a crash leaves nothing that could be gone on with. */
   readonly journal?: PostureJournal | undefined;
-  /** Taken while transitions are under way; absent where it may not be. */
+  /** Taken for each change; absent where it may not be. */
   readonly precedence?: Pick<Precedence, 'take'> | undefined;
 }
 
 const CONFIGURED = 'initial';
 /** More than there can be between two writes of the record: a statement that runs out changes the level, and writes none. */
 const UNWRITTEN_EPOCHS = 65_536n;
+/** What the overlay has for a change (P9). */
+const LONGEST_PRECEDENCE_MS = 5_000;
 const FIRST_RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 30_000;
 /** While some statement has an end: how often it is looked whether the host's clock was set, and by how much it may be. */
@@ -221,17 +223,16 @@ export class PostureEngine implements PostureReader, Disposable {
   }
 
   async #transitions(first: 'everything' | 'unrealised' | undefined): Promise<void> {
-    const precedence = this.#parts.precedence?.take();
     try {
       if (first === 'everything') {
-        await this.#takeAll();
+        await this.#ahead(() => this.#takeAll());
         this.#floor = undefined;
       }
       if (first === 'unrealised') await this.#takeAgain(this.#runner.unrealised);
       for (;;) {
         const { level, heldBy, nextExpiry } = this.#aim();
-        if (level !== this.#level) await this.#transition(level, heldBy);
-        else if (this.#isBrokenOff) await this.#takeAll();
+        if (level !== this.#level) await this.#ahead(() => this.#transition(level, heldBy));
+        else if (this.#isBrokenOff) await this.#ahead(() => this.#takeAll());
         else if (this.#runner.woken.length > 0) await this.#takeAgain(this.#runner.woken);
         else {
           if (this.#isOver) return;
@@ -243,7 +244,20 @@ export class PostureEngine implements PostureReader, Disposable {
     } finally {
       // In the same turn as the last look: a statement between the two would be followed by nobody.
       this.#isFollowing = false;
-      precedence?.[Symbol.dispose]();
+    }
+  }
+
+  /** With precedence at the cores, as long as it may take (P9): a step that hangs does not keep it. */
+  async #ahead(work: () => Promise<void>): Promise<void> {
+    const { clock, precedence } = this.#parts;
+    if (precedence === undefined) return await work();
+    const taken = precedence.take();
+    const late = clock.after(LONGEST_PRECEDENCE_MS, () => taken[Symbol.dispose]());
+    try {
+      await work();
+    } finally {
+      late.cancel();
+      taken[Symbol.dispose]();
     }
   }
 

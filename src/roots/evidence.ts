@@ -57,7 +57,7 @@ export async function openEvidence(
     self: ownId(world),
     log,
     clock,
-    changingSinceMs: () => posture.changingSinceMs,
+    heldSinceMs: () => posture.changingSinceMs ?? store.reopeningSinceMs,
   });
   return {
     store,
