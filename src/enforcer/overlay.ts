@@ -356,6 +356,8 @@ export class Overlay implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.members.map((member) => this.leave(member)));
+    // Who was leaving already is no member any more, and not gone yet.
+    await this.#queue;
     await this.#dataplane.flows.detach(this.device.ifindex);
     await this.device[Symbol.asyncDispose]();
   }

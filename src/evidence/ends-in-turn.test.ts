@@ -6,7 +6,8 @@ let clock: SimulatedClock;
 /** How long the disk takes for one. */
 let commitMs: number;
 let committed: number[];
-let heldSinceMs: number | undefined;
+let changingSinceMs: number | undefined;
+let isReopening: boolean;
 let ends: EndsInTurn<number>;
 
 beforeEach(() => {
@@ -14,14 +15,15 @@ beforeEach(() => {
   clock = new SimulatedClock();
   commitMs = 0;
   committed = [];
-  heldSinceMs = undefined;
+  changingSinceMs = undefined;
+  isReopening = false;
   ends = new EndsInTurn<number>(
     { monotonic: () => clock.monotonic() + spentMs, after: (delayMs, action) => clock.after(delayMs, action) },
     (end) => {
       committed.push(end);
       spentMs += commitMs;
     },
-    () => heldSinceMs,
+    { changingSinceMs: () => changingSinceMs, isReopening: () => isReopening },
   );
 });
 
@@ -49,29 +51,41 @@ test('sessions that a level ends all at once leave turns between their syncs, an
 });
 
 test('ends wait until the change is through that ended the sessions', async () => {
-  heldSinceMs = clock.monotonic();
+  changingSinceMs = clock.monotonic();
   take(0, 4);
   await clock.advance(4_000);
   expect(committed).toEqual([]);
-  heldSinceMs = undefined;
+  changingSinceMs = undefined;
   await clock.advance(5);
   expect(committed).toEqual(upTo(4));
   expect(clock.pending).toEqual([]);
 });
 
 test('ends wait no longer than the overlay has for a change, though one may hang; the next change is one of its own', async () => {
-  heldSinceMs = clock.monotonic();
+  changingSinceMs = clock.monotonic();
   take(0, 1);
   await clock.advance(4_999);
   expect(committed).toEqual([]);
   await clock.advance(6);
   take(1, 1);
   expect(committed).toEqual(upTo(2));
-  heldSinceMs = undefined;
+  changingSinceMs = undefined;
   await clock.advance(60_000);
-  heldSinceMs = clock.monotonic();
+  changingSinceMs = clock.monotonic();
   take(2, 1);
   expect(committed).toEqual(upTo(2));
+});
+
+test('while the log is opened anew ends wait however long that takes, or all would be committed in the turn behind it', async () => {
+  isReopening = true;
+  changingSinceMs = clock.monotonic();
+  take(0, 2);
+  await clock.advance(6_000);
+  expect(committed).toEqual([]);
+  isReopening = false;
+  await clock.advance(5);
+  expect(committed).toEqual(upTo(2));
+  expect(clock.pending).toEqual([]);
 });
 
 test.each([
@@ -79,7 +93,7 @@ test.each([
   ['during a change', 0, 0, 0],
 ])('all that wait %s are committed when it closes, and what comes then at once', async (_, ms, since, before) => {
   commitMs = ms;
-  heldSinceMs = since;
+  changingSinceMs = since;
   take(0, 5);
   expect(committed).toEqual(upTo(before));
   ends.close();

@@ -1,21 +1,28 @@
 /**
  * Ends of sessions, some milliseconds of them in one turn of the event loop, and none while the node is on its way to another
- * level. At 2 and 1 each is anchored by itself; nobody waits for them, and a crash finds their intents. Ten thousand sessions
- * that a level ends at once would else hold up the steps behind it, and the lease of the data plane, until the disk had synced
- * ten thousand times.
+ * level, or the log is opened anew. At 2 and 1 each is anchored by itself; nobody waits for them, and a crash finds their
+ * intents. Ten thousand sessions that a level ends at once would else hold up the steps behind it, and the lease of the data
+ * plane, until the disk had synced ten thousand times.
  */
 import type { Clock, Timer } from '../base/clock.ts';
 
 const SHARE_MS = 5;
-/** What is behind a change does not wait for one that hangs, or for levels that come without end. */
+/** What is behind a change does not wait for one that hangs. One that begins later holds anew. */
 const LONGEST_HOLD_MS = 5_000;
 /** How often it is looked whether the change is through. */
 const LOOK_MS = 5;
 
+export interface Holds {
+  /** Monotonic: since when the level changes; undefined: it does not. */
+  readonly changingSinceMs: () => number | undefined;
+  /** What is committed now would wait all the same, and then come at once. */
+  readonly isReopening: () => boolean;
+}
+
 export class EndsInTurn<End> {
   readonly #clock: Pick<Clock, 'monotonic' | 'after'>;
   readonly #commit: (end: End) => void;
-  readonly #heldSinceMs: () => number | undefined;
+  readonly #holds: Holds;
   #isClosed = false;
   #waiting: End[] = [];
   /** Of those that wait, how many were taken. */
@@ -24,15 +31,11 @@ export class EndsInTurn<End> {
   #spentMs = 0;
   #nextTurn: Timer | undefined;
 
-  /** @param commit must not throw @param heldSinceMs monotonic: since when none is to be committed; undefined: they may be */
-  constructor(
-    clock: Pick<Clock, 'monotonic' | 'after'>,
-    commit: (end: End) => void,
-    heldSinceMs: () => number | undefined,
-  ) {
+  /** @param commit must not throw */
+  constructor(clock: Pick<Clock, 'monotonic' | 'after'>, commit: (end: End) => void, holds: Holds) {
     this.#clock = clock;
     this.#commit = commit;
-    this.#heldSinceMs = heldSinceMs;
+    this.#holds = holds;
   }
 
   /** Commits it at once, or, while they are held and when enough of this turn was spent, in its turn behind those that wait. */
@@ -56,7 +59,8 @@ export class EndsInTurn<End> {
   }
 
   #isHeld(): boolean {
-    const sinceMs = this.#heldSinceMs();
+    if (this.#holds.isReopening()) return true;
+    const sinceMs = this.#holds.changingSinceMs();
     return sinceMs !== undefined && this.#clock.monotonic() - sinceMs < LONGEST_HOLD_MS;
   }
 

@@ -130,7 +130,7 @@ test('the key is changed while the gateway runs: both sign, who knows either bel
   expect(await world.verified(next, { held: [seen] })).toMatchObject({ told: [] });
 
   // What waits while the keys change is recorded with the new one; ends of sessions are not even asked for meanwhile.
-  expect(store.reopeningSinceMs).toBeUndefined();
+  expect(store.isReopening).toBe(false);
   const changed = store.rotateKey('finish');
   const waiting = store.record(mutation(1));
   let isChanged = false;
@@ -138,11 +138,11 @@ test('the key is changed while the gateway runs: both sign, who knows either bel
     isChanged = true;
   });
   const held = new Set<boolean>();
-  for (; !isChanged; await turnEnded()) held.add(store.reopeningSinceMs !== undefined);
+  for (; !isChanged; await turnEnded()) held.add(store.isReopening);
   expect(held).toContain(true);
   const { at } = await waiting;
   expect(await changed).toEqual([next]);
-  expect(store.reopeningSinceMs).toBeUndefined();
+  expect(store.isReopening).toBe(false);
   await world.checkpoint(store, 1, at + 1);
   expect(await world.verified(next, { held: [seen] })).toMatchObject({ told: [], signedBy: [ORIGIN] });
   expect(await world.verified(former)).toMatchObject({ told: ['checkpoint: no known key signed it'] });

@@ -64,9 +64,7 @@ export class EvidenceStore implements AsyncDisposable {
   readonly #tending: Tending;
   #timer: Timer | undefined;
   #keeping: Promise<void> = Promise.resolve();
-  /** While the keys change: what is to be recorded waits. */
   #reopening: Promise<void> | undefined;
-  #reopeningSinceMs: number | undefined;
   #isClosed = false;
 
   /** Opens, or begins to try: a disk that fails keeps nobody from the console. */
@@ -115,9 +113,9 @@ export class EvidenceStore implements AsyncDisposable {
     return this.#opened?.spool;
   }
 
-  /** Monotonic: since when the keys change. Undefined: they do not. */
-  get reopeningSinceMs(): number | undefined {
-    return this.#reopeningSinceMs;
+  /** While the keys change: what is to be recorded waits. */
+  get isReopening(): boolean {
+    return this.#reopening !== undefined;
   }
 
   /** More became durable. */
@@ -212,7 +210,6 @@ export class EvidenceStore implements AsyncDisposable {
   }
 
   async #reopen(between: () => Promise<void>): Promise<void> {
-    this.#reopeningSinceMs = this.#parts.clock.monotonic();
     this.#reopening = this.#reopened(between);
     await this.#reopening;
   }
@@ -225,7 +222,6 @@ export class EvidenceStore implements AsyncDisposable {
       await this.#open();
     } finally {
       this.#reopening = undefined;
-      this.#reopeningSinceMs = undefined;
     }
   }
 

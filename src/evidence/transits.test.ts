@@ -21,7 +21,7 @@ let now: Moment;
 let self: () => string;
 let counters: () => Promise<FlowCounters>;
 let clock: SimulatedClock;
-let heldSinceMs: number | undefined;
+let changingSinceMs: number | undefined;
 const failed = vi.fn();
 let transits: Transits;
 
@@ -31,7 +31,7 @@ beforeEach(() => {
   self = () => SELF;
   counters = async () => ({ packets: 0n, bytes: 0n, denied: 0n });
   clock = new SimulatedClock();
-  heldSinceMs = undefined;
+  changingSinceMs = undefined;
   failed.mockClear();
   transits = new Transits({
     record: async (body, at) => {
@@ -44,7 +44,7 @@ beforeEach(() => {
     self: () => self(),
     log: { ...silentLogger, error: failed },
     clock,
-    heldSinceMs: () => heldSinceMs,
+    holds: { changingSinceMs: () => changingSinceMs, isReopening: () => false },
   });
 });
 
@@ -83,7 +83,7 @@ it('an end of which nothing can be said is told in the log, stops nobody, and le
 it('an end waits for the change that made it, and is pending in no snapshot meanwhile; a node that stops waits for none', async () => {
   await transits.announce(standing.admission, 'responder');
   expect(transits.announced).toEqual([standing.admission]);
-  heldSinceMs = clock.monotonic();
+  changingSinceMs = clock.monotonic();
   end(standing);
   await clock.advance(1_000);
   expect(recorded).toHaveLength(1);
@@ -100,13 +100,13 @@ it('an end waits for the change that made it, and is pending in no snapshot mean
 
 it('what did not come to stand waits for the change too, and is of the moment at which it failed', async () => {
   const announced = await transits.announce(standing.admission, 'responder');
-  heldSinceMs = clock.monotonic();
+  changingSinceMs = clock.monotonic();
   announced.failed('TUNNEL_FAILED');
   now = { atMs: 5_000, posture: { level: 5, epoch: 8n } };
   await clock.advance(1_000);
   expect(recorded).toHaveLength(1);
   expect(transits.announced).toEqual([]);
-  heldSinceMs = undefined;
+  changingSinceMs = undefined;
   await clock.advance(5);
   expect(recorded.at(-1)).toMatchObject({ at: THEN, body: { value: { endReason: REASONS.TUNNEL_FAILED.code } } });
   expect(transits.isOpen(ID)).toBe(false);
@@ -118,6 +118,7 @@ it('a node that stops waits for the last word and the kernel’s counters of wha
   transits.ending(standing, 'EXPIRED', false);
   const ending = transits.ending({ ...standing, member }, 'EXPIRED', false);
   ending.gone();
+  expect(transits.leaving).toEqual([standing]);
   const settled = transits.settled();
   ending.counted(COUNTED);
   expect(recorded).toEqual([]);

@@ -23,7 +23,7 @@ import type { Member } from '../enforcer/member.ts';
 import type { Admission, SessionId } from '../enforcer/ports.ts';
 import { NO_STREAMS, type StreamsAtEnd } from '../enforcer/stream-totals.ts';
 import type { AnnouncedTransit, EndingTransit, TransitEvidence } from '../enforcer/transit-evidence.ts';
-import { EndsInTurn } from './ends-in-turn.ts';
+import { EndsInTurn, type Holds } from './ends-in-turn.ts';
 import type { Moment, Recorded, Recording } from './recorder.ts';
 
 export interface TransitParts {
@@ -35,8 +35,7 @@ export interface TransitParts {
   readonly self: () => string;
   readonly log: Logger;
   readonly clock: Pick<Clock, 'monotonic' | 'after'>;
-  /** Monotonic: since when ends are to wait, for a change of level or for the log; undefined: they need not. */
-  readonly heldSinceMs: () => number | undefined;
+  readonly holds: Holds;
 }
 
 /** Announced and not over. */
@@ -47,7 +46,7 @@ interface OpenTransit {
   readonly admission?: Admission;
   /** Our SPIFFE ID, as its intent has it; absent for one of this run. */
   readonly self?: string;
-  /** It is about to be gone, or is. */
+  /** It is about to be gone, or is: see `leaving`. */
   isEnding?: boolean;
 }
 
@@ -70,6 +69,8 @@ interface Ended {
 export class Transits implements TransitEvidence {
   readonly #parts: TransitParts;
   readonly #open = new Map<SessionId, OpenTransit>();
+  /** Ended, and something of it may still be there. */
+  readonly #leaving = new Set<Ended>();
   /** Gone, and of which something is not known yet. */
   readonly #unknown = new Set<Ended>();
   #allKnown: PromiseWithResolvers<void> | undefined;
@@ -77,12 +78,17 @@ export class Transits implements TransitEvidence {
 
   constructor(parts: TransitParts) {
     this.#parts = parts;
-    this.#turns = new EndsInTurn(parts.clock, (tell) => tell(), parts.heldSinceMs);
+    this.#turns = new EndsInTurn(parts.clock, (tell) => tell(), parts.holds);
   }
 
   /** Sessions of this run that are announced and did not end, whether they stand already or not. */
   get announced(): readonly Admission[] {
     return [...this.#open.values()].flatMap(({ admission, isEnding }) => (isEnding ? [] : (admission ?? [])));
+  }
+
+  /** Sessions that ended, and of which something may still be there. */
+  get leaving(): readonly Standing[] {
+    return [...this.#leaving].map(({ standing }) => standing);
   }
 
   /** Whether its outcome is to come. */
@@ -122,6 +128,7 @@ export class Transits implements TransitEvidence {
     const at = this.#parts.moment();
     this.#markEnding(admission.id);
     const end: Ended = { standing, reason, byPeer, at, streams: undefined, kernels, isGone: false };
+    this.#leaving.add(end);
     if (member !== undefined) void this.#readKernel(end, admission.id, member);
     return {
       counted: (streams) => {
@@ -130,6 +137,7 @@ export class Transits implements TransitEvidence {
       },
       gone: () => {
         end.isGone = true;
+        this.#leaving.delete(end);
         this.#unknown.add(end);
         this.#take(end);
       },

@@ -220,6 +220,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
     ...meshOpenings(config),
     onPeerLevel: overseer.peerLevelChanged.bind(overseer),
   };
+  const hired = new Set<LocalEnforcer>();
   const hire: EnforcerNode['hire'] = async <T extends Terminator>(
     start: (enforcer: LocalEnforcer) => Promise<T>,
     { outlives = false } = {},
@@ -243,6 +244,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
       throw error;
     }
     const listed = terminators.add(enforcer, terminator);
+    hired.add(enforcer);
     // It may have changed since it was started.
     terminator.setPosture(posture.level, posture.epoch);
     return {
@@ -250,6 +252,7 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
       enforcer,
       async [Symbol.asyncDispose]() {
         listed[Symbol.dispose]();
+        hired.delete(enforcer);
         await enforcer.releaseAll('CONNECTION_LOST');
       },
     };
@@ -278,6 +281,12 @@ export async function startEnforcer(world: EnforcerWorld): Promise<EnforcerNode>
     async [Symbol.asyncDispose]() {
       await mesh[Symbol.asyncDispose]();
       await terminators.drainAll('SHUTTING_DOWN', config.shutdownSeconds * 1000);
+      // What one that hangs did not let go of ends while its end can still be recorded.
+      for (const enforcer of hired) {
+        await enforcer.releaseAll('SHUTTING_DOWN').catch((error: unknown) => {
+          log.error('not everything of a terminator could be released', { error });
+        });
+      }
       await owned.disposeAsync();
       // At lockdown the outer interfaces stay shut when nobody is left to open them.
       if (posture.level > 1) await dataplane.flows.reset();

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { type ArtifactKind, parseArtifact } from '../../protocol/evidence/index.ts';
 import { type Artifact, CountedBy, Observer, Phase } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
 import { REASONS } from '../../protocol/reasons.ts';
@@ -74,6 +74,24 @@ test('a session that outlived its enforcer ends by the names and the number of i
   const stopped = a.stop().finally(() => (isStopped = true));
   await sites.until('site-a stopped', () => isStopped);
   await stopped;
+});
+
+test('when the node stops, the end of what a terminator that hangs holds is recorded before the log closes', async () => {
+  await using sites = await MemorySites.connected({ evidenceOf: place() });
+  const { b } = sites;
+  const store = b.gateway.evidence?.store;
+  if (store === undefined) throw new Error('no evidence');
+  // It does not answer in its time.
+  vi.spyOn(b.gateway.terminators, 'drainAll').mockResolvedValue();
+  const record = vi.spyOn(store, 'record');
+  let isStopped = false;
+  const stopped = b.stop().finally(() => (isStopped = true));
+  await sites.until('site-b stopped', () => isStopped);
+  await stopped;
+  expect(record.mock.calls.map(([body]) => body)).toMatchObject([
+    { value: { phase: Phase.OUTCOME, endReason: REASONS.SHUTTING_DOWN.code } },
+  ]);
+  expect(await record.mock.results[0]?.value).toMatchObject({ transit: expect.any(Number) });
 });
 
 test('what is offered in the other direction is in the record at both ends', async () => {

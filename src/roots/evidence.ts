@@ -57,7 +57,7 @@ export async function openEvidence(
     self: ownId(world),
     log,
     clock,
-    heldSinceMs: () => posture.changingSinceMs ?? store.reopeningSinceMs,
+    holds: { changingSinceMs: () => posture.changingSinceMs, isReopening: () => store.isReopening },
   });
   return {
     store,

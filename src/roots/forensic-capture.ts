@@ -33,7 +33,8 @@ export const SNAPSHOT_STEP = 'forensic snapshot of the kernel';
 /** Resolves at the latest when the kernel's time is up; what was taken is of the moment of the call. */
 export function capture(parts: CaptureParts, kernelMs: number): Promise<ForensicState> {
   const { clock, dataplane, directory, transits, overlay, mesh, holds } = parts;
-  const standing = directory.all;
+  // Of what just ended the kernel may have something yet.
+  const standing = [...directory.all, ...transits.leaving];
   const wall = clock.now();
   const state = {
     atBootNs: dataplane.bootTimeNs(),
