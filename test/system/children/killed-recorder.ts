@@ -92,9 +92,15 @@ async function obey([verb, first = '', second = '1']: readonly string[]): Promis
     if (gateway.posture.level < 3) await store?.recordAll(Array.from({ length: BUNDLE }, () => FILLER));
     await beside.part();
     await published();
+    // The checkpoint is there before what it supersedes is gone.
+    await eventually('that gone', () => times('tile rm before') === times('tile rm after'));
     say(first === '' ? `went ${JSON.stringify(steps.taken)}` : `survived ${first} ${second}`);
   }
   if (verb === 'end') lines.close();
+}
+
+function times(step: string): number {
+  return steps.taken.filter((taken) => taken === step).length;
 }
 
 /** At the strict levels that is at once. */
