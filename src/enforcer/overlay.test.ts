@@ -12,6 +12,7 @@ import {
   PRINTER,
   REQUEST,
 } from '../../test/support/memory-nodes.ts';
+import { turnEnded } from '../base/clock.ts';
 import type { MemberSpec } from './member.ts';
 import { Nonces } from './nonces.ts';
 import { Slots } from './slots.ts';
@@ -67,6 +68,26 @@ describe('joining', () => {
     await expect(establish(a, b)).rejects.toThrow();
     expect(await footprint(b.dataplane, b.overlay)).toEqual({ ...NOTHING, peers: 1 });
   });
+});
+
+it('ends only when who was leaving already has left', async () => {
+  await establish(a, b);
+  const [member] = b.overlay.members;
+  const { device } = b.overlay;
+  const { promise: isAnswered, resolve: answer } = Promise.withResolvers<void>();
+  const { removePeers } = device;
+  device.removePeers = async (keys) => {
+    await isAnswered;
+    return await removePeers.call(device, keys);
+  };
+  const seen: string[] = [];
+  const left = member === undefined ? undefined : b.overlay.leave(member).then(() => seen.push('left'));
+  await expect.poll(() => b.overlay.members).toEqual([]);
+  const ended = b.overlay[Symbol.asyncDispose]().then(() => seen.push('ended'));
+  await turnEnded();
+  answer();
+  await Promise.all([left, ended]);
+  expect(seen).toEqual(['left', 'ended']);
 });
 
 describe('renewing', () => {

@@ -8,6 +8,7 @@ import { type WireguardOffer, wireguardProof } from '../../protocol/handshake/in
 import { formatPrefix, hostPrefix } from '../../protocol/net/prefix.ts';
 import type { CryptoProvider, X25519KeyPair } from '../../protocol/noise/crypto.ts';
 import { mostRestrictive, type PostureLevel } from '../../protocol/posture/level.ts';
+import { allOf } from '../base/all-of.ts';
 import type {
   AdoptedTunnel,
   DataPlane,
@@ -378,7 +379,9 @@ export class Overlay implements AsyncDisposable {
       steps.add(() => flows.remove(session.sessionSlot, this.#rules(spec)));
     }
     // Side by side: while thousands end, an answer of the kernel waits for its turn of the event loop.
-    steps.add(() => allOf(this.device.removePeers(keys), network.removeRoutes(routes)));
+    steps.add(() =>
+      allOf('tunnel peers or routes stay', [this.device.removePeers(keys), network.removeRoutes(routes)]),
+    );
     for (const { session } of members) steps.add(() => flows.deactivate(session.sessionSlot));
   }
 
@@ -421,13 +424,6 @@ export class Overlay implements AsyncDisposable {
 
 function attachment({ ifindex }: TunnelDevice, { translations = [] }: OverlaySpec): FlowAttachment {
   return { ifindex, kind: 'tunnel', translations };
-}
-
-/** Waits for each; then it throws what failed. */
-async function allOf(...steps: readonly Promise<unknown>[]): Promise<void> {
-  const ends = await Promise.allSettled(steps);
-  const failures = ends.flatMap((end) => (end.status === 'rejected' ? [end.reason] : []));
-  if (failures.length > 0) throw new AggregateError(failures, 'not all of it was done');
 }
 
 function gone(): ShellstreamError {

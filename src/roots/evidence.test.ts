@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { type ArtifactKind, parseArtifact } from '../../protocol/evidence/index.ts';
+import { type ArtifactKind, parseArtifact, sessionIdBytes } from '../../protocol/evidence/index.ts';
 import { type Artifact, CountedBy, Observer, Phase } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
 import { REASONS } from '../../protocol/reasons.ts';
 import { MemorySites, type MemorySitesOptions } from '../../test/support/memory-sites.ts';
@@ -147,6 +147,26 @@ test('at level 1: a snapshot of what stood, the change as daemon and data plane 
   expect(receipt).toMatchObject({ nodeId: 'spiffe://b.test/gateway', fromLevel: 5, level: 1, notRealised: [] });
   const forged = { ...receipts[1], statement: receipts[0]?.statement ?? new Uint8Array() };
   expect(() => verifyReceipt({ ...receipts[0], ...forged } as never, sites.a.source.bundles)).toThrow('SVID_SIGNATURE');
+});
+
+test('the snapshot lists who ended and may not be gone, as no handshake that had not ended', async () => {
+  await using sites = await MemorySites.connected({ evidenceOf: place() });
+  const { b } = sites;
+  const [id = ''] = b.gateway.directory.all.map(({ admission }) => admission.id);
+  if (b.gateway.overlay === undefined) throw new Error('no overlay');
+  const { promise: isAnswered, resolve: answer } = Promise.withResolvers<void>();
+  vi.spyOn(b.gateway.overlay, 'leave').mockReturnValueOnce(isAnswered);
+  const ended = b.gateway.directory.revoke(id, 'CLOSED');
+  const stated = b.gateway.posture.state('console', 1, 'intrusion');
+  const [snapshot] = await recorded(sites, 'forensicSnapshot', (all) => all.length === 1);
+  expect(snapshot).toMatchObject({ sessions: 1 });
+  const listed = (await recorded(sites, 'snapshotPart', (all) => all.length > 0)).flatMap(({ sessions }) => sessions);
+  expect(listed).toMatchObject([{ sessionId: sessionIdBytes(id), pending: false }]);
+  answer();
+  await ended;
+  let isSettled = false;
+  void stated.then(() => (isSettled = true));
+  await sites.until('its end', () => isSettled);
 });
 
 test('a kernel that does not answer in time: the snapshot tells its tunnels and routes from memory', async () => {

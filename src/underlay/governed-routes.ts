@@ -15,6 +15,7 @@ import {
   routeWords,
   type SessionReach,
 } from '../../protocol/routes/index.ts';
+import { allOf } from '../base/all-of.ts';
 import type { Timer } from '../base/clock.ts';
 import type { NetworkLinks } from '../dataplane/ports.ts';
 import { KernelRoutes } from './kernel-routes.ts';
@@ -109,13 +110,8 @@ export class GovernedRoutes implements AsyncDisposable {
   async apply(level: PostureLevel): Promise<void> {
     this.#level = level;
     this.#hasBegun = true;
-    const failures: unknown[] = [];
-    const note = (error: unknown): void => void failures.push(error);
-    await Promise.all([
-      this.#parts.tunnels()?.follow().catch(note),
-      this.#exclusively(() => this.#settle()).catch(note),
-    ]);
-    if (failures.length > 0) throw new AggregateError(failures, 'routes are not as the level says');
+    const steps = [this.#parts.tunnels()?.follow(), this.#exclusively(() => this.#settle())];
+    await allOf('routes are not as the level says', steps);
   }
 
   /** What going to `level` would take away and put back, as the kernel is now. Nothing is done. */
