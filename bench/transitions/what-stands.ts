@@ -68,13 +68,14 @@ function consoleOf({ socket }: Site): Promise<ControlClient> {
 
 /** Why sessions ended, as far back as the gateway's log is at hand: for a turn that left less than it should. */
 export function endsInLog({ log }: Site): string {
-  const ends = [
-    ...log.matchAll(/"reason":"(\w+)","byPeer":(true|false)(?:,"detail":"([^"]*)")?.*"msg":"session ended"/g),
-  ];
   const counts = new Map<string, number>();
-  for (const [, reason = '', byPeer, detail = ''] of ends) {
+  for (const [, reason = '', byPeer, detail = '', more = '1'] of log.matchAll(ENDED)) {
     const why = `${reason}${byPeer === 'true' ? ' by the peer' : ''} ${detail}`.trim();
-    counts.set(why, (counts.get(why) ?? 0) + 1);
+    counts.set(why, (counts.get(why) ?? 0) + Number(more));
   }
   return [...counts].map(([why, count]) => `${count} ${why}`).join(', ');
 }
+
+/** Of one session, or of as many as came too fast to be told one by one. */
+const ENDED =
+  /"reason":"(\w+)","byPeer":(true|false)(?:,"detail":"([^"]*)")?(?:,"count":(\d+))?.*"msg":"(?:session|more sessions) ended"/g;

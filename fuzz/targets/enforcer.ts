@@ -6,9 +6,10 @@
 import { ShellstreamError } from '../../protocol/errors.ts';
 import { parsePrefix } from '../../protocol/net/prefix.ts';
 import type { AcceptInput, Admission, SessionId } from '../../src/enforcer/ports.ts';
+import type { SessionEndInit } from '../../src/enforcer/process/convert.ts';
 import { encodeToEnforcer, LARGEST_TO_ENFORCER, type ToEnforcerInit } from '../../src/enforcer/process/messages.ts';
 import { type AttemptOptions, attempt, MANAGEMENT, PRINTER, REQUEST } from '../../test/support/memory-nodes.ts';
-import { say } from '../../test/support/taken-over.ts';
+import { ended, say } from '../../test/support/taken-over.ts';
 import { protobuf } from '../formats/protobuf.ts';
 import { joined, pieces, sequenceOf } from '../formats/sequence.ts';
 import { treeFormat } from '../formats/tree.ts';
@@ -19,6 +20,7 @@ import { EVIDENCE, fill, GRANT, OFFER } from './examples.ts';
 /** Stand for the first session of the attacker and for that of the other terminator, whose ids differ from run to run. */
 const OWN = 'a'.repeat(32);
 const THEIRS = 'b'.repeat(32);
+const NOBODY = 'c'.repeat(32);
 const MOVE = { message: 0, admit: 1, accept: 2, again: 3, time: 4, posture: 5, obey: 6 } as const;
 const MOST_MOVES = 16;
 
@@ -58,18 +60,22 @@ const QUESTIONS: readonly ToEnforcerInit[] = [
     sentBytes: 2n ** 64n - 1n,
     frames: { payloadHash: fill(7), headers: Uint8Array.of(4, 13) },
   }),
+  say.releaseAll([ended(OWN), ended(NOBODY, true), ended(THEIRS), ended(OWN, true), ended('')]),
+  say.releaseAll([]),
+  say.releaseAll(Array.from({ length: 257 }, () => ended(OWN))),
   say.resume([
     { session: THEIRS, token: fill(6) },
     { session: OWN, token: fill(7) },
   ]),
 ];
+const CARRIED = { streams: 1, receivedBytes: 7n, sentBytes: 2n ** 64n - 1n };
 const NEWS: readonly ToEnforcerInit[] = [
   { case: 'listening', value: { port: 7_843 } },
   { case: 'handshakeEnded', value: { initiator: true, reason: 200, microseconds: 900 } },
   { case: 'draining', value: { session: THEIRS } },
   { case: 'drainReceived', value: { session: OWN, reason: 603, level: 3, epoch: 4n, deadlineMs: 100 } },
   say.carried(THEIRS, { streams: 1, receivedBytes: 5n, sentBytes: 6n }),
-  say.carried(OWN, { streams: 1, receivedBytes: 7n, sentBytes: 2n ** 64n - 1n }),
+  say.carried(OWN, CARRIED),
 ];
 const ANSWERS: readonly ToEnforcerInit[] = [
   { case: 'done', value: {} },
@@ -86,15 +92,16 @@ export const open: OpenTarget = async () => {
     ...NEWS.map((body) => encodeToEnforcer(0, body)),
     ...ANSWERS.map((body, at) => encodeToEnforcer(at + 1, body)),
   ];
+  const batch = (...ends: SessionEndInit[]): Uint8Array => encodeToEnforcer(9, say.releaseAll(ends));
   const move = (kind: keyof typeof MOVE, choice = 0, rest: Uint8Array = new Uint8Array()): Uint8Array =>
     Uint8Array.of(MOVE[kind], choice, ...rest);
   return {
     about:
       'a terminator that was taken over: it opens nothing that a peer did not sign for, and touches no session of another',
     covers: ['src/enforcer/', 'protocol/wire/parse.ts'],
-    maxBytes: 8_000,
+    maxBytes: 14_000,
     format: treeFormat(sequenceOf(protobuf, 2)),
-    dictionary: [OWN, THEIRS, 'spiffe://a.test/gateway', '10.99.0.1', fill(0), Uint8Array.of(8, 1)],
+    dictionary: [OWN, THEIRS, NOBODY, 'spiffe://a.test/gateway', '10.99.0.1', fill(0), Uint8Array.of(8, 1)],
     seeds: [
       ...words.map((bytes) => joined([move('message', 0, bytes)])),
       joined(words.slice(0, QUESTIONS.length).map((bytes) => move('message', 0, bytes))),
@@ -109,6 +116,17 @@ export const open: OpenTarget = async () => {
       ]),
       joined([move('admit', 0, Uint8Array.of(0, 40, 1)), move('admit'), move('message', 0, words[5] ?? fill(0))]),
       joined([move('accept'), move('again'), move('posture', 0)]),
+      joined([
+        move('admit', 1),
+        move('message', 0, batch(ended(THEIRS), ended(OWN, false, CARRIED), ended(OWN, true), ended(NOBODY))),
+        move('admit', 5),
+      ]),
+      joined([
+        move('admit'),
+        move('message', 0, encodeToEnforcer(0, say.carried(OWN, CARRIED))),
+        move('message', 0, batch(ended(THEIRS), ended(OWN, false))),
+      ]),
+      joined([move('admit', 1), move('message', 0, batch(...Array.from({ length: 256 }, () => ended(OWN))))]),
       joined([move('admit', 16), move('admit', 24), move('posture', 1)]),
       joined([move('accept', 0, Uint8Array.of(0, 60, 4)), move('accept', 0), move('accept', 4), move('time', 255)]),
       joined([move('posture', 1), move('admit', 1), move('posture', 4), move('admit', 1), move('obey')]),

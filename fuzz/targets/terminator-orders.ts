@@ -109,7 +109,10 @@ export const open: OpenTarget = async () => {
   };
 };
 
-/** Questions are open while the records come; at the end of the link each of them has had an end, and one only. */
+/**
+ * Questions are open while the records come; at the end of the link each of them has had an end, and one only. Those of
+ * one turn that release go in one, and end alike.
+ */
 async function serve(records: readonly Uint8Array[]): Promise<string> {
   const clock = new SimulatedClock();
   const links = memoryLinkPair({ clock });
@@ -122,6 +125,7 @@ async function serve(records: readonly Uint8Array[]): Promise<string> {
     enforcer.accept({ nonce: fill(1), grant: GRANT, handshakeHash: fill(2), connection }),
     enforcer.setPeerLevel(SESSION, 3),
     enforcer.release(SESSION, 'CLOSED'),
+    enforcer.release('b'.repeat(32), 'CLOSED', true, { streams: 1, receivedBytes: 2n, sentBytes: 3n }),
   ];
   const ends = Promise.allSettled(questions);
   const answered = count(links.responder);
@@ -130,7 +134,8 @@ async function serve(records: readonly Uint8Array[]): Promise<string> {
   const isCutOff = links.initiator.isClosed;
   links.cut();
   const outcomes = await ends;
-  for (const outcome of outcomes) if (outcome.status === 'rejected') refusal(outcome.reason);
+  const [one, other] = outcomes.map(wordOf).slice(-2);
+  holds(one === other, 'two releases of one question end differently');
   await settled();
   holds(losses === 1, `the end of the link was told ${losses} times`);
   return `${isCutOff ? 'cut off' : 'stays'} ${outcomes.map(({ status }) => status[0]).join('')} ${Math.min(answered(), 8)}`;
@@ -198,6 +203,10 @@ function count(link: Link): () => number {
   let seen = 0;
   link.onRecord(() => (seen += 1));
   return () => seen;
+}
+
+function wordOf(outcome: PromiseSettledResult<unknown>): string {
+  return outcome.status === 'rejected' ? refusal(outcome.reason) : 'done';
 }
 
 function refusal(error: unknown): string {

@@ -53,7 +53,7 @@ export interface RoutePlan {
 }
 
 export function planRoutes({ recorded, drifted, live }: RouteScene): RoutePlan {
-  const lives = new Map(live.map((route) => [routePlace(route), route]));
+  const lives = byPlace(live);
   const places = new Set<string>();
   const add: RouteSpec[] = [];
   const remove: RouteSpec[] = [];
@@ -69,13 +69,22 @@ export function planRoutes({ recorded, drifted, live }: RouteScene): RoutePlan {
     else if (stays && tunnelled) differences.push({ kind: 'tunnelled', route });
     else if (stays && hasDrifted) differences.push({ kind: 'drifted', route });
     if (!(stays && authorised) || tunnelled) {
-      if (found !== undefined) remove.push(found);
+      if (found !== undefined) remove.push(isThere ? route : found);
     } else if (!isThere && !hasDrifted) {
       add.push(route);
     }
   }
   for (const [place, route] of lives) if (!places.has(place)) differences.push({ kind: 'unrecorded', route });
   return { add, remove, differences };
+}
+
+/** Those of the recorded that the kernel has, as they are recorded. */
+export function thoseThere(recorded: readonly RouteSpec[], live: readonly RouteSpec[]): readonly RouteSpec[] {
+  const lives = byPlace(live);
+  return recorded.filter((route) => {
+    const found = lives.get(routePlace(route));
+    return found !== undefined && isSameWay(found, route);
+  });
 }
 
 /** What the kernel has after the plan was carried out, against what it should have. */
@@ -87,6 +96,10 @@ export function readBack({ add, remove }: RoutePlan, live: readonly RouteSpec[])
       (route) => ({ kind: 'not-removed', route }) as const,
     ),
   ];
+}
+
+function byPlace(routes: readonly RouteSpec[]): ReadonlyMap<string, RouteSpec> {
+  return new Map(routes.map((route) => [routePlace(route), route]));
 }
 
 /** Of two in one place. */

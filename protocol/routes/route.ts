@@ -44,16 +44,29 @@ export const MAIN_TABLE = 254;
 const IPV6_DEFAULT_METRIC = 1024;
 
 /** Equal for routes of which a table holds one. */
-export function routePlace({ destination, table, metric }: RouteSpec): string {
+export function routePlace(route: RouteSpec): string {
+  const known = PLACES.get(route);
+  if (known !== undefined) return known;
+  const { destination, table, metric } = route;
   const usual = destination.address.length === 16 ? IPV6_DEFAULT_METRIC : 0;
-  return `${formatPrefix(destination)} table ${table} metric ${metric === usual ? 0 : (metric ?? 0)}`;
+  const place = `${formatPrefix(destination)} table ${table} metric ${metric === usual ? 0 : (metric ?? 0)}`;
+  PLACES.set(route, place);
+  return place;
 }
 
 /** Equal for routes equal in every field. */
 export function routeWords(route: RouteSpec): string {
+  const known = WORDS.get(route);
+  if (known !== undefined) return known;
   const via = route.gateway === undefined ? '' : ` via ${formatAddress(route.gateway)}`;
-  return `${routePlace(route)}${via} dev ${route.link}`;
+  const words = `${routePlace(route)}${via} dev ${route.link}`;
+  WORDS.set(route, words);
+  return words;
 }
+
+/** Made once: ten thousand that are recorded are compared with the kernel's at every change of level, in half a second. */
+const PLACES = new WeakMap<RouteSpec, string>();
+const WORDS = new WeakMap<RouteSpec, string>();
 
 /** Each tier has what the lower ones have; nobody has `nobody`. */
 export function isTierAtLeast(tier: Tier, least: Tier | 'nobody'): boolean {

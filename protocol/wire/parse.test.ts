@@ -29,9 +29,12 @@ describe('parseExact takes what an encoder wrote', () => {
     expect(parseExact(AttestInitSchema, Uint8Array.of(0x08, 1, 0x08, 2), 10).versions).toEqual([1, 2]);
   });
 
-  it('reads the largest 64-bit number', () => {
-    const ping = create(PingSchema, { opaque: 2n ** 64n - 1n });
-    expect(parseExact(PingSchema, toBinary(PingSchema, ping), 16).opaque).toBe(2n ** 64n - 1n);
+  it('reads 64-bit numbers around every edge of what holds them exactly', () => {
+    const edges = [32n, 49n, 53n, 56n, 63n, 64n].flatMap((bits) => [2n ** bits - 1n, 2n ** bits, 2n ** bits + 1n]);
+    for (const opaque of edges.filter((edge) => edge < 2n ** 64n)) {
+      const ping = create(PingSchema, { opaque });
+      expect(parseExact(PingSchema, toBinary(PingSchema, ping), 16).opaque).toBe(opaque);
+    }
   });
 });
 

@@ -148,9 +148,21 @@ function readNumber(walk: Walk, schema: DescMessage, end: number, most: number):
   throw malformed(schema, 'a number over 64 bits');
 }
 
+/** Whole bytes of seven bits that a number holds exactly. */
+const LOW_BITS = 49;
+
 function readBigint(walk: Walk, schema: DescMessage, end: number): bigint {
-  let value = 0n;
-  for (let shift = 0n; shift < 70n; shift += 7n) {
+  // Most have no more than these bits: what is counted in bigints byte by byte is garbage byte by byte.
+  let low = 0;
+  let scale = 1;
+  for (let count = 0; count < LOW_BITS / 7; count += 1) {
+    const byte = nextByte(walk, schema, end);
+    low += (byte & 0x7f) * scale;
+    if (byte < 0x80) return BigInt(low);
+    scale *= 128;
+  }
+  let value = BigInt(low);
+  for (let shift = BigInt(LOW_BITS); shift < 70n; shift += 7n) {
     const byte = nextByte(walk, schema, end);
     value |= BigInt(byte & 0x7f) << shift;
     if (byte < 0x80) {

@@ -26,6 +26,8 @@ const GRACE_MS = 1_000;
 const SWEEP_MS = 1_000;
 /** Sessions that one line of the log names. */
 const NAMED = 16;
+/** Of those without tunnels. */
+const ENDS_A_TURN = 256;
 /** For an attestation that a fall of the level asks for: to hear of it, and its own time. */
 const ATTEST_MS = 5_000 + REATTEST_MS;
 
@@ -126,19 +128,28 @@ export class Overseer implements Disposable {
   #standing(why: (standing: Standing) => Reason | undefined): readonly Found[] {
     return this.#parts.directory.all.flatMap((standing) => {
       const reason = why(standing);
-      return reason === undefined ? [] : [{ session: standing.admission.id, reason }];
+      const hasTunnel = standing.member !== undefined;
+      return reason === undefined ? [] : [{ session: standing.admission.id, reason, hasTunnel }];
     });
   }
 
+  /** Those with tunnels first, all in one turn; the rest some a turn, while the kernel takes those tunnels away. */
   async #each(found: readonly Found[], end: (session: SessionId, reason: Reason) => Promise<void>): Promise<void> {
     const { log } = this.#parts;
-    await Promise.all(
-      found.map(({ session, reason }) =>
-        end(session, reason).catch((error: unknown) => {
-          log.error('session not fully released', { session, error });
-        }),
-      ),
-    );
+    const ends: Promise<void>[] = [];
+    const begin = (some: readonly Found[]): void => {
+      for (const { session, reason } of some) {
+        const ended = end(session, reason);
+        ends.push(ended.catch((error: unknown) => log.error('session not fully released', { session, error })));
+      }
+    };
+    begin(found.filter(({ hasTunnel }) => hasTunnel));
+    const rest = found.filter(({ hasTunnel }) => !hasTunnel);
+    for (let at = 0; at < rest.length; at += ENDS_A_TURN) {
+      if (ends.length > 0) await turnEnded();
+      begin(rest.slice(at, at + ENDS_A_TURN));
+    }
+    await Promise.all(ends);
   }
 }
 
@@ -146,4 +157,5 @@ export class Overseer implements Disposable {
 interface Found {
   readonly session: SessionId;
   readonly reason: Reason;
+  readonly hasTunnel: boolean;
 }

@@ -206,6 +206,20 @@ describe('in an open session', () => {
     await sites.until('the end of the session', () => sites.b.gateway.registry.size === 1);
     expect(sites.b.ends.slice(ends)).toEqual(['DECRYPT_FAILED']);
   });
+
+  it('words of a tunnel without end: the log says 64 of them in a second, and how many more there were', async () => {
+    const { link, established } = await openSession();
+    const told = (what: string) => sites.b.log.filter(({ message }) => message === what);
+    const before = told('tunnel reported by peer').length;
+    for (let generation = 1; generation <= 1_000; generation += 1) {
+      link.send(sealed(established.send.seal(encodeFrame({ type: 'TUNNEL', state: 'ready', generation }))));
+    }
+    link.close();
+    await sites.until('the end of the session', () => sites.b.gateway.registry.size === 1);
+    await sites.clock.advance(1_000);
+    expect(told('tunnel reported by peer')).toHaveLength(before + 64);
+    expect(told('more tunnels reported by peers')).toMatchObject([{ fields: { state: 'ready', count: 1_000 - 64 } }]);
+  });
 });
 
 describe('a clock that jumps', () => {

@@ -13,7 +13,7 @@ beforeEach(() => {
   said = Promise.withResolvers();
 });
 
-it('to 1: packets first, then who is let in, then what stands while terminators say their last words, and the routes behind those', async () => {
+it('to 1: packets first, then who is let in, then what stands while terminators say their last words, and the routes behind those, written down before', async () => {
   const going = go(5, 1);
   const beforeTheRoutes = [
     'control',
@@ -24,6 +24,7 @@ it('to 1: packets first, then who is let in, then what stands while terminators 
     'judge',
     'tunnels closed',
     'ends',
+    'snapshot',
   ];
   await expect.poll(() => taken).toEqual(beforeTheRoutes);
   said.resolve();
@@ -34,14 +35,14 @@ it('to 1: packets first, then who is let in, then what stands while terminators 
 it('to 2: a tunnel that takes its time holds up nothing that the level ends', async () => {
   said.resolve();
   await go(5, 2);
-  const sessionLayer = ['judge', 'ends', 'tunnels at 2', 'routes 2', 'mesh'];
+  const sessionLayer = ['judge', 'ends', 'tunnels at 2', 'snapshot', 'routes 2', 'mesh'];
   expect(taken).toEqual(['control', 'page 2', 'map 2', 'interfaces', 'admission 2', ...sessionLayer]);
 });
 
 it('from 1: who is let in first, and packets last', async () => {
   said.resolve();
   await go(1, 5);
-  const sessionLayer = ['mesh', 'routes 5', 'tunnels at 5', 'ends', 'judge'];
+  const sessionLayer = ['mesh', 'routes 5', 'snapshot', 'tunnels at 5', 'ends', 'judge'];
   expect(taken).toEqual(['admission 5', ...sessionLayer, 'interfaces', 'map 5', 'page 5', 'control']);
 });
 
@@ -68,7 +69,10 @@ async function go(from: 1 | 5, to: 1 | 2 | 5): Promise<void> {
     overseer: { postureChanged: note('ends') },
     overlay: { close: note('tunnels closed'), reopen: async (level) => void taken.push(`tunnels at ${level}`) },
     mesh: { nudge: () => void taken.push('mesh') },
-    routes: { apply: async (level) => void taken.push(`routes ${level}`) },
+    routes: {
+      takeSnapshot: note('snapshot'),
+      apply: async (level) => void taken.push(`routes ${level}`),
+    },
   });
   for (const { step } of plan(from, to, steps)) await step.apply(to, 1n);
 }

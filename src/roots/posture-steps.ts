@@ -23,7 +23,7 @@ export interface FollowerParts {
   readonly overlay: Pick<Overlay, 'close' | 'reopen'> | undefined;
   readonly mesh: Pick<Mesh, 'nudge'>;
   /** Absent where none are governed. */
-  readonly routes?: Pick<GovernedRoutes, 'apply'>;
+  readonly routes?: Pick<GovernedRoutes, 'takeSnapshot' | 'apply'>;
 }
 
 export function postureSteps({
@@ -66,7 +66,8 @@ export function postureSteps({
       { name: 'lockdown of tunnels', apply: (level) => (level === 1 ? overlay?.close() : undefined) },
       { name: 'ends', apply: () => overseer.postureChanged() },
       { name: 'tunnels', apply: (level) => (level === 1 ? undefined : overlay?.reopen(level)) },
-      // They go over what the routes lead to.
+      // While the last words are said: they go over what the routes lead to.
+      { name: 'snapshot of routes', apply: (level) => routes?.takeSnapshot(level) },
       { name: 'last words', apply: () => lastWords },
       { name: 'routes', apply: (level) => routes?.apply(level) },
       { name: 'mesh', apply: (level) => (level > 1 ? mesh.nudge() : undefined) },

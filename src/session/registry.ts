@@ -2,6 +2,7 @@
  * Every live session of this node. What is not in here has no flow, no tunnel and no stream: sessions enter after the
  * enforcer admitted them, and leave only through their own end, which releases what they hold.
  */
+import type { TunnelState } from '../../protocol/channel/index.ts';
 import type { PostureLevel } from '../../protocol/posture/index.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import { Listeners } from '../base/listeners.ts';
@@ -11,6 +12,7 @@ import type { Approach } from '../enforcer/terminator-port.ts';
 import type { Link } from '../link/index.ts';
 import type { Attested } from './attest.ts';
 import { Session, type SessionListener, type SessionParts } from './session.ts';
+import { SessionLines } from './session-lines.ts';
 
 export interface RegistryParts extends SessionParts {
   readonly log: Logger;
@@ -42,9 +44,21 @@ export class SessionRegistry {
   /** The node drains: what opens now drains too. By the monotonic clock. */
   #draining: { readonly reason: Reason; readonly until: number } | undefined;
   readonly #listeners = new Listeners<RegistryEvent>();
+  readonly #ends: SessionLines<{ readonly reason: Reason; readonly byPeer: boolean }>;
+  readonly #tunnels: SessionLines<{ readonly state: TunnelState }>;
+  readonly #drains: SessionLines<{ readonly reason: Reason; readonly level: PostureLevel | undefined }>;
 
   constructor(parts: RegistryParts) {
+    const { clock, log } = parts;
     this.#parts = parts;
+    this.#ends = new SessionLines({ clock, log, one: 'session ended', more: 'more sessions ended' });
+    this.#tunnels = new SessionLines({
+      clock,
+      log,
+      one: 'tunnel reported by peer',
+      more: 'more tunnels reported by peers',
+    });
+    this.#drains = new SessionLines({ clock, log, one: 'drain received', more: 'more drains received' });
   }
 
   /** From here on the session is live; at once, so that no end of its link is missed. `approach` for those that we dialled. */
@@ -117,6 +131,7 @@ export class SessionRegistry {
     if (this.#sessions.size > 0) await ended.promise;
     this.#draining = { reason, until: 0 };
     await this.settled();
+    this.#tellRest();
   }
 
   /** Ends a session, also one that is only about to be opened; resolves when it holds nothing more. */
@@ -131,9 +146,10 @@ export class SessionRegistry {
     if (this.#revoked.size > MAX_REVOKED && oldest !== undefined) this.#revoked.delete(oldest);
   }
 
-  endAll(reason: Reason): Promise<void> {
+  async endAll(reason: Reason): Promise<void> {
     for (const session of this.all) session.end(reason);
-    return this.settled();
+    await this.settled();
+    this.#tellRest();
   }
 
   /** Resolves when no ended session holds anything any more. */
@@ -145,16 +161,22 @@ export class SessionRegistry {
     return this.#listeners.add(listener);
   }
 
+  /** The process may end next. */
+  #tellRest(): void {
+    this.#tunnels.tellRest();
+    this.#drains.tellRest();
+    this.#ends.tellRest();
+  }
+
   #listener(): SessionListener {
     const { log } = this.#parts;
     return {
       draining: (session) => this.#listeners.tell({ kind: 'draining', session }),
       drainReceived: (session, { reason, level, epoch, deadlineMs }) => {
-        log.info('drain received', { session: session.id, reason, level, deadlineMs });
+        this.#drains.say(session.id, { reason, level }, { deadlineMs });
         this.#listeners.tell({ kind: 'drain-received', session, reason, level, epoch, deadlineMs });
       },
-      tunnelReported: (session, { state, generation }) =>
-        log.info('tunnel reported by peer', { session: session.id, state, generation }),
+      tunnelReported: (session, { state, generation }) => this.#tunnels.say(session.id, { state }, { generation }),
       attestedAgain: (session) =>
         log.info('session attested again', { session: session.id, expiresAt: session.admission.expiresAt }),
       ended: (session, reason, byPeer, detail) => {
@@ -164,7 +186,7 @@ export class SessionRegistry {
           .catch((error: unknown) => log.error('session not fully released', { session: session.id, error }))
           .finally(() => this.#ending.delete(released));
         this.#ending.add(released);
-        log.info('session ended', { session: session.id, reason, byPeer, detail });
+        this.#ends.say(session.id, { reason, byPeer }, { detail });
         this.#listeners.tell({ kind: 'ended', session, reason, byPeer });
       },
     };

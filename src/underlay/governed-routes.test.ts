@@ -123,6 +123,38 @@ describe('the snapshot', () => {
     ]);
   });
 
+  test('is of what the kernel had when it was taken, before anything goes; taken again it stays', async () => {
+    const { host, routes } = await furnished();
+    await routes.takeSnapshot(2);
+    expect(await live(host)).toEqual([...ALL].sort());
+    expect(host.records.snapshot.value?.routes).toHaveLength(4);
+    await host.network.removeRoutes(await host.network.routes());
+    await routes.takeSnapshot(2);
+    for (const level of [2, 5] as const) await routes.apply(level);
+    expect(await live(host)).toEqual([...ALL].sort());
+  });
+
+  test('of a level that went back to 5 before the routes were come to is over', async () => {
+    const { host, routes } = await furnished();
+    await routes.takeSnapshot(2);
+    await routes.apply(5);
+    expect(routes.snapshot.value).toBeUndefined();
+    const gone = (await host.network.routes()).filter((route) => formatPrefix(route.destination) === MANAGEMENT);
+    await host.network.removeRoutes(gone);
+    for (const level of [4, 5] as const) await routes.apply(level);
+    expect(await live(host)).not.toContain(MANAGEMENT);
+  });
+
+  test('is taken on leaving 5 alone', async () => {
+    const { routes } = await furnished();
+    await routes.takeSnapshot(5);
+    expect(routes.snapshot.value).toBeUndefined();
+    await routes.apply(4);
+    const taken = routes.snapshot.value?.takenAtMs;
+    await routes.takeSnapshot(2);
+    expect(routes.snapshot.value?.takenAtMs).toBe(taken);
+  });
+
   test('a full disk keeps no route that the level takes away', async () => {
     const { host, routes } = await furnished();
     host.records.snapshot.failure = new Error('ENOSPC');

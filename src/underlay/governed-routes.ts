@@ -10,6 +10,7 @@ import {
   planRoutes,
   type RouteDifference,
   type RoutePlan,
+  type RouteSpec,
   readBack,
   routeStays,
   routeWords,
@@ -106,6 +107,13 @@ export class GovernedRoutes implements AsyncDisposable {
     return overlayPrefixesAt(this.#level, reach, this.#parts.accord);
   };
 
+  /** The step before `apply`, while nothing is taken away yet: on leaving 5 what the kernel has is written down. Idempotent. */
+  takeSnapshot(level: PostureLevel): Promise<void> {
+    return this.#exclusively(async () => {
+      if (this.#leavesNormal(level)) await this.#snap(await this.#kernel.list());
+    });
+  }
+
   /** A step of a transition. Idempotent; throws what could not be taken away. */
   async apply(level: PostureLevel): Promise<void> {
     this.#level = level;
@@ -160,10 +168,7 @@ export class GovernedRoutes implements AsyncDisposable {
     const from = this.#settled;
     if (from === undefined) await this.#recover();
     const live = await this.#kernel.list();
-    if (this.#leavesNormal(this.#level)) {
-      await this.#snapshot.take(this.#recorded.specs, live);
-      this.#drifted = this.#snapshot.missing(this.#recorded.specs);
-    }
+    if (this.#leavesNormal(this.#level)) await this.#snap(live);
     const plan = planRoutes({ ...this.#scene(), live });
     this.#forgo(plan);
     try {
@@ -173,7 +178,8 @@ export class GovernedRoutes implements AsyncDisposable {
       const after = plan.add.length + plan.remove.length === 0 ? live : await this.#kernel.list();
       this.#note([...plan.differences, ...readBack(plan, after)]);
     }
-    if (this.#level !== from) this.#snapshot.pass(this.#level, plan);
+    // Who came back before the routes were come to has a snapshot all the same.
+    if (this.#level !== from || this.#level === 5) this.#snapshot.pass(this.#level, plan);
     this.#settled = this.#level;
     if (this.#level !== from) {
       log.info('routes follow the posture', {
@@ -184,6 +190,11 @@ export class GovernedRoutes implements AsyncDisposable {
       });
     }
     this.#watch();
+  }
+
+  async #snap(live: readonly RouteSpec[]): Promise<void> {
+    await this.#snapshot.take(this.#recorded.specs, live);
+    this.#drifted = this.#snapshot.missing(this.#recorded.specs);
   }
 
   /** What a crash left between intent and outcome is taken away; a record that cannot be read authorises nothing. */

@@ -4,7 +4,7 @@
  */
 
 import type { PostureLevel } from '../../protocol/posture/level.ts';
-import { type RoutePlan, type RouteSpec, routeWords } from '../../protocol/routes/index.ts';
+import { type RoutePlan, type RouteSpec, routeWords, thoseThere } from '../../protocol/routes/index.ts';
 import { type Clock, inTime } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Kept, RouteSnapshot } from './ports.ts';
@@ -49,8 +49,7 @@ export class Snapshot {
   /** On leaving 5. What was taken before stays: the kernel has lost some of it already. */
   async take(recorded: readonly RouteSpec[], live: readonly RouteSpec[]): Promise<void> {
     if (this.#value !== undefined) return;
-    const words = new Set(recorded.map(routeWords));
-    const routes = live.map(routeWords).filter((text) => words.has(text));
+    const routes = thoseThere(recorded, live).map(routeWords);
     this.#value = { takenAtMs: this.#clock.now(), routes, stages: [] };
     await this.#save();
   }

@@ -7,7 +7,14 @@ import { reasonFromWire } from '../../protocol/reasons.ts';
 import { type EnforcerParts, LocalEnforcer } from '../../src/enforcer/enforcer.ts';
 import { Nonces } from '../../src/enforcer/nonces.ts';
 import type { LastWord, SessionId, StreamTotals } from '../../src/enforcer/ports.ts';
-import { acceptTo, admitTo, approachTo, challengeTo } from '../../src/enforcer/process/convert.ts';
+import {
+  acceptTo,
+  admitTo,
+  approachTo,
+  challengeTo,
+  type SessionEndInit,
+  sessionEndTo,
+} from '../../src/enforcer/process/convert.ts';
 import {
   decodeToTerminator,
   encodeToEnforcer,
@@ -135,6 +142,10 @@ export function openDoor(
 
 const NO_WORD: LastWord = { streams: 0, receivedBytes: 0n, sentBytes: 0n };
 
+/** How a session ended, as a terminator words it. */
+export const ended = (session: string, byPeer = false, lastWord = NO_WORD): SessionEndInit =>
+  sessionEndTo({ session, reason: 'CLOSED', byPeer, lastWord });
+
 /** Questions as a terminator words them. */
 export const say = {
   challenge: (input: Parameters<typeof challengeTo>[0]): ToEnforcerInit => ({
@@ -151,9 +162,11 @@ export const say = {
     case: 'setPeerLevel',
     value: { session, level },
   }),
-  release: (session: string, byPeer = false, { frames, ...streams }: LastWord = NO_WORD): ToEnforcerInit => ({
+  release: (session: string, byPeer = false, lastWord = NO_WORD): ToEnforcerInit =>
+    say.releaseAll([ended(session, byPeer, lastWord)]),
+  releaseAll: (ends: readonly SessionEndInit[]): ToEnforcerInit => ({
     case: 'release',
-    value: { session, reason: 600, byPeer, streams, ...(frames === undefined ? {} : { frames }) },
+    value: { sessions: [...ends] },
   }),
   carried: (session: string, streams: StreamTotals): ToEnforcerInit => ({
     case: 'carried',

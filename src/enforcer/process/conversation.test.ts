@@ -30,8 +30,14 @@ afterEach(() => {
   for (const link of links.splice(0)) link.close();
 });
 
+interface Options {
+  readonly answer?: (text: string) => Promise<Word>;
+  readonly mostAsked?: number;
+  readonly beforeSaying?: () => void;
+}
+
 /** One end under test; the other says and hears words as they are. */
-function open(options: { readonly answer?: (text: string) => Promise<Word>; readonly mostAsked?: number } = {}) {
+function open({ answer, ...options }: Options = {}) {
   const pair = memoryLinkPair({ clock });
   links.push(pair.initiator, pair.responder);
   const told: string[] = [];
@@ -40,13 +46,13 @@ function open(options: { readonly answer?: (text: string) => Promise<Word>; read
     link: pair.responder,
     clock,
     dialect: DIALECT,
-    answer: async ({ text }) => (await options.answer?.(text)) ?? word('answer', `${text}!`),
+    answer: async ({ text }) => (await answer?.(text)) ?? word('answer', `${text}!`),
     hear: ({ text }) => {
       if (text === 'nonsense') throw new ShellstreamError('MALFORMED', text);
       told.push(text);
     },
     onClose: (reason) => closed.push(reason),
-    ...(options.mostAsked === undefined ? {} : { mostAsked: options.mostAsked }),
+    ...options,
   });
   const heard: { readonly id: number; readonly body: Word }[] = [];
   pair.initiator.onRecord((record) => void heard.push(DIALECT.decode(record)));
@@ -227,6 +233,29 @@ describe('order', () => {
     conversation.tell(word('news', '3'));
     await settled();
     expect(heard.map(({ body }) => body.text)).toEqual(['1', '2', '3']);
+  });
+});
+
+describe('what must be said first', () => {
+  it('is said before each question, each answer, each piece of news and the end, and calls for nothing more', async () => {
+    const more = ['4', '3', '2', '1'];
+    let isSaying = false;
+    const { conversation, heard, say, closed } = open({
+      beforeSaying: () => {
+        if (isSaying) return;
+        isSaying = true;
+        conversation.tell(word('news', `first ${more.pop()}`));
+        isSaying = false;
+      },
+    });
+    void conversation.ask(word('question', 'a')).catch(() => undefined);
+    conversation.tell(word('news', 'b'));
+    say(1, word('question', 'c'));
+    await settled();
+    conversation.close();
+    await settled();
+    expect(heard.map(({ body }) => body.text)).toEqual(['first 1', 'a', 'first 2', 'b', 'first 3', 'c!', 'first 4']);
+    expect(closed).toEqual(['CLOSED']);
   });
 });
 

@@ -25,6 +25,8 @@ export interface ConversationParts<Out, In extends { readonly case: string }> {
   readonly link: Link;
   readonly clock: Clock;
   readonly dialect: Dialect<Out, In>;
+  /** Called before anything is said, for what must be said before it; while that is said it is called again. */
+  readonly beforeSaying?: () => void;
   /**
    * Questions of the other end that are worked on at once; more of them wait unread, and so do its answers. So it is for
    * an end that is not trusted, and whose questions are answered without asking it back.
@@ -56,6 +58,7 @@ export class Conversation<Out, In extends { readonly case: string }> {
     options: { readonly timeoutMs?: number; readonly onSent?: (id: number) => void } = {},
   ): Promise<In> {
     if (this.#isOver) return Promise.reject(new ShellstreamError('CONNECTION_LOST', 'the other process is gone'));
+    this.#parts.beforeSaying?.();
     const id = this.#nextId();
     return new Promise((resolve, reject) => {
       const record = this.#parts.dialect.encode(id, question);
@@ -75,11 +78,17 @@ export class Conversation<Out, In extends { readonly case: string }> {
   }
 
   tell(news: Out): void {
-    if (!this.#isOver) this.#parts.link.send(this.#parts.dialect.encode(0, news));
+    if (!this.#isOver) this.#say(0, news);
   }
 
   close(): void {
+    this.#parts.beforeSaying?.();
     this.#parts.link.close();
+  }
+
+  #say(id: number, body: Out): void {
+    this.#parts.beforeSaying?.();
+    this.#parts.link.send(this.#parts.dialect.encode(id, body));
   }
 
   #nextId(): number {
@@ -116,7 +125,7 @@ export class Conversation<Out, In extends { readonly case: string }> {
     answer(question, id)
       .catch((error: unknown) => dialect.failed(error))
       .then((body) => {
-        if (!this.#isOver) link.send(dialect.encode(id, body));
+        if (!this.#isOver) this.#say(id, body);
         this.#asked -= 1;
         if (this.#asked === mostAsked - 1) link.resume();
       })

@@ -23,6 +23,8 @@ import {
   port,
   reason,
   requestFrom,
+  type SessionEndInit,
+  sessionEndTo,
   sessionId,
   spiffeId,
   streamTo,
@@ -36,6 +38,7 @@ import {
   type ToEnforcerInit,
   type ToTerminatorBody,
 } from './messages.ts';
+import { Releases } from './releases.ts';
 
 /** What the enforcer tells a terminator before it may begin. */
 export interface StartOrder {
@@ -59,6 +62,7 @@ export class RemoteEnforcer implements Enforcer {
   readonly #link: Link;
   readonly #conversation: Conversation<ToEnforcerInit, ToTerminatorBody>;
   readonly #started = Promise.withResolvers<StartOrder>();
+  readonly #releases: Releases;
   readonly #dials = new Map<number, AbortController>();
   #terminator: Terminator | undefined;
   #events: Disposable | undefined;
@@ -68,10 +72,12 @@ export class RemoteEnforcer implements Enforcer {
   constructor({ link, clock, onLost }: RemoteEnforcerParts) {
     this.#link = link;
     this.#started.promise.catch(() => undefined);
+    this.#releases = new Releases((sessions) => this.#release(sessions));
     this.#conversation = new Conversation({
       link,
       clock,
       dialect: DIALECT,
+      beforeSaying: () => this.#releases.flush(),
       answer: (order, id) => this.#obey(order, id),
       hear: (news) => this.#hear(news),
       onClose: (why, detail) => {
@@ -115,15 +121,9 @@ export class RemoteEnforcer implements Enforcer {
     await this.#conversation.ask({ case: 'setPeerLevel', value: { session, level: peerLevel } });
   }
 
-  async release(session: string, why: Reason, byPeer = false, lastWord?: LastWord): Promise<void> {
-    const { frames, ...streams } = lastWord ?? {};
-    const last = lastWord === undefined ? {} : { streams, ...(frames === undefined ? {} : { frames }) };
-    try {
-      await this.#conversation.ask({ case: 'release', value: { session, reason: reasonCode(why), byPeer, ...last } });
-    } catch (error) {
-      // An enforcer that lost us takes away all that we held, and one that is gone has nothing that renews its lease.
-      if (reasonOf(error) !== 'CONNECTION_LOST') throw error;
-    }
+  /** @throws ShellstreamError what failed of this one or of another that was released in the same turn */
+  release(session: string, reason: Reason, byPeer = false, lastWord?: LastWord): Promise<void> {
+    return this.#releases.add(sessionEndTo({ session, reason, byPeer, lastWord }));
   }
 
   packet(session: SessionId, packet: Uint8Array): void {
@@ -151,6 +151,15 @@ export class RemoteEnforcer implements Enforcer {
   /** Ends the connection to it; `onLost` follows. */
   close(): void {
     this.#conversation.close();
+  }
+
+  async #release(sessions: SessionEndInit[]): Promise<void> {
+    try {
+      await this.#conversation.ask({ case: 'release', value: { sessions } });
+    } catch (error) {
+      // An enforcer that lost us takes away all that we held, and one that is gone has nothing that renews its lease.
+      if (reasonOf(error) !== 'CONNECTION_LOST') throw error;
+    }
   }
 
   #hear(news: ToTerminatorBody): void {

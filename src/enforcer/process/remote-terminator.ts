@@ -3,7 +3,7 @@
  * Whatever the other end is or has become, it can ask what `Enforcer` lets it ask, and name its own sessions.
  */
 import { reasonOf, ShellstreamError } from '../../../protocol/errors.ts';
-import type { Release } from '../../../protocol/gen/shellstream/enforcer/v1/enforcer_pb.ts';
+import type { SessionEnd as WireSessionEnd } from '../../../protocol/gen/shellstream/enforcer/v1/enforcer_pb.ts';
 import { encodeEvidence, encodeOffer } from '../../../protocol/handshake/index.ts';
 import type { PostureLevel } from '../../../protocol/posture/level.ts';
 import type { Reason } from '../../../protocol/reasons.ts';
@@ -29,7 +29,6 @@ import {
   challengeFrom,
   claimsFrom,
   drainReceivedFrom,
-  lastWordFrom,
   level,
   MAX_PACKETS_BUFFERED,
   outcomeFrom,
@@ -37,6 +36,8 @@ import {
   port,
   reason,
   requestTo,
+  type SessionEnd,
+  sessionEndsFrom,
   sessionId,
   streamFrom,
 } from './convert.ts';
@@ -228,8 +229,7 @@ export class RemoteTerminator implements Terminator {
         await enforcer.setPeerLevel(sessionId(question.value.session), level(question.value.level));
         return DONE;
       case 'release':
-        await this.#release(question.value);
-        return DONE;
+        return this.#release(question.value.sessions);
       case 'resume': {
         const sessions = this.#resume?.(claimsFrom(question.value.claims)) ?? [];
         return { case: 'resumed', value: { sessions: [...sessions] } };
@@ -239,16 +239,29 @@ export class RemoteTerminator implements Terminator {
     }
   }
 
-  async #release(question: Release): Promise<void> {
-    const { session, reason: why, byPeer } = question;
-    const released = sessionId(session);
-    const last = lastWordFrom(question);
+  /**
+   * Begun with in their order and carried out at once, whatever fails of them; the first failure is the answer.
+   * No function waits for them: it would hold the whole question while one session takes its time, and of such questions
+   * a thousand may be open.
+   */
+  #release(sessions: readonly WireSessionEnd[]): Promise<ToTerminatorInit> {
+    const ends = sessionEndsFrom(sessions).map((end) => this.#releaseOne(end));
+    return Promise.all(ends).then((failures) => {
+      const failure = failures.find((one) => one !== undefined);
+      if (failure !== undefined) throw failure.error;
+      return DONE;
+    });
+  }
+
+  /** Never rejects: what it failed with. */
+  async #releaseOne({ session, reason: why, byPeer, lastWord }: SessionEnd): Promise<{ error: unknown } | undefined> {
     try {
-      await this.#enforcer.release(released, reason(why), byPeer, last);
+      await this.#enforcer.release(session, why, byPeer, lastWord);
+      return undefined;
     } catch (error) {
       // It took its word back: as with news that make no sense, nothing more is heard of it.
       if (reasonOf(error) === 'MALFORMED') this.#conversation.close();
-      throw error;
+      return { error };
     }
   }
 }

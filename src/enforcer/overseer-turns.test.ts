@@ -1,0 +1,130 @@
+/** Ten thousand sessions end in turns of the event loop: those with tunnels in the first, and nobody waits behind all of them. */
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { parseSpiffeId, type SpiffeId } from '../../protocol/identity/spiffe-id.ts';
+import type { PostureLevel } from '../../protocol/posture/level.ts';
+import { ACCORD } from '../../test/support/memory-nodes.ts';
+import { turnEnded } from '../base/clock.ts';
+import { silentLogger } from '../base/logger.ts';
+import { SimulatedClock } from '../base/simulated-clock.ts';
+import { type Holder, SessionDirectory, type Standing } from './directory.ts';
+import type { Member } from './member.ts';
+import { Overseer } from './overseer.ts';
+
+const SESSIONS = 2_000;
+const PEER = parseSpiffeId('spiffe://a.test/gateway') as SpiffeId;
+const MEMBER: Member = {
+  number: 1,
+  generation: 1,
+  session: { sessionSlot: 0, generation: 1, peerSlot: 0, expiresAtBootNs: 0n },
+  spec: {
+    spiffeId: PEER,
+    publicKey: new Uint8Array(32),
+    keepalive: 0,
+    prefixes: [],
+    hosted: [],
+    visited: [],
+    level: 5,
+    expiresAtBootNs: 0n,
+  },
+};
+
+let directory: SessionDirectory;
+let overseer: Overseer;
+let level: PostureLevel;
+let released: string[];
+/** What the kernel has not answered yet. */
+let kernel: PromiseWithResolvers<void>;
+
+const holder: Holder = {
+  release: async (id, reason) => {
+    const standing = directory.delete(id, reason);
+    released.push(id);
+    if (standing?.member !== undefined) await kernel.promise;
+  },
+  revoked: () => undefined,
+};
+
+beforeEach(() => {
+  [released, level, kernel] = [[], 5, Promise.withResolvers()];
+  directory = new SessionDirectory({ sessions: SESSIONS, sessionsPerIdentity: SESSIONS });
+  for (let at = 0; at < SESSIONS; at += 1) {
+    using place = directory.takePlace(PEER);
+    place.put(holder, standing(at));
+  }
+  const posture = {
+    get level() {
+      return level;
+    },
+    epoch: 1n,
+  };
+  overseer = new Overseer({
+    clock: new SimulatedClock(),
+    log: silentLogger,
+    posture,
+    accord: ACCORD.accord,
+    directory,
+  });
+});
+afterEach(() => overseer[Symbol.dispose]());
+
+it('all with tunnels go in one turn, and the rest while the kernel takes those away', async () => {
+  level = 1;
+  const ends = overseer.postureChanged();
+  await turnEnded();
+  const first = released.slice(0, SESSIONS / 10);
+  expect(first.every((id) => Number.parseInt(id, 16) % 10 === 9)).toBe(true);
+  expect(directory.size).toBeGreaterThan(SESSIONS / 2);
+  await expect.poll(() => directory.size).toBe(0);
+  let isOver = false;
+  void ends.then(() => {
+    isOver = true;
+  });
+  await turnEnded();
+  expect(isOver).toBe(false);
+  kernel.resolve();
+  await ends;
+  expect(new Set(released).size).toBe(SESSIONS);
+  expect(released).toHaveLength(SESSIONS);
+});
+
+it('one that ended by itself before its turn is ended once, and one that fails keeps no other', async () => {
+  level = 1;
+  const ends = overseer.postureChanged();
+  await turnEnded();
+  kernel.reject(new Error('the kernel says no'));
+  const last = id(SESSIONS - 2);
+  await holder.release(last, 'CLOSED');
+  await ends;
+  expect(released.filter((one) => one === last)).toHaveLength(1);
+  expect(directory.size).toBe(0);
+});
+
+function id(at: number): string {
+  return at.toString(16).padStart(32, '0');
+}
+
+/** Every tenth has a tunnel, the last among them. */
+function standing(at: number): Standing {
+  const hasTunnel = at % 10 === 9;
+  return {
+    role: 'responder',
+    credentials: { issuedAtMs: 0 },
+    openedAtMs: 0,
+    peerLevel: 5,
+    judgedLevel: 5,
+    admission: {
+      id: id(at),
+      peer: { spiffeId: PEER, trustDomain: 'a.test' },
+      offer: { versions: [1], sessionType: hasTunnel ? 'mesh' : 'operator', mode: 'overlay' },
+      grant: { mode: 'overlay', capabilities: [], targets: [], reachable: [], lifetimeMs: 1 },
+      effectiveLevel: 5,
+      governedBy: 'both',
+      peerLevel: 5,
+      peerEpoch: 1n,
+      toldEpoch: 1n,
+      expiresAt: 1,
+      reattestSecret: new Uint8Array(32),
+    },
+    ...(hasTunnel ? { member: MEMBER } : {}),
+  };
+}

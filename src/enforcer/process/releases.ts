@@ -1,0 +1,39 @@
+/**
+ * What a terminator releases, gathered. A change of posture ends thousands of sessions in one turn; a question for each,
+ * with an answer of its own, would take the enforcer's time when it has the least.
+ */
+import { MAX_RELEASED, type SessionEndInit } from './convert.ts';
+
+export class Releases {
+  readonly #ask: (sessions: SessionEndInit[]) => Promise<void>;
+  #gathered: { readonly sessions: SessionEndInit[]; readonly asked: PromiseWithResolvers<void> } | undefined;
+
+  /** @param ask for 1 to `MAX_RELEASED` sessions, in the order in which they ended */
+  constructor(ask: (sessions: SessionEndInit[]) => Promise<void>) {
+    this.#ask = ask;
+  }
+
+  /**
+   * Asked for with what else is released by the code that runs now: at the latest when it is done, at once when there are
+   * `MAX_RELEASED`. Settles as their question does.
+   */
+  add(session: SessionEndInit): Promise<void> {
+    if (this.#gathered === undefined) {
+      this.#gathered = { sessions: [], asked: Promise.withResolvers() };
+      // Not `afterThisTurn`: the link waits for that too, and what is left for it then leaves a whole turn later.
+      queueMicrotask(() => this.flush());
+    }
+    const { sessions, asked } = this.#gathered;
+    sessions.push(session);
+    if (sessions.length === MAX_RELEASED) this.flush();
+    return asked.promise;
+  }
+
+  /** Asks for what is gathered. Called before anything else is said, it keeps the order in which things were said. */
+  flush(): void {
+    const gathered = this.#gathered;
+    if (gathered === undefined) return;
+    this.#gathered = undefined;
+    gathered.asked.resolve(this.#ask(gathered.sessions));
+  }
+}
