@@ -1,5 +1,6 @@
 /** A peer that keeps to the framing and to nothing else. */
 import { describe, expect, it } from 'vitest';
+import { MAX_FINAL_FRAMES } from './channel.ts';
 import { bytes, channel, drained, events, HOST, WINDOW } from './fixtures.ts';
 import type { Frame } from './frame.ts';
 
@@ -113,6 +114,22 @@ describe('a hostile peer', () => {
     for (let i = 0; i < 65; i++) us.send({ type: 'REATTEST', record: bytes(60_000, 1) });
     expect(events(us).at(-1)).toMatchObject({ type: 'closed', reason: 'OVERLOADED' });
     expect(drained(us)).toEqual([{ type: 'CLOSE', reason: 'OVERLOADED' }]);
+  });
+
+  it('that has us drain again and again and reads none leaves last words of a bounded number', () => {
+    const lengths = [1, 63, 64, 65, 200].map((drains) => {
+      // Its stream stays open, so nothing settles the drains.
+      const us = channel('initiator');
+      us.receive(0, open(2));
+      us.accept(2);
+      drained(us);
+      for (let i = 0; i < drains; i++)
+        us.drain(0, { reason: 'OPERATOR_DRAIN', level: undefined, epoch: 0n, deadlineMs: 9 });
+      us.close('CLOSED');
+      return us.unsent.length;
+    });
+    expect(lengths.slice(0, 3)).toEqual([2, 64, MAX_FINAL_FRAMES]);
+    expect(Math.max(...lengths)).toBe(MAX_FINAL_FRAMES);
   });
 
   it('that finishes streams nobody reads is refused more before they pile up', () => {

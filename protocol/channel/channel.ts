@@ -42,6 +42,8 @@ const MAX_WAITING_PACKETS = 256;
 
 /** A peer that asks and never reads our answers. */
 const MAX_WAITING_FRAMES = 64;
+/** With which a session ends, at most: those that waited, and CLOSE. */
+export const MAX_FINAL_FRAMES = MAX_WAITING_FRAMES + 1;
 
 export class Channel {
   readonly #role: 'initiator' | 'responder';

@@ -7,6 +7,7 @@ export {
   type ChannelOptions,
   DEFAULT_MAX_STREAMS,
   DEFAULT_WINDOW_BYTES,
+  MAX_FINAL_FRAMES,
   type SessionFrame,
 } from './channel.ts';
 export type { ChannelEvent, StreamEvent } from './events.ts';

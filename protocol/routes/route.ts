@@ -45,28 +45,27 @@ const IPV6_DEFAULT_METRIC = 1024;
 
 /** Equal for routes of which a table holds one. */
 export function routePlace(route: RouteSpec): string {
-  const known = PLACES.get(route);
-  if (known !== undefined) return known;
+  const known = REMEMBERED.get(route);
+  if (known !== undefined) return known.place;
   const { destination, table, metric } = route;
   const usual = destination.address.length === 16 ? IPV6_DEFAULT_METRIC : 0;
-  const place = `${formatPrefix(destination)} table ${table} metric ${metric === usual ? 0 : (metric ?? 0)}`;
-  PLACES.set(route, place);
-  return place;
+  return `${formatPrefix(destination)} table ${table} metric ${metric === usual ? 0 : (metric ?? 0)}`;
 }
 
 /** Equal for routes equal in every field. */
 export function routeWords(route: RouteSpec): string {
-  const known = WORDS.get(route);
-  if (known !== undefined) return known;
+  const known = REMEMBERED.get(route);
+  if (known !== undefined) return known.words;
   const via = route.gateway === undefined ? '' : ` via ${formatAddress(route.gateway)}`;
-  const words = `${routePlace(route)}${via} dev ${route.link}`;
-  WORDS.set(route, words);
-  return words;
+  return `${routePlace(route)}${via} dev ${route.link}`;
 }
 
-/** Made once: ten thousand that are recorded are compared with the kernel's at every change of level, in half a second. */
-const PLACES = new WeakMap<RouteSpec, string>();
-const WORDS = new WeakMap<RouteSpec, string>();
+/** For one that stays: ten thousand recorded ones are compared with the kernel's at every change of level. */
+export function rememberRoute(route: RouteSpec): void {
+  REMEMBERED.set(route, { place: routePlace(route), words: routeWords(route) });
+}
+
+const REMEMBERED = new WeakMap<RouteSpec, { readonly place: string; readonly words: string }>();
 
 /** Each tier has what the lower ones have; nobody has `nobody`. */
 export function isTierAtLeast(tier: Tier, least: Tier | 'nobody'): boolean {

@@ -9,6 +9,7 @@ import { SimulatedClock } from '../base/simulated-clock.ts';
 import { type Holder, SessionDirectory, type Standing } from './directory.ts';
 import type { Member } from './member.ts';
 import { Overseer } from './overseer.ts';
+import type { RevocationReader } from './ports.ts';
 
 const SESSIONS = 2_000;
 const PEER = parseSpiffeId('spiffe://a.test/gateway') as SpiffeId;
@@ -32,6 +33,8 @@ let directory: SessionDirectory;
 let overseer: Overseer;
 let level: PostureLevel;
 let released: string[];
+/** Of which their terminator was told. */
+let revoked: string[];
 /** What the kernel has not answered yet. */
 let kernel: PromiseWithResolvers<void>;
 
@@ -41,11 +44,11 @@ const holder: Holder = {
     released.push(id);
     if (standing?.member !== undefined) await kernel.promise;
   },
-  revoked: () => undefined,
+  revoked: (id) => void revoked.push(id),
 };
 
 beforeEach(() => {
-  [released, level, kernel] = [[], 5, Promise.withResolvers()];
+  [released, revoked, level, kernel] = [[], [], 5, Promise.withResolvers()];
   directory = new SessionDirectory({ sessions: SESSIONS, sessionsPerIdentity: SESSIONS });
   for (let at = 0; at < SESSIONS; at += 1) {
     using place = directory.takePlace(PEER);
@@ -97,6 +100,14 @@ it('one that ended by itself before its turn is ended once, and one that fails k
   await ends;
   expect(released.filter((one) => one === last)).toHaveLength(1);
   expect(directory.size).toBe(0);
+});
+
+it('what is revoked ends in one turn, its terminators told, and is counted once', async () => {
+  const all = { find: () => ({}) } as unknown as RevocationReader;
+  const counts = [overseer.revoked(all), overseer.revoked(all)];
+  expect([directory.size, revoked.length]).toEqual([0, SESSIONS]);
+  kernel.resolve();
+  expect(await Promise.all(counts)).toEqual([SESSIONS, 0]);
 });
 
 function id(at: number): string {

@@ -26,8 +26,9 @@ const GRACE_MS = 1_000;
 const SWEEP_MS = 1_000;
 /** Sessions that one line of the log names. */
 const NAMED = 16;
-/** Of those without tunnels. */
-const ENDS_A_TURN = 256;
+/** In which those without tunnels end, and how many at least in each: the step behind them waits for all. */
+const TURNS = 8;
+const LEAST_A_TURN = 256;
 /** For an attestation that a fall of the level asks for: to hear of it, and its own time. */
 const ATTEST_MS = 5_000 + REATTEST_MS;
 
@@ -45,7 +46,7 @@ export class Overseer implements Disposable {
     // What they were told leaves with the end of this turn.
     await turnEnded();
     const ending = this.#standing((standing) => this.#judge(standing, 0));
-    await this.#each(ending, (session, reason) => this.#parts.directory.release(session, reason));
+    await this.#inTurns(ending, (session, reason) => this.#parts.directory.release(session, reason));
   }
 
   /** Something was revoked: what stands on it ends now, here and in the kernel, whatever its terminator does. How many did. */
@@ -133,25 +134,33 @@ export class Overseer implements Disposable {
     });
   }
 
-  /** Those with tunnels first, all in one turn; the rest some a turn, while the kernel takes those tunnels away. */
-  async #each(found: readonly Found[], end: (session: SessionId, reason: Reason) => Promise<void>): Promise<void> {
-    const { log } = this.#parts;
-    const ends: Promise<void>[] = [];
-    const begin = (some: readonly Found[]): void => {
-      for (const { session, reason } of some) {
-        const ended = end(session, reason);
-        ends.push(ended.catch((error: unknown) => log.error('session not fully released', { session, error })));
-      }
-    };
-    begin(found.filter(({ hasTunnel }) => hasTunnel));
+  /** Those with tunnels first, all in one turn; the rest in some more, while the kernel takes those tunnels away. */
+  async #inTurns(found: readonly Found[], end: End): Promise<void> {
+    const withTunnels = found.filter(({ hasTunnel }) => hasTunnel);
     const rest = found.filter(({ hasTunnel }) => !hasTunnel);
-    for (let at = 0; at < rest.length; at += ENDS_A_TURN) {
-      if (ends.length > 0) await turnEnded();
-      begin(rest.slice(at, at + ENDS_A_TURN));
+    const ends = [this.#each(withTunnels, end)];
+    const share = Math.max(Math.ceil(rest.length / TURNS), LEAST_A_TURN);
+    for (let at = 0; at < rest.length; at += share) {
+      if (at > 0 || withTunnels.length > 0) await turnEnded();
+      ends.push(this.#each(rest.slice(at, at + share), end));
     }
     await Promise.all(ends);
   }
+
+  /** In this turn. */
+  async #each(found: readonly Found[], end: End): Promise<void> {
+    const { log } = this.#parts;
+    await Promise.all(
+      found.map(({ session, reason }) =>
+        end(session, reason).catch((error: unknown) => {
+          log.error('session not fully released', { session, error });
+        }),
+      ),
+    );
+  }
 }
+
+type End = (session: SessionId, reason: Reason) => Promise<void>;
 
 /** A session that is to end, and why. */
 interface Found {

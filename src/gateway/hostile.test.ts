@@ -19,7 +19,7 @@ import {
   RECORD,
 } from '../../protocol/handshake/index.ts';
 import { noiseXX } from '../../protocol/noise/index.ts';
-import { type Reason, wireCode } from '../../protocol/reasons.ts';
+import { REASONS, type Reason, wireCode } from '../../protocol/reasons.ts';
 import { MemorySites } from '../../test/support/memory-sites.ts';
 import { nodeCrypto as crypto } from '../base/crypto-node.ts';
 import { StreamsOnlyEnforcer } from '../enforcer/streams-only.ts';
@@ -205,6 +205,24 @@ describe('in an open session', () => {
     link.send(heard[0] ?? new Uint8Array(1));
     await sites.until('the end of the session', () => sites.b.gateway.registry.size === 1);
     expect(sites.b.ends.slice(ends)).toEqual(['DECRYPT_FAILED']);
+  });
+
+  it('drains of every reason and level without end: the log says 64 of them in a second', async () => {
+    const { link, established } = await openSession();
+    const told = (what: string) => sites.b.log.filter(({ message }) => message === what);
+    const before = told('drain received').length;
+    const reasons = Object.keys(REASONS) as Reason[];
+    for (let at = 0; at < 1_000; at += 1) {
+      const reason = reasons[at % reasons.length] ?? 'CLOSED';
+      const level = ([undefined, 1, 2, 3, 4, 5] as const)[at % 6];
+      const drain = { type: 'DRAIN', reason, level, epoch: 0n, deadlineMs: 60_000 } as const;
+      link.send(sealed(established.send.seal(encodeFrame(drain))));
+    }
+    link.close();
+    await sites.until('the end of the session', () => sites.b.gateway.registry.size === 1);
+    await sites.clock.advance(1_000);
+    expect(told('drain received')).toHaveLength(before + 64);
+    expect(told('more drains received')).toMatchObject([{ fields: { count: 1_000 - 64 } }]);
   });
 
   it('words of a tunnel without end: the log says 64 of them in a second, and how many more there were', async () => {

@@ -66,8 +66,9 @@ export function postureSteps({
       { name: 'lockdown of tunnels', apply: (level) => (level === 1 ? overlay?.close() : undefined) },
       { name: 'ends', apply: () => overseer.postureChanged() },
       { name: 'tunnels', apply: (level) => (level === 1 ? undefined : overlay?.reopen(level)) },
-      // While the last words are said: they go over what the routes lead to.
+      // While the last words are said.
       { name: 'snapshot of routes', apply: (level) => routes?.takeSnapshot(level) },
+      // They go over what the routes lead to.
       { name: 'last words', apply: () => lastWords },
       { name: 'routes', apply: (level) => routes?.apply(level) },
       { name: 'mesh', apply: (level) => (level > 1 ? mesh.nudge() : undefined) },

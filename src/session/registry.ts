@@ -46,7 +46,8 @@ export class SessionRegistry {
   readonly #listeners = new Listeners<RegistryEvent>();
   readonly #ends: SessionLines<{ readonly reason: Reason; readonly byPeer: boolean }>;
   readonly #tunnels: SessionLines<{ readonly state: TunnelState }>;
-  readonly #drains: SessionLines<{ readonly reason: Reason; readonly level: PostureLevel | undefined }>;
+  /** Of one kind all: reason and level are the peer's to choose. */
+  readonly #drains: SessionLines<Readonly<Record<never, never>>>;
 
   constructor(parts: RegistryParts) {
     const { clock, log } = parts;
@@ -173,7 +174,7 @@ export class SessionRegistry {
     return {
       draining: (session) => this.#listeners.tell({ kind: 'draining', session }),
       drainReceived: (session, { reason, level, epoch, deadlineMs }) => {
-        this.#drains.say(session.id, { reason, level }, { deadlineMs });
+        this.#drains.say(session.id, {}, { reason, level, deadlineMs });
         this.#listeners.tell({ kind: 'drain-received', session, reason, level, epoch, deadlineMs });
       },
       tunnelReported: (session, { state, generation }) => this.#tunnels.say(session.id, { state }, { generation }),

@@ -23,7 +23,7 @@ const SECOND_MS = 1_000;
 /** Sessions that one line of the log names. */
 const NAMED = 16;
 
-/** `Kind`: fields of few values, none of which is a peer's own text: what is remembered is as much as there are kinds. */
+/** `Kind`: fields of few values, and none that a peer may choose as often as it likes: each has its own lines. */
 export class SessionLines<Kind extends LogFields> {
   readonly #parts: SessionLinesParts;
   /** What came in this second, by its kind. */

@@ -174,6 +174,23 @@ describe('the snapshot', () => {
     expect(await live(host)).toEqual([MONITORING]);
   });
 
+  test('that cannot be taken, or not in time, keeps no route either: the routes take theirs', async () => {
+    const { host, routes } = await furnished();
+    const list = host.network.routes;
+    host.network.routes = async () => {
+      throw new ShellstreamError('DATAPLANE_FAILED');
+    };
+    expect(await refusal(routes.takeSnapshot(1))).toBe('DATAPLANE_FAILED');
+    host.network.routes = list;
+    host.records.snapshot.save = () => new Promise<void>(() => {});
+    const taken = routes.takeSnapshot(1);
+    await host.clock.advance(2_000);
+    await taken;
+    await routes.apply(1);
+    expect(await live(host)).toEqual([MONITORING]);
+    expect(routes.snapshot.value?.routes).toHaveLength(4);
+  });
+
   test('what somebody took away before it does not come back, and is told', async () => {
     const { host, routes } = await furnished();
     const gone = (await host.network.routes()).filter((route) => formatPrefix(route.destination) === MANAGEMENT);

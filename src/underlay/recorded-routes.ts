@@ -1,7 +1,7 @@
 /** The record of governed routes as this process has it: by place, and on disk before the kernel hears of a change. */
 import type { Prefix } from '../../protocol/capability/model.ts';
 import { ShellstreamError } from '../../protocol/errors.ts';
-import { type RouteSpec, routePlace } from '../../protocol/routes/index.ts';
+import { type RouteSpec, rememberRoute, routePlace } from '../../protocol/routes/index.ts';
 import { Destinations } from './destinations.ts';
 import type { RouteRecord, UnderlayRecords } from './ports.ts';
 
@@ -12,6 +12,7 @@ export class RecordedRoutes {
 
   constructor(kept: UnderlayRecords['routes']) {
     this.#kept = kept;
+    for (const { route } of kept.value ?? []) rememberRoute(route);
     this.#byPlace = new Map((kept.value ?? []).map((record) => [routePlace(record.route), record]));
     this.#destinations = new Destinations(this.specs.map(({ destination }) => destination));
   }
@@ -71,6 +72,7 @@ export class RecordedRoutes {
 
   #set(record: RouteRecord): void {
     const { route } = record;
+    rememberRoute(route);
     if (this.at(route) === undefined) this.#destinations.add(route.destination);
     this.#byPlace.set(routePlace(route), record);
   }

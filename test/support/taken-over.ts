@@ -71,6 +71,10 @@ export class TakenOver {
   /** The reason of a refusal, or the kind of answer that came in its stead. */
   async reasonFor(body: ToEnforcerInit): Promise<string> {
     const answer = await this.ask(body);
+    if (answer.case === 'released') {
+      const [failure] = answer.value.failures;
+      return failure === undefined ? 'done' : reasonFromWire(failure.why?.reason ?? 0);
+    }
     return answer.case === 'failed' ? reasonFromWire(answer.value.reason) : answer.case;
   }
 
@@ -87,7 +91,7 @@ export class TakenOver {
   }
 }
 
-const ANSWERS = new Set(['evidence', 'admission', 'resumed', 'done', 'failed']);
+const ANSWERS = new Set(['evidence', 'admission', 'resumed', 'released', 'done', 'failed']);
 const GONE: ToTerminatorBody = {
   case: 'failed',
   value: { $typeName: 'shellstream.enforcer.v1.Failed', reason: 607, detail: 'cut off', byPeer: false },

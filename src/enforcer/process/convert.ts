@@ -2,7 +2,13 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import type { SessionRequest } from '../../../protocol/capability/model.ts';
 import { CAPABILITIES, type GrantedTarget, MODES, TARGET_CLASSES, TIERS } from '../../../protocol/capability/model.ts';
-import { decodeFrame, encodeFrame, type GrantBody, MAX_PACKET_BYTES } from '../../../protocol/channel/index.ts';
+import {
+  decodeFrame,
+  encodeFrame,
+  type GrantBody,
+  MAX_FINAL_FRAMES,
+  MAX_PACKET_BYTES,
+} from '../../../protocol/channel/index.ts';
 import { ShellstreamError } from '../../../protocol/errors.ts';
 import type {
   Accept,
@@ -305,9 +311,6 @@ function lastWordFrom({ streams, frames }: WireSessionEnd): LastWord | undefined
   if (frames.headers.length > MAX_FINAL_FRAMES) throw malformed('final frames', frames.headers.length);
   return { ...totals, frames: { payloadHash: key(frames.payloadHash), headers: new Uint8Array(frames.headers) } };
 }
-
-/** A session ends with two, and with what it had to say of posture before. */
-const MAX_FINAL_FRAMES = 64;
 
 function totalsFrom({ streams, receivedBytes, sentBytes }: WireTotals): StreamTotals {
   return { streams, receivedBytes, sentBytes };

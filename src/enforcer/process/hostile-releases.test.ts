@@ -1,6 +1,8 @@
 /** A terminator that was taken over, and releases many sessions in one question: its own, others', too many, the same again. */
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { MAX_FINAL_FRAMES } from '../../../protocol/channel/index.ts';
 import { ShellstreamError } from '../../../protocol/errors.ts';
+import { REASONS } from '../../../protocol/reasons.ts';
 import {
   attempt,
   establish,
@@ -55,7 +57,10 @@ const BATCHES: readonly (readonly [string, (own: SessionId) => readonly SessionE
     'more final frames than there are behind one that is sound',
     (own) => [
       ended(own),
-      ended(NOBODY, false, { ...TOTALS, frames: { payloadHash: new Uint8Array(32), headers: new Uint8Array(65) } }),
+      ended(NOBODY, false, {
+        ...TOTALS,
+        frames: { payloadHash: new Uint8Array(32), headers: new Uint8Array(MAX_FINAL_FRAMES + 1) },
+      }),
     ],
   ],
 ];
@@ -105,7 +110,9 @@ it('what cannot be taken away is the answer, and keeps nothing else of the quest
   b.overlay.leave = async () => {
     throw new ShellstreamError('TUNNEL_FAILED', 'the kernel says no');
   };
-  expect(await hostile.inside.reasonFor(say.releaseAll([ended(mesh), ended(managed)]))).toBe('TUNNEL_FAILED');
+  const answer = await hostile.inside.ask(say.releaseAll([ended(managed), ended(mesh)]));
+  const why = { reason: REASONS.TUNNEL_FAILED.code };
+  expect(answer).toMatchObject({ case: 'released', value: { failures: [{ place: 1, why }] } });
   expect(standing()).toEqual([]);
   expect(hostile.inside.isCutOff).toBe(false);
 });

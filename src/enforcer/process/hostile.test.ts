@@ -330,7 +330,7 @@ describe('attack: what streams carried is taken back', () => {
   it('with final frames that are none: it is refused', async () => {
     for (const frames of [
       { payloadHash: new Uint8Array(31), headers: Uint8Array.of(4) },
-      { payloadHash: new Uint8Array(32), headers: new Uint8Array(65) },
+      { payloadHash: new Uint8Array(32), headers: new Uint8Array(66) },
     ]) {
       expect(await hostile.inside.reasonFor(say.release(own, false, { ...told, frames }))).toBe('MALFORMED');
     }

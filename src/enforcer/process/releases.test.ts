@@ -1,6 +1,7 @@
 /** What ends in one turn is released in few questions: how many, in which order, and what each that waits is told. */
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it, type MockInstance, vi } from 'vitest';
+import { MAX_FINAL_FRAMES } from '../../../protocol/channel/index.ts';
 import { reasonOf, ShellstreamError } from '../../../protocol/errors.ts';
 import * as words from '../../../test/support/enforcer-words.ts';
 import { Listeners } from '../../base/listeners.ts';
@@ -9,8 +10,8 @@ import { type Link, type MemoryLinkPair, memoryLinkPair } from '../../link/index
 import type { Enforcer, SessionId } from '../ports.ts';
 import type { Terminator, TerminatorEvent } from '../terminator-port.ts';
 import { MAX_RELEASED, type SessionEndInit } from './convert.ts';
-import { decodeToEnforcer, LARGEST_TO_ENFORCER } from './messages.ts';
-import { Releases } from './releases.ts';
+import { decodeToEnforcer, decodeToTerminator, encodeToTerminator, failed, LARGEST_TO_ENFORCER } from './messages.ts';
+import { type Failures, Releases } from './releases.ts';
 import { RemoteEnforcer } from './remote-enforcer.ts';
 import { RemoteTerminator } from './remote-terminator.ts';
 
@@ -19,11 +20,12 @@ const RUNS = { seed: SEED, numRuns: 60 };
 
 describe('what is gathered', () => {
   /** What was asked for, and how it ends where it is not simply done. */
-  function open(outcome: (question: number) => Promise<void> = async () => undefined) {
+  function open(outcome: (question: number) => Promise<Failures> = async () => NONE) {
     const asked: SessionEndInit[][] = [];
     const releases = new Releases((sessions) => outcome(asked.push([...sessions])));
     return { asked, releases };
   }
+  const NONE: Failures = new Map();
   const end = (at: number): SessionEndInit => ({ session: idOf(at), reason: 600 });
   const ends = (many: number): SessionEndInit[] => Array.from({ length: many }, (_, at) => end(at));
 
@@ -57,8 +59,8 @@ describe('what is gathered', () => {
   });
 
   it('is told what became of its own question, when that is known', async () => {
-    const gate = Promise.withResolvers<void>();
-    const { releases } = open((question) => (question === 1 ? gate.promise : Promise.resolve()));
+    const gate = Promise.withResolvers<Failures>();
+    const { releases } = open((question) => (question === 1 ? gate.promise : Promise.resolve(NONE)));
     const isOver = vi.fn();
     const first = ends(MAX_RELEASED).map((session) => releases.add(session).catch(reasonOf).finally(isOver));
     await releases.add(end(MAX_RELEASED));
@@ -195,18 +197,26 @@ describe('what is released in one turn', () => {
       else resolve();
       await clock.advance(0);
     }
-    expect(outcomes).toEqual(['TUNNEL_FAILED', 'TUNNEL_FAILED', 'TUNNEL_FAILED']);
+    expect(outcomes).toEqual(['TUNNEL_FAILED']);
   });
 
-  it('is taken away but for the one that cannot be, which all of its question are told and no others', async () => {
+  it('is taken away but for what cannot be, and of that no other is told', async () => {
     carryOut = async (id) => {
       if (id === idOf(7)) throw new ShellstreamError('TUNNEL_FAILED', 'it stays');
+      if (id === idOf(300)) throw new TypeError('x'.repeat(10_000));
     };
     const all = Array.from({ length: 2 * MAX_RELEASED }, (_, at) => idOf(at));
     const ends = await Promise.all(all.map((id) => far.release(id, 'CLOSED').then(() => 'done', reasonOf)));
     expect(released()).toEqual(all);
-    expect(ends).toEqual(all.map((_, at) => (at < MAX_RELEASED ? 'TUNNEL_FAILED' : 'done')));
+    expect(ends).toEqual(all.map((_, at) => (at === 7 ? 'TUNNEL_FAILED' : at === 300 ? 'INTERNAL' : 'done')));
     expect(lost).toEqual([]);
+  });
+
+  it('is answered also where each of a question fails, with a detail at its longest', () => {
+    const why = failed(new ShellstreamError('TUNNEL_FAILED', '\u{ffff}'.repeat(10_000)));
+    const failures = Array.from({ length: MAX_RELEASED }, (_, place) => ({ place, why }));
+    const { body } = decodeToTerminator(encodeToTerminator(0xffff_ffff, { case: 'released', value: { failures } }));
+    expect(body).toMatchObject({ case: 'released', value: { failures } });
   });
 
   it('crosses where it is as much as one question takes, each at its largest', async () => {
@@ -214,7 +224,7 @@ describe('what is released in one turn', () => {
       streams: 0xffff_ffff,
       receivedBytes: 2n ** 64n - 1n,
       sentBytes: 2n ** 64n - 1n,
-      frames: { payloadHash: new Uint8Array(32).fill(255), headers: new Uint8Array(64).fill(255) },
+      frames: { payloadHash: new Uint8Array(32).fill(255), headers: new Uint8Array(MAX_FINAL_FRAMES).fill(255) },
     };
     const ends = Array.from({ length: MAX_RELEASED }, () => far.release(session, 'INTERNAL', true, lastWord));
     await Promise.all(ends);

@@ -4,29 +4,33 @@
  */
 import { MAX_RELEASED, type SessionEndInit } from './convert.ts';
 
+/** What could not be taken away, and why, by its place in the question. */
+export type Failures = ReadonlyMap<number, Error>;
+
 export class Releases {
-  readonly #ask: (sessions: SessionEndInit[]) => Promise<void>;
-  #gathered: { readonly sessions: SessionEndInit[]; readonly asked: PromiseWithResolvers<void> } | undefined;
+  readonly #ask: (sessions: SessionEndInit[]) => Promise<Failures>;
+  #gathered: { readonly sessions: SessionEndInit[]; readonly asked: PromiseWithResolvers<Failures> } | undefined;
 
   /** @param ask for 1 to `MAX_RELEASED` sessions, in the order in which they ended */
-  constructor(ask: (sessions: SessionEndInit[]) => Promise<void>) {
+  constructor(ask: (sessions: SessionEndInit[]) => Promise<Failures>) {
     this.#ask = ask;
   }
 
   /**
    * Asked for with what else is released by the code that runs now: at the latest when it is done, at once when there are
-   * `MAX_RELEASED`. Settles as their question does.
+   * `MAX_RELEASED`. Settles when their question is answered; rejects with what failed of this one.
    */
-  add(session: SessionEndInit): Promise<void> {
+  async add(session: SessionEndInit): Promise<void> {
     if (this.#gathered === undefined) {
       this.#gathered = { sessions: [], asked: Promise.withResolvers() };
       // Not `afterThisTurn`: the link waits for that too, and what is left for it then leaves a whole turn later.
       queueMicrotask(() => this.flush());
     }
     const { sessions, asked } = this.#gathered;
-    sessions.push(session);
+    const place = sessions.push(session) - 1;
     if (sessions.length === MAX_RELEASED) this.flush();
-    return asked.promise;
+    const failure = (await asked.promise).get(place);
+    if (failure !== undefined) throw failure;
   }
 
   /** Asks for what is gathered. Called before anything else is said, it keeps the order in which things were said. */

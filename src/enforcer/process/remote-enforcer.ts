@@ -1,6 +1,6 @@
 /** The enforcer as a terminator in another process has it, and that terminator as it serves the enforcer's orders. */
 import { reasonOf, ShellstreamError } from '../../../protocol/errors.ts';
-import type { Start } from '../../../protocol/gen/shellstream/enforcer/v1/enforcer_pb.ts';
+import type { Released, Start } from '../../../protocol/gen/shellstream/enforcer/v1/enforcer_pb.ts';
 import { parseEvidence, parseOffer } from '../../../protocol/handshake/index.ts';
 import type { Reason } from '../../../protocol/reasons.ts';
 import type { Clock } from '../../base/clock.ts';
@@ -21,6 +21,7 @@ import {
   MAX_PACKETS_BUFFERED,
   packetFrom,
   port,
+  present,
   reason,
   requestFrom,
   type SessionEndInit,
@@ -38,7 +39,7 @@ import {
   type ToEnforcerInit,
   type ToTerminatorBody,
 } from './messages.ts';
-import { Releases } from './releases.ts';
+import { type Failures, Releases } from './releases.ts';
 
 /** What the enforcer tells a terminator before it may begin. */
 export interface StartOrder {
@@ -121,7 +122,6 @@ export class RemoteEnforcer implements Enforcer {
     await this.#conversation.ask({ case: 'setPeerLevel', value: { session, level: peerLevel } });
   }
 
-  /** @throws ShellstreamError what failed of this one or of another that was released in the same turn */
   release(session: string, reason: Reason, byPeer = false, lastWord?: LastWord): Promise<void> {
     return this.#releases.add(sessionEndTo({ session, reason, byPeer, lastWord }));
   }
@@ -153,12 +153,15 @@ export class RemoteEnforcer implements Enforcer {
     this.#conversation.close();
   }
 
-  async #release(sessions: SessionEndInit[]): Promise<void> {
+  async #release(sessions: SessionEndInit[]): Promise<Failures> {
     try {
-      await this.#conversation.ask({ case: 'release', value: { sessions } });
+      const answer = await this.#conversation.ask({ case: 'release', value: { sessions } });
+      if (answer.case !== 'released') throw unexpected(answer.case);
+      return failuresFrom(answer.value);
     } catch (error) {
       // An enforcer that lost us takes away all that we held, and one that is gone has nothing that renews its lease.
-      if (reasonOf(error) !== 'CONNECTION_LOST') throw error;
+      if (reasonOf(error) === 'CONNECTION_LOST') return new Map();
+      throw error;
     }
   }
 
@@ -253,6 +256,7 @@ const DIALECT: Dialect<ToEnforcerInit, ToTerminatorBody> = {
       case 'done':
       case 'failed':
       case 'resumed':
+      case 'released':
         return 'answer';
     }
   },
@@ -268,6 +272,11 @@ function evidenceOf(answer: ToTerminatorBody) {
 function admissionOf(answer: ToTerminatorBody): Admission {
   if (answer.case !== 'admission') throw unexpected(answer.case);
   return admissionFrom(answer.value);
+}
+
+/** @throws ShellstreamError MALFORMED */
+function failuresFrom({ failures }: Released): Failures {
+  return new Map(failures.map(({ place, why }) => [place, failure(present('why', why))]));
 }
 
 function startFrom({ address: host, port: at, limits, accord, graceMs, ...posture }: Start): StartOrder {

@@ -240,16 +240,17 @@ export class RemoteTerminator implements Terminator {
   }
 
   /**
-   * Begun with in their order and carried out at once, whatever fails of them; the first failure is the answer.
+   * Begun with in their order and carried out at once, whatever fails of them: the answer says what did.
    * No function waits for them: it would hold the whole question while one session takes its time, and of such questions
    * a thousand may be open.
    */
   #release(sessions: readonly WireSessionEnd[]): Promise<ToTerminatorInit> {
     const ends = sessionEndsFrom(sessions).map((end) => this.#releaseOne(end));
-    return Promise.all(ends).then((failures) => {
-      const failure = failures.find((one) => one !== undefined);
-      if (failure !== undefined) throw failure.error;
-      return DONE;
+    return Promise.all(ends).then((outcomes) => {
+      const failures = outcomes.flatMap((outcome, place) =>
+        outcome === undefined ? [] : [{ place, why: failed(outcome.error) }],
+      );
+      return { case: 'released', value: { failures } };
     });
   }
 
