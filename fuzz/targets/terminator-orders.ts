@@ -136,6 +136,7 @@ async function serve(records: readonly Uint8Array[]): Promise<string> {
   const isCutOff = links.initiator.isClosed;
   links.cut();
   const outcomes = await ends;
+  for (const outcome of outcomes) if (outcome.status === 'rejected') refusal(outcome.reason);
   await settled();
   holds(losses === 1, `the end of the link was told ${losses} times`);
   return `${isCutOff ? 'cut off' : 'stays'} ${outcomes.map(({ status }) => status[0]).join('')} ${Math.min(answered(), 8)}`;
