@@ -4,6 +4,7 @@ import { expect, test } from 'vitest';
 import { GATEWAY_B, GRANTED_TARGET, HOST, PORTS, TO_SITE_B } from '../lab/lab.ts';
 import { labSuite, startBoth } from '../lab/lab-suite.ts';
 import { watchMints } from '../lab/mints.ts';
+import type { Site } from '../lab/site.ts';
 import { bootTimeNs } from '../support/boot-time.ts';
 import { dumpValues } from '../support/bpf-maps.ts';
 import { Capture } from '../support/capture.ts';
@@ -68,6 +69,7 @@ labSuite('an SVID that runs out', { start: false, svidTtlMs: SHORT_MS }, (lab) =
     const { a, b, domains } = lab();
     await startBoth(lab());
     await eventually('the granted target', () => a.greeting(HOST, PORTS.granted));
+    await renewed(a, b);
     await domains.a.killAgent();
     // Stopped, the gateway does nothing about it: what ends the session is the deadline in the map. Nor does a renewal that
     // was under way when the agent died move that deadline.
@@ -91,10 +93,7 @@ labSuite('an SVID that runs out', { start: false, svidTtlMs: SHORT_MS }, (lab) =
   test('because its entry was deleted: no attestation renews the session, and it ends with the SVID at the latest', async () => {
     const { a, b } = lab();
     await eventually('a session', async () => (await b.sessions('mesh')).length === 1);
-    const former = b.log.length;
-    a.options.gateway.rotate();
-    await eventually('a renewal', () => b.log.slice(former).includes('"msg":"session attested again"'));
-    // The next one is due when half of the new SVID's life is over: none is under way.
+    await renewed(a, b);
     a.options.gateway.delete();
     const said = b.log.length;
     const expiry = await expiryInKernel(b.pins);
@@ -148,6 +147,13 @@ labSuite('a token', {}, (lab) => {
     }
   });
 });
+
+/** From here on the next renewal is due when half of the new SVID's life is over: none is under way. */
+async function renewed(a: Site, b: Site): Promise<void> {
+  const former = b.log.length;
+  a.options.gateway.rotate();
+  await eventually('a renewal', () => b.log.slice(former).includes('"msg":"session attested again"'));
+}
 
 /** Of the one session in the map, BOOTTIME. */
 async function expiryInKernel(pins: string): Promise<bigint> {
