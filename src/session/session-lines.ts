@@ -23,7 +23,7 @@ const SECOND_MS = 1_000;
 /** Sessions that one line of the log names. */
 const NAMED = 16;
 
-/** `Kind`: fields of few values, and none that a peer may choose as often as it likes: each has its own lines. */
+/** `Kind`: fields of very few values. Each kind has lines of its own, also where a peer may choose it as often as it likes. */
 export class SessionLines<Kind extends LogFields> {
   readonly #parts: SessionLinesParts;
   /** What came in this second, by its kind. */

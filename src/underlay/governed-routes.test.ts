@@ -174,7 +174,7 @@ describe('the snapshot', () => {
     expect(await live(host)).toEqual([MONITORING]);
   });
 
-  test('that cannot be taken, or not in time, keeps no route either: the routes take theirs', async () => {
+  test('that cannot be taken before is taken with the routes', async () => {
     const { host, routes } = await furnished();
     const list = host.network.routes;
     host.network.routes = async () => {
@@ -182,6 +182,12 @@ describe('the snapshot', () => {
     };
     expect(await refusal(routes.takeSnapshot(1))).toBe('DATAPLANE_FAILED');
     host.network.routes = list;
+    await routes.apply(1);
+    expect(routes.snapshot.value?.routes).toHaveLength(4);
+  });
+
+  test('that is not on disk in time keeps no route either', async () => {
+    const { host, routes } = await furnished();
     host.records.snapshot.save = () => new Promise<void>(() => {});
     const taken = routes.takeSnapshot(1);
     await host.clock.advance(2_000);

@@ -60,8 +60,8 @@ export class Spire implements AsyncDisposable {
   }
 
   async startServer(): Promise<void> {
-    this.#server = start('spire-server', ['run', '-config', join(this.#folder, 'server.conf')]);
-    await healthy(this.#server, 'spire-server', this.#serverSocket);
+    this.#server = start(SERVER, ['run', '-config', join(this.#folder, 'server.conf')]);
+    await healthy(this.#server, SERVER, this.#serverSocket);
   }
 
   /** The server goes away; the agent stays and serves what it has. */
@@ -127,7 +127,7 @@ export class Spire implements AsyncDisposable {
   async federateWith(other: Spire): Promise<void> {
     const bundle = await other.#tell('bundle', 'show', '-format', 'spiffe');
     const args = ['bundle', 'set', '-socketPath', this.#serverSocket, '-format', 'spiffe'];
-    await run('spire-server', [...args, '-id', `spiffe://${other.trustDomain}`], { input: bundle });
+    await run(SERVER, [...args, '-id', `spiffe://${other.trustDomain}`], { input: bundle });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -141,12 +141,12 @@ export class Spire implements AsyncDisposable {
   }
 
   async #runAgent(args: readonly string[]): Promise<void> {
-    this.#agent = start('spire-agent', ['run', '-config', join(this.#folder, 'agent.conf'), ...args]);
-    await healthy(this.#agent, 'spire-agent', this.socketPath);
+    this.#agent = start(AGENT, ['run', '-config', join(this.#folder, 'agent.conf'), ...args]);
+    await healthy(this.#agent, AGENT, this.socketPath);
   }
 
   async #tell(object: string, verb: string, ...args: readonly string[]): Promise<string> {
-    return (await run('spire-server', [object, verb, '-socketPath', this.#serverSocket, ...args])).stdout;
+    return (await run(SERVER, [object, verb, '-socketPath', this.#serverSocket, ...args])).stdout;
   }
 }
 
@@ -178,5 +178,8 @@ async function freePort(): Promise<number> {
   return address.port;
 }
 
+/** On PATH where no folder is named. */
+const BIN = process.env.SPIRE_BIN ?? '';
+const [SERVER, AGENT] = [join(BIN, 'spire-server'), join(BIN, 'spire-agent')];
 const START_MS = 60_000;
 const POLL_MS = 100;

@@ -235,6 +235,23 @@ describe('what is released in one turn', () => {
   });
 });
 
+it.each([
+  ['a place that the question does not have', [{ place: 2, why: { reason: 502 } }]],
+  ['no reason', [{ place: 1 }]],
+])('a failure with %s makes no release look done', async (_, failures) => {
+  const clock = new SimulatedClock();
+  const links = memoryLinkPair({ clock });
+  const far = new RemoteEnforcer({ link: links.initiator, clock, onLost: () => undefined });
+  links.responder.onRecord((record) => {
+    const { id } = decodeToEnforcer(record);
+    links.responder.send(encodeToTerminator(id, { case: 'released', value: { failures } }));
+  });
+  const ends = [1, 2].map((at) => far.release(idOf(at), 'CLOSED').then(() => 'done', reasonOf));
+  await clock.advance(0);
+  expect(await Promise.all(ends)).toEqual(['MALFORMED', 'MALFORMED']);
+  links.cut();
+});
+
 function idOf(at: number): SessionId {
   return at.toString(16).padStart(32, '0');
 }

@@ -19,6 +19,7 @@ import {
   level,
   MAX_CLAIMS,
   MAX_PACKETS_BUFFERED,
+  malformed,
   packetFrom,
   port,
   present,
@@ -157,7 +158,7 @@ export class RemoteEnforcer implements Enforcer {
     try {
       const answer = await this.#conversation.ask({ case: 'release', value: { sessions } });
       if (answer.case !== 'released') throw unexpected(answer.case);
-      return failuresFrom(answer.value);
+      return failuresFrom(answer.value, sessions.length);
     } catch (error) {
       // An enforcer that lost us takes away all that we held, and one that is gone has nothing that renews its lease.
       if (reasonOf(error) === 'CONNECTION_LOST') return new Map();
@@ -275,8 +276,13 @@ function admissionOf(answer: ToTerminatorBody): Admission {
 }
 
 /** @throws ShellstreamError MALFORMED */
-function failuresFrom({ failures }: Released): Failures {
-  return new Map(failures.map(({ place, why }) => [place, failure(present('why', why))]));
+function failuresFrom({ failures }: Released, count: number): Failures {
+  return new Map(
+    failures.map(({ place, why }) => {
+      if (place >= count) throw malformed('place', place);
+      return [place, failure(present('why', why))];
+    }),
+  );
 }
 
 function startFrom({ address: host, port: at, limits, accord, graceMs, ...posture }: Start): StartOrder {
