@@ -2,8 +2,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { reasonOf } from '../../protocol/errors.ts';
-import { parseSpiffeId, type SpiffeId } from '../../protocol/identity/spiffe-id.ts';
+import { parseSpiffeId } from '../../protocol/identity/spiffe-id.ts';
 import { type DirectoryEvent, type Holder, SessionDirectory, type Standing } from './directory.ts';
+import { standingOf } from './fixtures.ts';
 
 const IDENTITIES = ['spiffe://a.test/1', 'spiffe://a.test/2', 'spiffe://b.test/1'];
 
@@ -111,27 +112,8 @@ describe('a session', () => {
 const HOLDER: Holder = { revoked: () => undefined, release: async () => undefined };
 
 function session(id: string, spiffeId: string): Standing {
-  const peer: SpiffeId = parseSpiffeId(spiffeId) ?? (parseSpiffeId('spiffe://x.test/x') as SpiffeId);
-  return {
-    role: 'responder',
-    credentials: { issuedAtMs: 0 },
-    openedAtMs: 0,
-    peerLevel: 5,
-    judgedLevel: 5,
-    admission: {
-      id,
-      peer: { spiffeId: peer, trustDomain: 'x.test' },
-      offer: { versions: [1], sessionType: 'operator', mode: 'overlay' },
-      grant: { mode: 'overlay', capabilities: [], targets: [], reachable: [], lifetimeMs: 1 },
-      effectiveLevel: 5,
-      governedBy: 'both',
-      peerLevel: 5,
-      peerEpoch: 1n,
-      toldEpoch: 1n,
-      expiresAt: 1,
-      reattestSecret: new Uint8Array(32),
-    },
-  };
+  const peer = parseSpiffeId(spiffeId);
+  return standingOf(id, peer === undefined ? {} : { peer: { spiffeId: peer, trustDomain: 'x.test' } });
 }
 
 function refusal(action: () => unknown): string | undefined {

@@ -1,33 +1,16 @@
 /** Thousands of sessions end in turns of the event loop: those with tunnels in the first, and nobody waits behind all of them. */
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { parseSpiffeId, type SpiffeId } from '../../protocol/identity/spiffe-id.ts';
 import type { PostureLevel } from '../../protocol/posture/level.ts';
 import { ACCORD } from '../../test/support/memory-nodes.ts';
 import { turnEnded } from '../base/clock.ts';
 import { silentLogger } from '../base/logger.ts';
 import { SimulatedClock } from '../base/simulated-clock.ts';
 import { type Holder, SessionDirectory, type Standing } from './directory.ts';
-import type { Member } from './member.ts';
+import { MEMBER, standingOf } from './fixtures.ts';
 import { Overseer } from './overseer.ts';
 import type { RevocationReader } from './ports.ts';
 
 const SESSIONS = 10_000;
-const PEER = parseSpiffeId('spiffe://a.test/gateway') as SpiffeId;
-const MEMBER: Member = {
-  number: 1,
-  generation: 1,
-  session: { sessionSlot: 0, generation: 1, peerSlot: 0, expiresAtBootNs: 0n },
-  spec: {
-    spiffeId: PEER,
-    publicKey: new Uint8Array(32),
-    keepalive: 0,
-    prefixes: [],
-    hosted: [],
-    visited: [],
-    level: 5,
-    expiresAtBootNs: 0n,
-  },
-};
 
 let directory: SessionDirectory;
 let overseer: Overseer;
@@ -51,7 +34,7 @@ beforeEach(() => {
   [released, revoked, level, kernel] = [[], [], 5, Promise.withResolvers()];
   directory = new SessionDirectory({ sessions: SESSIONS, sessionsPerIdentity: SESSIONS });
   for (let at = 0; at < SESSIONS; at += 1) {
-    using place = directory.takePlace(PEER);
+    using place = directory.takePlace('spiffe://a.test/x');
     place.put(holder, standing(at));
   }
   const posture = {
@@ -117,26 +100,8 @@ function id(at: number): string {
 
 /** Every tenth has a tunnel, the last among them. */
 function standing(at: number): Standing {
-  const hasTunnel = at % 10 === 9;
-  return {
-    role: 'responder',
-    credentials: { issuedAtMs: 0 },
-    openedAtMs: 0,
-    peerLevel: 5,
-    judgedLevel: 5,
-    admission: {
-      id: id(at),
-      peer: { spiffeId: PEER, trustDomain: 'a.test' },
-      offer: { versions: [1], sessionType: hasTunnel ? 'mesh' : 'operator', mode: 'overlay' },
-      grant: { mode: 'overlay', capabilities: [], targets: [], reachable: [], lifetimeMs: 1 },
-      effectiveLevel: 5,
-      governedBy: 'both',
-      peerLevel: 5,
-      peerEpoch: 1n,
-      toldEpoch: 1n,
-      expiresAt: 1,
-      reattestSecret: new Uint8Array(32),
-    },
-    ...(hasTunnel ? { member: MEMBER } : {}),
-  };
+  const offer = { versions: [1], mode: 'overlay' } as const;
+  return at % 10 === 9
+    ? { ...standingOf(id(at), { offer: { ...offer, sessionType: 'mesh' } }), member: MEMBER }
+    : standingOf(id(at));
 }

@@ -1,13 +1,12 @@
 /** The end of a session, from the enforcer's word to the log: of which moment it is, and what becomes of it when it fails. */
 import { beforeEach, expect, it, vi } from 'vitest';
 import { CountedBy } from '../../protocol/gen/shellstream/evidence/v1/evidence_pb.ts';
-import type { SpiffeId } from '../../protocol/identity/spiffe-id.ts';
 import { REASONS } from '../../protocol/reasons.ts';
 import { silentLogger } from '../base/logger.ts';
 import { SimulatedClock } from '../base/simulated-clock.ts';
 import type { FlowCounters } from '../dataplane/ports.ts';
 import type { Standing } from '../enforcer/directory.ts';
-import type { Member } from '../enforcer/member.ts';
+import { MEMBER, standingOf } from '../enforcer/fixtures.ts';
 import { NO_STREAMS, type StreamsAtEnd } from '../enforcer/stream-totals.ts';
 import type { Moment, Recording } from './recorder.ts';
 import { Transits } from './transits.ts';
@@ -116,7 +115,7 @@ it('a node that stops waits for the last word and the kernel’s counters of wha
   const read = Promise.withResolvers<FlowCounters>();
   counters = () => read.promise;
   transits.ending(standing, 'EXPIRED', false);
-  const ending = transits.ending({ ...standing, member }, 'EXPIRED', false);
+  const ending = transits.ending({ ...standing, member: MEMBER }, 'EXPIRED', false);
   ending.gone();
   expect(transits.leaving).toEqual([standing]);
   const settled = transits.settled();
@@ -129,7 +128,7 @@ it('a node that stops waits for the last word and the kernel’s counters of wha
 
 it('counters that cannot be read keep no end from being told', async () => {
   counters = () => Promise.reject(new Error('no map'));
-  end({ ...standing, member });
+  end({ ...standing, member: MEMBER });
   await transits.settled();
   expect(recorded).toMatchObject([{ body: { value: { counters: [] } } }]);
 });
@@ -146,39 +145,4 @@ function noIdentity(): string {
 
 const COUNTED: StreamsAtEnd = { ...NO_STREAMS, isComplete: true };
 
-const member: Member = {
-  number: 1,
-  session: { sessionSlot: 1, generation: 1, peerSlot: 1, expiresAtBootNs: 0n },
-  spec: {
-    spiffeId: 'spiffe://a.test/x',
-    publicKey: new Uint8Array(32),
-    keepalive: 0,
-    prefixes: [],
-    hosted: [],
-    visited: [],
-    level: 5,
-    expiresAtBootNs: 0n,
-  },
-  generation: 1,
-};
-
-const standing: Standing = {
-  admission: {
-    id: ID,
-    peer: { spiffeId: 'spiffe://a.test/x' as SpiffeId, trustDomain: 'a.test', tier: 'master' },
-    offer: { versions: [1], sessionType: 'operator', mode: 'overlay' },
-    grant: { mode: 'overlay', capabilities: ['OBSERVE'], targets: [], reachable: [], lifetimeMs: 60_000 },
-    effectiveLevel: 5,
-    governedBy: 'both',
-    peerLevel: 5,
-    peerEpoch: 1n,
-    toldEpoch: 1n,
-    expiresAt: 60_000,
-    reattestSecret: new Uint8Array(32),
-  },
-  credentials: { issuedAtMs: 0 },
-  role: 'responder',
-  openedAtMs: 0,
-  peerLevel: 5,
-  judgedLevel: 5,
-};
+const standing = standingOf(ID);
