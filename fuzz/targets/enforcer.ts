@@ -6,8 +6,8 @@
 import { ShellstreamError } from '../../protocol/errors.ts';
 import { parsePrefix } from '../../protocol/net/prefix.ts';
 import type { AcceptInput, Admission, SessionId } from '../../src/enforcer/ports.ts';
-import type { SessionEndInit } from '../../src/enforcer/process/convert.ts';
 import { encodeToEnforcer, LARGEST_TO_ENFORCER, type ToEnforcerInit } from '../../src/enforcer/process/messages.ts';
+import type { SessionEndInit } from '../../src/enforcer/process/session-end.ts';
 import { type AttemptOptions, attempt, MANAGEMENT, PRINTER, REQUEST } from '../../test/support/memory-nodes.ts';
 import { ended, say } from '../../test/support/taken-over.ts';
 import { protobuf } from '../formats/protobuf.ts';

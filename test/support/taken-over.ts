@@ -7,14 +7,7 @@ import { reasonFromWire } from '../../protocol/reasons.ts';
 import { type EnforcerParts, LocalEnforcer } from '../../src/enforcer/enforcer.ts';
 import { Nonces } from '../../src/enforcer/nonces.ts';
 import type { LastWord, SessionId, StreamTotals } from '../../src/enforcer/ports.ts';
-import {
-  acceptTo,
-  admitTo,
-  approachTo,
-  challengeTo,
-  type SessionEndInit,
-  sessionEndTo,
-} from '../../src/enforcer/process/convert.ts';
+import { acceptTo, admitTo, approachTo, challengeTo } from '../../src/enforcer/process/convert.ts';
 import {
   decodeToTerminator,
   encodeToEnforcer,
@@ -22,6 +15,7 @@ import {
   type ToTerminatorBody,
 } from '../../src/enforcer/process/messages.ts';
 import { RemoteTerminator, type RemoteTerminatorParts } from '../../src/enforcer/process/remote-terminator.ts';
+import { type SessionEndInit, sessionEndTo } from '../../src/enforcer/process/session-end.ts';
 import { type Link, memoryLinkPair } from '../../src/link/index.ts';
 import { ACCORD, type MemoryNode } from './memory-nodes.ts';
 

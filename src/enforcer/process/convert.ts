@@ -2,13 +2,7 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import type { SessionRequest } from '../../../protocol/capability/model.ts';
 import { CAPABILITIES, type GrantedTarget, MODES, TARGET_CLASSES, TIERS } from '../../../protocol/capability/model.ts';
-import {
-  decodeFrame,
-  encodeFrame,
-  type GrantBody,
-  MAX_FINAL_FRAMES,
-  MAX_PACKET_BYTES,
-} from '../../../protocol/channel/index.ts';
+import { decodeFrame, encodeFrame, type GrantBody, MAX_PACKET_BYTES } from '../../../protocol/channel/index.ts';
 import { ShellstreamError } from '../../../protocol/errors.ts';
 import type {
   Accept,
@@ -20,14 +14,12 @@ import type {
   Challenge,
   DrainReceived,
   HandshakeEnded,
-  SessionEndSchema,
   Stream,
   Admission as WireAdmission,
   Claim as WireClaim,
   Connection as WireConnection,
   Grant as WireGrant,
   GrantedTarget as WireGrantedTarget,
-  SessionEnd as WireSessionEnd,
   StreamTotals as WireTotals,
 } from '../../../protocol/gen/shellstream/enforcer/v1/enforcer_pb.ts';
 import { RequestSchema, type Request as WireRequest } from '../../../protocol/gen/shellstream/wire/v1/wire_pb.ts';
@@ -52,12 +44,10 @@ import type {
   ChallengeInput,
   Claim,
   Connection,
-  LastWord,
   SessionId,
   StreamTotals,
 } from '../ports.ts';
 import type { HandshakeOutcome, StreamState, TerminatorEvent } from '../terminator-port.ts';
-import { reasonCode } from './messages.ts';
 
 // ── questions ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -273,46 +263,7 @@ export function carriedFrom({ sessions }: Carried): ReadonlyMap<SessionId, Strea
   return new Map(sessions.map(({ session, streams }) => [sessionId(session), totalsFrom(present('streams', streams))]));
 }
 
-/** How a session ended, as its terminator releases it. */
-export interface SessionEnd {
-  readonly session: SessionId;
-  readonly reason: Reason;
-  readonly byPeer: boolean;
-  readonly lastWord: LastWord | undefined;
-}
-
-/** Sessions of one release; more go in several. At their largest 46 kB of 66 that a message may have, 2,818 fields of 4,096. */
-export const MAX_RELEASED = 256;
-
-export type SessionEndInit = MessageInitShape<typeof SessionEndSchema>;
-
-export function sessionEndTo({ session, reason: why, byPeer, lastWord }: SessionEnd): SessionEndInit {
-  const end = { session, reason: reasonCode(why), byPeer };
-  if (lastWord === undefined) return end;
-  const { frames, ...streams } = lastWord;
-  return frames === undefined ? { ...end, streams } : { ...end, streams, frames };
-}
-
-/** Every one of them, or none where one makes no sense. */
-export function sessionEndsFrom(wire: readonly WireSessionEnd[]): readonly SessionEnd[] {
-  if (wire.length === 0 || wire.length > MAX_RELEASED) throw malformed('sessions', wire.length);
-  return wire.map((end) => ({
-    session: sessionId(end.session),
-    reason: reason(end.reason),
-    byPeer: end.byPeer,
-    lastWord: lastWordFrom(end),
-  }));
-}
-
-function lastWordFrom({ streams, frames }: WireSessionEnd): LastWord | undefined {
-  if (streams === undefined) return undefined;
-  const totals = totalsFrom(streams);
-  if (frames === undefined) return totals;
-  if (frames.headers.length > MAX_FINAL_FRAMES) throw malformed('final frames', frames.headers.length);
-  return { ...totals, frames: { payloadHash: key(frames.payloadHash), headers: new Uint8Array(frames.headers) } };
-}
-
-function totalsFrom({ streams, receivedBytes, sentBytes }: WireTotals): StreamTotals {
+export function totalsFrom({ streams, receivedBytes, sentBytes }: WireTotals): StreamTotals {
   return { streams, receivedBytes, sentBytes };
 }
 

@@ -14,7 +14,7 @@ import {
 } from '../../../test/support/memory-nodes.ts';
 import { type Door, ended, openDoor, say } from '../../../test/support/taken-over.ts';
 import type { SessionId } from '../ports.ts';
-import { MAX_RELEASED, type SessionEndInit } from './convert.ts';
+import { MAX_RELEASED, type SessionEndInit } from './session-end.ts';
 
 let world: MemoryWorld;
 /** Peers that come to b. */

@@ -9,11 +9,11 @@ import { SimulatedClock } from '../../base/simulated-clock.ts';
 import { type Link, type MemoryLinkPair, memoryLinkPair } from '../../link/index.ts';
 import type { Enforcer, SessionId } from '../ports.ts';
 import type { Terminator, TerminatorEvent } from '../terminator-port.ts';
-import { MAX_RELEASED, type SessionEndInit } from './convert.ts';
 import { decodeToEnforcer, decodeToTerminator, encodeToTerminator, failed, LARGEST_TO_ENFORCER } from './messages.ts';
 import { type Failures, Releases } from './releases.ts';
 import { RemoteEnforcer } from './remote-enforcer.ts';
 import { RemoteTerminator } from './remote-terminator.ts';
+import { MAX_RELEASED, type SessionEndInit } from './session-end.ts';
 
 const SEED = Number(process.env.FC_SEED ?? 20_270_218);
 const RUNS = { seed: SEED, numRuns: 60 };

@@ -2,7 +2,7 @@
  * What a terminator releases, gathered. A change of posture ends thousands of sessions in one turn; a question for each,
  * with an answer of its own, would take the enforcer's time when it has the least.
  */
-import { MAX_RELEASED, type SessionEndInit } from './convert.ts';
+import { MAX_RELEASED, type SessionEndInit } from './session-end.ts';
 
 /** What could not be taken away, and why, by its place in the question. */
 export type Failures = ReadonlyMap<number, Error>;

@@ -25,8 +25,6 @@ import {
   present,
   reason,
   requestFrom,
-  type SessionEndInit,
-  sessionEndTo,
   sessionId,
   spiffeId,
   streamTo,
@@ -41,6 +39,7 @@ import {
   type ToTerminatorBody,
 } from './messages.ts';
 import { type Failures, Releases } from './releases.ts';
+import { type SessionEndInit, sessionEndTo } from './session-end.ts';
 
 /** What the enforcer tells a terminator before it may begin. */
 export interface StartOrder {

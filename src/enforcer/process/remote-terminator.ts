@@ -36,8 +36,6 @@ import {
   port,
   reason,
   requestTo,
-  type SessionEnd,
-  sessionEndsFrom,
   sessionId,
   streamFrom,
 } from './convert.ts';
@@ -51,6 +49,7 @@ import {
   type ToTerminatorInit,
 } from './messages.ts';
 import type { StartOrder } from './remote-enforcer.ts';
+import { type SessionEnd, sessionEndsFrom } from './session-end.ts';
 
 export interface RemoteTerminatorParts {
   readonly link: Link;
