@@ -18,5 +18,7 @@ own.on('close', () => console.log('cut off by the gateway'));
 
 function speak(socket: Socket): void {
   socket.on('error', () => undefined);
+  // An alert that nobody reads would keep back the end behind it.
+  socket.resume();
   if (what === 'garbage') socket.write(randomBytes(65_536));
 }
