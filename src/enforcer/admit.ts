@@ -60,11 +60,6 @@ export interface AdmitParts {
   readonly revocations?: RevocationReader;
 }
 
-/** An issuer that hangs must not hold a stranger's handshake open for longer than that may take. */
-const STRANGERS_PATIENCE_MS = 5_000;
-/** One fall of the level has all sessions attest again: this one may be the last of thousands. */
-const RENEWALS_PATIENCE_MS = 20_000;
-
 /** Everything about the initiator that was verified, and what it may have. */
 export interface Judged {
   readonly body: ConfirmBody;
@@ -149,7 +144,7 @@ export async function judge(parts: AdmitParts, input: AdmitInput): Promise<Judge
     plainAudience: own.spiffeId,
     boundAudience: boundAudience(crypto, own.spiffeId, transcript),
     fresh: releases || issued.freshSat || freshSatRequired(level, accord),
-    patienceMs: input.renews === undefined ? STRANGERS_PATIENCE_MS : RENEWALS_PATIENCE_MS,
+    attestation: input.renews === undefined ? 'first' : 'renewal',
   });
   // Verification waits on others. A level that fell meanwhile makes what was asked of the token too little.
   if (posture.epoch !== epoch && negotiateNow(parts, body).effective < level) {

@@ -98,7 +98,7 @@ export class Approaches {
       offer: input.offer,
       nonce: body.nonce,
       responderId: peer.spiffeId,
-      sat: await attestor.mintToken(audience),
+      sat: await attestor.mintToken(audience, input.renews === undefined ? 'first' : 'renewal'),
       postureLevel: level,
       postureEpoch: epoch,
       request: input.request,

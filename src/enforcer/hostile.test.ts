@@ -153,7 +153,7 @@ describe('a token with its signature malleated', () => {
       attestor: {
         self: () => b.attestor.self(),
         verifyPeer: (...input) => b.attestor.verifyPeer(...input),
-        mintToken: (audience) => b.attestor.mintToken(audience),
+        mintToken: (...asked) => b.attestor.mintToken(...asked),
         verifyToken: async (input) => {
           const token = await b.attestor.verifyToken(input);
           ids.push(token.tokenId);

@@ -90,6 +90,8 @@ export interface ApproachInput {
   /** The one SPIFFE ID that we meant to reach. */
   readonly expectedId: string;
   readonly request: SessionRequest;
+  /** The live session that this attests again. */
+  readonly renews?: SessionId;
 }
 
 export interface AcceptInput {
@@ -185,6 +187,9 @@ export interface AttestedToken {
   readonly bound: boolean;
 }
 
+/** What SPIRE is asked for. A session that stands is worth waiting for an agent that restarts; one to come is not. */
+export type Attestation = 'first' | 'renewal';
+
 export interface Attestor {
   /** Throws NO_BUNDLE or SVID_EXPIRED while we have no identity of our own. */
   self(): OwnIdentity;
@@ -196,10 +201,10 @@ export interface Attestor {
     readonly plainAudience: string;
     readonly boundAudience: string;
     readonly fresh: boolean;
-    /** How long the issuer may take over a fresh one, with the time in the line behind others. */
-    readonly patienceMs: number;
+    readonly attestation: Attestation;
   }): Promise<AttestedToken>;
-  mintToken(audience: string): Promise<string>;
+  /** Throws SAT_UNVERIFIABLE when none can be had. */
+  mintToken(audience: string, attestation: Attestation): Promise<string>;
 }
 
 /** Posture as it is now; a grant commits only under the epoch it was decided in. */

@@ -1,11 +1,11 @@
 import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
 import type { Evidence } from '../../protocol/handshake/index.ts';
 import type { Reason } from '../../protocol/reasons.ts';
-import { type Clock, withDeadline } from '../base/clock.ts';
-import type { AttestedToken, Attestor, OwnIdentity, PeerIdentity } from '../enforcer/ports.ts';
+import { type Clock, sleep, withDeadline } from '../base/clock.ts';
+import type { Attestation, AttestedToken, Attestor, OwnIdentity, PeerIdentity } from '../enforcer/ports.ts';
 import { verifyEvidenceSignature } from './evidence-signature.ts';
 import type { SatVerifier } from './sat.ts';
-import type { IdentitySource } from './source.ts';
+import { AgentUnavailable, type IdentitySource } from './source.ts';
 import type { SvidVerifier } from './svid-verifier.ts';
 
 /** Identity as the enforcer needs it, over SPIRE's Workload API. */
@@ -27,7 +27,7 @@ export class SpiffeAttestor implements Attestor {
   }
 
   async verifyToken(input: Parameters<Attestor['verifyToken']>[0]): Promise<AttestedToken> {
-    const { token, subject, plainAudience, boundAudience, fresh, patienceMs } = input;
+    const { token, subject, plainAudience, boundAudience, fresh, attestation } = input;
     if (token === '') throw new ShellstreamError('SAT_MISSING');
     const { sats, clock, onTokenChecked } = this.#parts;
     const began = clock.monotonic();
@@ -37,7 +37,7 @@ export class SpiffeAttestor implements Attestor {
     const request = { token, subject, audiences, fresh, now: clock.now() };
     // A cached token asks nobody.
     const verified = fresh
-      ? withDeadline(clock, patienceMs, (signal) => sats.verify({ ...request, signal }))
+      ? this.#ask(attestation, CONFIRM_MS[attestation], (signal) => sats.verify({ ...request, signal }))
       : sats.verify(request);
     verified.then(
       () => tell('valid'),
@@ -47,9 +47,25 @@ export class SpiffeAttestor implements Attestor {
     return { tokenId, issuedAt, expiresAt, bound, ...(tier === undefined ? {} : { tier }) };
   }
 
-  mintToken(audience: string): Promise<string> {
-    const { source, clock } = this.#parts;
-    return withDeadline(clock, MINT_MS, (signal) => source.fetchSat(audience, signal));
+  mintToken(audience: string, attestation: Attestation): Promise<string> {
+    const { source } = this.#parts;
+    return this.#ask(attestation, MINT_MS, (signal) => source.fetchSat(audience, signal));
+  }
+
+  /** For a renewal an agent that is gone is asked again, until the time is up. */
+  #ask<T>(attestation: Attestation, limitMs: number, question: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const { clock } = this.#parts;
+    return withDeadline(clock, limitMs, async (signal) => {
+      for (;;) {
+        try {
+          return await question(signal);
+        } catch (error) {
+          if (attestation === 'first' || !(error instanceof AgentUnavailable)) throw error;
+          await sleep(clock, ASK_AGAIN_MS, signal);
+          if (signal.aborted) throw error;
+        }
+      }
+    });
   }
 }
 
@@ -62,5 +78,11 @@ export interface AttestorParts {
   readonly onTokenChecked?: (fresh: boolean, outcome: 'valid' | Reason, seconds: number) => void;
 }
 
-/** With the time in the line behind others; a call that is made has its own deadline. */
+/** With the time in the line behind others, as the two below; a call that is made has its own deadline. */
 const MINT_MS = 20_000;
+/**
+ * An issuer that hangs must not hold a stranger's handshake open for longer than that may take. One fall of the level has
+ * all sessions attest again: a renewal may be the last of thousands.
+ */
+const CONFIRM_MS = { first: 5_000, renewal: 20_000 } as const;
+const ASK_AGAIN_MS = 1_000;

@@ -1,4 +1,5 @@
 import type { KeyObject } from 'node:crypto';
+import { ShellstreamError } from '../../protocol/errors.ts';
 import type { SpiffeId } from '../../protocol/identity/spiffe-id.ts';
 import type { TrustBundles } from './bundles.ts';
 import type { EvidenceSigner } from './evidence-signature.ts';
@@ -17,14 +18,24 @@ export interface IdentitySource {
   readonly bundles: TrustBundles;
   /** Called after each change, once it can be read. */
   onChange(listener: (change: IdentityChange) => void): Disposable;
-  /** A SAT of our own for one audience: a JWT-SVID in compact form. Throws SAT_UNVERIFIABLE when none can be had. */
+  /**
+   * A SAT of our own for one audience: a JWT-SVID in compact form. Throws SAT_UNVERIFIABLE when none can be had, as
+   * `AgentUnavailable` where that may pass.
+   */
   fetchSat(audience: string, signal: AbortSignal): Promise<string>;
   /**
    * What the issuer's agent says of a token: its subject. Proves signature and audience, no freshness.
-   * Throws SAT_INVALID when the agent refuses it, SAT_UNVERIFIABLE when the agent cannot be asked.
+   * Throws SAT_INVALID when the agent refuses it, SAT_UNVERIFIABLE as `AgentUnavailable` when the agent cannot be asked.
    */
   validateSat(token: string, audience: string, signal: AbortSignal): Promise<SpiffeId>;
   health(): IdentityHealth;
+}
+
+/** The agent, or the server behind it, gave no answer: it may give one when it is back. */
+export class AgentUnavailable extends ShellstreamError {
+  constructor(detail: string, cause: unknown) {
+    super('SAT_UNVERIFIABLE', detail, { cause });
+  }
 }
 
 export type IdentityChange = 'identity' | 'bundles';

@@ -5,7 +5,7 @@ import { SteppedClock, TemporaryDomains } from '../../certs-dev/testing.ts';
 import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
 import { parseSpiffeId, type SpiffeId } from '../../protocol/identity/spiffe-id.ts';
 import { openIdentitySource } from './index.ts';
-import type { IdentityHealth, IdentitySource } from './source.ts';
+import { AgentUnavailable, type IdentityHealth, type IdentitySource } from './source.ts';
 import type { WorkloadApi, X509Context } from './workload-api.ts';
 import { WorkloadApiSource } from './workload-api-source.ts';
 
@@ -122,7 +122,7 @@ describe('tokens', () => {
     const token = await source.fetchSat('plain', patience());
     domain.server.away(true);
     expect(await source.fetchSat('plain', patience())).toBe(token);
-    await expect(source.fetchSat('bound', patience())).rejects.toThrow('SAT_UNVERIFIABLE');
+    await expect(source.fetchSat('bound', patience())).rejects.toThrow(AgentUnavailable);
     domain.server.away(false);
     expect(await source.fetchSat('bound', patience())).not.toBe(token);
   });
@@ -131,8 +131,16 @@ describe('tokens', () => {
     await using source = await opened();
     const token = await source.fetchSat('plain', patience());
     await domain.killAgent();
-    await expect(source.fetchSat('plain', patience())).rejects.toThrow('SAT_UNVERIFIABLE');
-    await expect(source.validateSat(token, 'plain', patience())).rejects.toThrow('SAT_UNVERIFIABLE');
+    await expect(source.fetchSat('plain', patience())).rejects.toThrow(AgentUnavailable);
+    await expect(source.validateSat(token, 'plain', patience())).rejects.toThrow(AgentUnavailable);
+  });
+
+  test('that an agent denies are denied for good: it is there, and need not be waited for', async () => {
+    await using source = await opened();
+    entry.delete();
+    const denied = source.fetchSat('new', patience());
+    await expect(denied).rejects.toThrow('SAT_UNVERIFIABLE');
+    await expect(denied).rejects.not.toThrow(AgentUnavailable);
   });
 });
 

@@ -14,7 +14,7 @@ import { type JwtBundle, parseJwtBundle, parseX509Bundle, type X509Bundle } from
 import { parseCertificate } from './certificate.ts';
 import { concatenatedElements } from './der.ts';
 import { evidenceSigner } from './evidence-signature.ts';
-import type { X509Identity } from './source.ts';
+import { AgentUnavailable, type X509Identity } from './source.ts';
 
 /**
  * A client of the SPIFFE Workload API on a unix socket. Each method opens one call; nothing here reconnects
@@ -104,8 +104,20 @@ const MAX_CHAIN = 8;
 const CALL_MS = 3000;
 
 function unverifiable(detail: string, cause: unknown): ShellstreamError {
-  return cause instanceof ShellstreamError ? cause : new ShellstreamError('SAT_UNVERIFIABLE', detail, { cause });
+  if (cause instanceof ShellstreamError) return cause;
+  if (cause instanceof ConnectError && !ANSWERS.has(cause.code)) return new AgentUnavailable(detail, cause);
+  return new ShellstreamError('SAT_UNVERIFIABLE', detail, { cause });
 }
+
+/** Asked again, the agent would say the same. Whatever else comes is of a connection that broke, or of a time that ran out. */
+const ANSWERS: ReadonlySet<Code> = new Set([
+  Code.InvalidArgument,
+  Code.NotFound,
+  Code.PermissionDenied,
+  Code.Unauthenticated,
+  Code.FailedPrecondition,
+  Code.Unimplemented,
+]);
 
 function parseContext(answer: X509SVIDResponse, now: number): X509Context {
   if (answer.svids.length > MAX_IDENTITIES) throw malformed(`${answer.svids.length} identities`);

@@ -94,7 +94,7 @@ export async function attestAsInitiator(
   const init = initiate(parts.handshake, approach.offer);
   exchange.send(init.record);
   const verify = init.next.readVerify(await exchange.next());
-  const evidence = await enforcer.approach({ ...verify, ...approach });
+  const evidence = await enforcer.approach({ ...verify, ...approach, ...(renews === undefined ? {} : { renews }) });
   const { record, next: confirm } = verify.writeConfirm(evidence);
   if (parts.sendLast === undefined) exchange.send(record);
   else parts.sendLast(record, confirm);

@@ -5,6 +5,7 @@ import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
 import type { PostureLevel } from '../../protocol/posture/index.ts';
 import { type LoopbackEcho, loopbackEcho } from '../../test/support/loopback-echo.ts';
 import { MemorySites } from '../../test/support/memory-sites.ts';
+import { AgentUnavailable } from '../identity/source.ts';
 
 let sites: MemorySites;
 let echo: LoopbackEcho;
@@ -138,6 +139,46 @@ describe('re-attestation', () => {
     expect([waits, sites.b.ends]).toEqual([[20_000], ['SAT_UNVERIFIABLE']]);
   });
 
+  it.each([
+    ['initiator', 'a', 'fetchSat'],
+    ['responder', 'b', 'validateSat'],
+  ] as const)('waits for the agent of the %s, which restarts', async (_, name, call) => {
+    await calmAtThree();
+    const agent = agentIsGone(name, call);
+    sites.a.session.identityRotated();
+    await sites.until('asked again and again', () => agent.asked > 5);
+    agent.comesBack();
+    await sites.until('attested again', () => sites.b.session.admission.tunnelGeneration === 3);
+    expect([sites.a.ends, sites.b.ends]).toEqual([[], []]);
+  });
+
+  it('ends the session when its agent stays away for 20 s', async () => {
+    await calmAtThree();
+    agentIsGone('a', 'fetchSat');
+    sites.internet.isUp = false;
+    const began = sites.clock.monotonic();
+    sites.a.session.identityRotated();
+    await sites.until('ended', () => sites.a.ends.length > 0);
+    expect(sites.a.ends).toEqual(['SAT_UNVERIFIABLE']);
+    expect(Math.round((sites.clock.monotonic() - began) / 1_000)).toBe(20);
+  });
+
+  it('attack: does not wait for an agent that refuses', async () => {
+    await calmAtThree();
+    const agent = agentIsGone('b', 'validateSat', new ShellstreamError('SAT_INVALID'));
+    sites.internet.isUp = false;
+    sites.a.session.identityRotated();
+    await sites.until('ended', () => sites.b.ends.length > 0);
+    expect([sites.b.ends, agent.asked]).toEqual([['SAT_INVALID'], 1]);
+  });
+
+  it('attack: nor does a first handshake wait for an agent: it is refused at once', async () => {
+    await calmAtThree();
+    const agent = agentIsGone('b', 'validateSat');
+    expect(await sites.visitor('management', [target]).catch(reasonOf)).toBe('NOT_AUTHENTICATED');
+    expect(agent.asked).toBe(1);
+  });
+
   it('attack: not so a first handshake: a stranger whose issuer hangs holds it open for 5 s', async () => {
     await calmAtThree();
     const waits = issuerHangs();
@@ -165,6 +206,23 @@ function issuerHangs(): readonly number[] {
     });
   };
   return waits;
+}
+
+/** From here on a site's agent answers a call with nothing but this error, until it comes back. */
+function agentIsGone(
+  name: 'a' | 'b',
+  call: 'fetchSat' | 'validateSat',
+  error: Error = new AgentUnavailable('nobody listens', undefined),
+) {
+  const { source } = sites[name];
+  const former = source[call].bind(source);
+  const agent = { asked: 0, comesBack: () => void Object.assign(source, { [call]: former }) };
+  const nothing = (): Promise<never> => {
+    agent.asked += 1;
+    return Promise.reject(error);
+  };
+  Object.assign(source, { [call]: nothing });
+  return agent;
 }
 
 function say(name: 'a' | 'b', level: PostureLevel): Promise<void> {

@@ -121,17 +121,20 @@ export const admitInput: fc.Arbitrary<AdmitInput> = fc
   })
   .map(withoutUndefined);
 
-export const approachInput: fc.Arbitrary<ApproachInput> = fc.record({
-  offer,
-  evidence,
-  responderTranscript: key,
-  responderStaticKey: key,
-  transcript: key,
-  staticKey: key,
-  ephemeralKey: key,
-  expectedId: spiffeId,
-  request,
-});
+export const approachInput: fc.Arbitrary<ApproachInput> = fc
+  .record({
+    offer,
+    evidence,
+    responderTranscript: key,
+    responderStaticKey: key,
+    transcript: key,
+    staticKey: key,
+    ephemeralKey: key,
+    expectedId: spiffeId,
+    request,
+    renews: optional(session),
+  })
+  .map(withoutUndefined);
 
 export const acceptInput: fc.Arbitrary<AcceptInput> = fc
   .record({

@@ -111,6 +111,23 @@ labSuite('an SVID that runs out', { start: false, svidTtlMs: SHORT_MS }, (lab) =
   });
 });
 
+labSuite('an agent that restarts', {}, (lab) => {
+  test.for(['a', 'b'] as const)('is waited for by a session that attests again: that of site %s', async (name) => {
+    const { a, b, domains } = lab();
+    await eventually('the granted target', () => a.greeting(HOST, PORTS.granted));
+    const [session] = await b.sessions('mesh');
+    const from = b.log.length;
+    await domains[name].killAgent();
+    // It has each session attest again, with a token that site-a's agent mints and site-b's confirms.
+    await b.setPosture(3);
+    await eventually('site-a to know', async () => (await a.sessions('mesh'))[0]?.effectiveLevel === 3);
+    await domains[name].startAgent();
+    await eventually('a renewal', () => b.log.slice(from).includes('"msg":"session attested again"'));
+    expect(await b.sessions('mesh')).toMatchObject([{ id: session?.id, effectiveLevel: 3 }]);
+    await b.setPosture(5);
+  });
+});
+
 labSuite('a token', {}, (lab) => {
   test('at 5 is taken from the cache, so a handshake outlives the server; at 3 it must be fresh, and there is none', async () => {
     const { a, domains } = lab();

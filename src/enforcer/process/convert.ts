@@ -98,6 +98,7 @@ export function approachTo(input: ApproachInput) {
     ephemeralKey: input.ephemeralKey,
     expectedId: input.expectedId,
     request: requestTo(input.request),
+    renews: input.renews ?? '',
   };
 }
 
@@ -112,6 +113,7 @@ export function approachFrom(wire: Approach): ApproachInput {
     ephemeralKey: key(wire.ephemeralKey),
     expectedId: spiffeId(wire.expectedId),
     request: requestFrom(wire.request),
+    ...maybe('renews', wire.renews, sessionId),
   };
 }
 

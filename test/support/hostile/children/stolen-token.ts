@@ -28,7 +28,7 @@ const cheating: Attestor = {
   self: () => attestor.self(),
   verifyPeer: (evidence, signed) => attestor.verifyPeer(evidence, signed),
   verifyToken: (input) => attestor.verifyToken(input),
-  mintToken: async (audience) => stolenToken ?? attestor.mintToken(audience),
+  mintToken: async (...asked) => stolenToken ?? attestor.mintToken(...asked),
 };
 const posture = { level: 5, epoch: 1n } as const;
 const enforcer = new StreamsOnlyEnforcer({ crypto, clock, attestor: cheating, posture });
