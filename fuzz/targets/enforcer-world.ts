@@ -98,7 +98,8 @@ export class EnforcerWorld implements Disposable {
     this.honest = openDoor(b);
     this.hostile = openDoor(b, { onPeerLevel, intends, resume: claimed });
     const { enforcer } = this.hostile;
-    for (const name of ['challenge', 'approach', 'setPeerLevel', 'release'] as const) this.#watch(enforcer, name);
+    for (const name of ['challenge', 'mayRenew', 'approach', 'setPeerLevel', 'release'] as const)
+      this.#watch(enforcer, name);
     this.#watch(enforcer, 'admit', ({ id }, { evidence }) => {
       const body = hex(evidence.body);
       holds(this.#signed.delete(body), 'a session for what no peer signed, or signed for once only');
@@ -198,7 +199,7 @@ export class EnforcerWorld implements Disposable {
   }
 }
 
-type Question = 'challenge' | 'admit' | 'approach' | 'accept' | 'setPeerLevel' | 'release';
+type Question = 'challenge' | 'admit' | 'mayRenew' | 'approach' | 'accept' | 'setPeerLevel' | 'release';
 type Answer<Name extends Question> = Awaited<ReturnType<Door['enforcer'][Name]>>;
 type Input<Name extends Question> = Parameters<Door['enforcer'][Name]>[0];
 

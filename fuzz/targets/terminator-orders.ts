@@ -126,6 +126,7 @@ async function serve(records: readonly Uint8Array[]): Promise<string> {
     enforcer.challenge({ offer: OFFER, transcript: fill(1), staticKey: fill(2) }),
     enforcer.accept({ nonce: fill(1), grant: GRANT, handshakeHash: fill(2), connection }),
     enforcer.setPeerLevel(SESSION, 3),
+    enforcer.mayRenew(SESSION),
     enforcer.release(SESSION, 'CLOSED'),
     enforcer.release('b'.repeat(32), 'CLOSED', true, { streams: 1, receivedBytes: 2n, sentBytes: 3n }),
   ];

@@ -125,6 +125,13 @@ export class LocalEnforcer implements Enforcer, Holder {
     return admission;
   }
 
+  async mayRenew(session: SessionId): Promise<void> {
+    const standing = this.#standing(session);
+    if (standing?.role !== 'initiator') throw new ShellstreamError('EXPIRED', 'no session here that we dialled');
+    const { spiffeId } = standing.admission.peer;
+    if (!(await this.#parts.attestor.answersFor(spiffeId))) throw new ShellstreamError('SAT_UNVERIFIABLE');
+  }
+
   approach(input: ApproachInput): Promise<Evidence> {
     return settle(() => {
       if (!this.#parts.intends(input)) {

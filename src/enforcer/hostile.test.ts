@@ -154,6 +154,7 @@ describe('a token with its signature malleated', () => {
         self: () => b.attestor.self(),
         verifyPeer: (...input) => b.attestor.verifyPeer(...input),
         mintToken: (...asked) => b.attestor.mintToken(...asked),
+        answersFor: (...asked) => b.attestor.answersFor(...asked),
         verifyToken: async (input) => {
           const token = await b.attestor.verifyToken(input);
           ids.push(token.tokenId);

@@ -20,6 +20,11 @@ export interface Enforcer {
   challenge(input: ChallengeInput): Promise<Evidence>;
   /** Responder, after message 3: everything is verified, decided, installed and active, or an error with its reason. */
   admit(input: AdmitInput): Promise<Admission>;
+  /**
+   * Initiator, before it attests again, which cannot wait once it was begun: rejects where it would have to, because SPIRE gives no
+   * answer. What SPIRE refuses, the attestation is told.
+   */
+  mayRenew(session: SessionId): Promise<void>;
   /** Initiator, after message 2: believes the responder, or throws before any token is minted. */
   approach(input: ApproachInput): Promise<Evidence>;
   /** Initiator, after GRANT: installs what the grant and our own accord both allow. */
@@ -205,6 +210,8 @@ export interface Attestor {
   }): Promise<AttestedToken>;
   /** Throws SAT_UNVERIFIABLE when none can be had. */
   mintToken(audience: string, attestation: Attestation): Promise<string>;
+  /** False while SPIRE gives no answer, be it a token or a refusal. Asked about one audience, it is asked once a second. */
+  answersFor(audience: string): Promise<boolean>;
 }
 
 /** Posture as it is now; a grant commits only under the epoch it was decided in. */

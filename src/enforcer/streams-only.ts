@@ -3,7 +3,7 @@ import { deriveSecrets, type Evidence } from '../../protocol/handshake/index.ts'
 import { negotiate } from '../../protocol/posture/index.ts';
 import type { Clock } from '../base/clock.ts';
 import { Approaches, type ApproachParts } from './approach.ts';
-import type { AcceptInput, Admission, ApproachInput, Enforcer } from './ports.ts';
+import type { AcceptInput, Admission, ApproachInput, Enforcer, SessionId } from './ports.ts';
 import { refuseWider } from './refuse-wider.ts';
 
 /**
@@ -13,6 +13,7 @@ import { refuseWider } from './refuse-wider.ts';
 export class StreamsOnlyEnforcer implements Enforcer {
   readonly #parts: ApproachParts & { readonly clock: Clock };
   readonly #approaches: Approaches;
+  readonly #peers = new Map<SessionId, string>();
 
   constructor(parts: ApproachParts & { readonly clock: Clock }) {
     this.#parts = parts;
@@ -27,6 +28,12 @@ export class StreamsOnlyEnforcer implements Enforcer {
     return Promise.reject(hostsNothing());
   }
 
+  async mayRenew(session: SessionId): Promise<void> {
+    const peer = this.#peers.get(session);
+    if (peer === undefined) throw new ShellstreamError('EXPIRED', 'the session to renew is gone');
+    if (!(await this.#parts.attestor.answersFor(peer))) throw new ShellstreamError('SAT_UNVERIFIABLE');
+  }
+
   approach(input: ApproachInput): Promise<Evidence> {
     return this.#approaches.approach(input);
   }
@@ -38,8 +45,10 @@ export class StreamsOnlyEnforcer implements Enforcer {
     const { offer, peer } = approached;
     const { sessionId, reattest } = deriveSecrets(crypto, handshakeHash, approached.secret, grant.secret);
     const negotiated = negotiate({ initiator: posture.level, responder: grant.postureLevel });
+    const id = renews ?? Buffer.from(sessionId).toString('hex');
+    this.#peers.set(id, peer.spiffeId);
     return {
-      id: renews ?? Buffer.from(sessionId).toString('hex'),
+      id,
       peer: { spiffeId: peer.spiffeId, trustDomain: peer.trustDomain },
       offer,
       grant: {
@@ -62,7 +71,9 @@ export class StreamsOnlyEnforcer implements Enforcer {
 
   async setPeerLevel(): Promise<void> {}
 
-  async release(): Promise<void> {}
+  async release(session: SessionId): Promise<void> {
+    this.#peers.delete(session);
+  }
 }
 
 function hostsNothing(): ShellstreamError {

@@ -25,6 +25,10 @@ export class MeteredEnforcer implements Enforcer {
     return waiting(this.#work, () => this.#enforcer.admit(input));
   }
 
+  mayRenew(...input: Parameters<Enforcer['mayRenew']>): ReturnType<Enforcer['mayRenew']> {
+    return this.#enforcer.mayRenew(...input);
+  }
+
   approach(input: Parameters<Enforcer['approach']>[0]): ReturnType<Enforcer['approach']> {
     return waiting(this.#work, () => this.#enforcer.approach(input));
   }

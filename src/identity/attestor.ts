@@ -11,6 +11,8 @@ import type { SvidVerifier } from './svid-verifier.ts';
 /** Identity as the enforcer needs it, over SPIRE's Workload API. */
 export class SpiffeAttestor implements Attestor {
   readonly #parts: AttestorParts;
+  /** By audience, of which there are as many as peers that we dial: whoever asks for them again and again has SPIRE asked once. */
+  readonly #answers = new Map<string, { readonly answer: Promise<boolean>; untilMs: number }>();
 
   constructor(parts: AttestorParts) {
     this.#parts = parts;
@@ -50,6 +52,26 @@ export class SpiffeAttestor implements Attestor {
   mintToken(audience: string, attestation: Attestation): Promise<string> {
     const { source } = this.#parts;
     return this.#ask(attestation, MINT_MS, (signal) => source.fetchSat(audience, signal));
+  }
+
+  async answersFor(audience: string): Promise<boolean> {
+    const { clock } = this.#parts;
+    const known = this.#answers.get(audience);
+    if (known !== undefined && clock.monotonic() < known.untilMs) return await known.answer;
+    const asked = { answer: this.#answersNow(audience), untilMs: Number.POSITIVE_INFINITY };
+    this.#answers.set(audience, asked);
+    const answer = await asked.answer;
+    asked.untilMs = clock.monotonic() + ASK_AGAIN_MS;
+    return answer;
+  }
+
+  async #answersNow(audience: string): Promise<boolean> {
+    try {
+      await this.mintToken(audience, 'first');
+      return true;
+    } catch (error) {
+      return !(error instanceof AgentUnavailable);
+    }
   }
 
   /** For a renewal an agent that is gone is asked again, until the time is up. */

@@ -5,7 +5,13 @@ import { type Clock, sleep } from '../base/clock.ts';
 import { Listeners } from '../base/listeners.ts';
 import { Turns } from '../base/turns.ts';
 import { type JwtBundle, NO_BUNDLES, type TrustBundles } from './bundles.ts';
-import type { IdentityChange, IdentityHealth, IdentitySource, X509Identity } from './source.ts';
+import {
+  AgentUnavailable,
+  type IdentityChange,
+  type IdentityHealth,
+  type IdentitySource,
+  type X509Identity,
+} from './source.ts';
 import { bundleHealth } from './source-parts.ts';
 import type { WorkloadApi, X509Context } from './workload-api.ts';
 
@@ -126,7 +132,7 @@ export class WorkloadApiSource implements IdentitySource, AsyncDisposable {
       return await this.#turns[call].take(() => ask(ended), ended);
     } catch (cause) {
       if (cause instanceof ShellstreamError) throw cause;
-      throw new ShellstreamError('SAT_UNVERIFIABLE', 'the agent was busy with others for too long', { cause });
+      throw new AgentUnavailable('the agent was busy with others for too long', cause);
     }
   }
 

@@ -139,12 +139,55 @@ describe('re-attestation', () => {
     expect([waits, sites.b.ends]).toEqual([[20_000], ['SAT_UNVERIFIABLE']]);
   });
 
-  it.each([
-    ['initiator', 'a', 'fetchSat'],
-    ['responder', 'b', 'validateSat'],
-  ] as const)('waits for the agent of the %s, which restarts', async (_, name, call) => {
+  it('is not begun while the agent is away: the session stands on what it has, and attests again when it is back', async () => {
+    const agent = agentIsGone('a', 'fetchSat');
+    await sites.clock.advance(240_000);
+    expect([agent.asked > 3, sites.b.session.admission.tunnelGeneration, sites.b.ends]).toEqual([true, 1, []]);
+    agent.comesBack();
+    await sites.clock.advance(10_000);
+    await sites.until('attested again', () => sites.b.session.admission.tunnelGeneration === 2);
+    expect([sites.a.ends, sites.b.ends]).toEqual([[], []]);
+  });
+
+  it('is never begun when the agent stays away: the session ends when what it stands on does, and not later', async () => {
+    agentIsGone('a', 'fetchSat');
+    sites.internet.isUp = false;
+    const { expiresAt } = sites.a.session.admission;
+    await sites.clock.advance(expiresAt - sites.clock.now() - 1_000);
+    expect(sites.a.ends).toEqual([]);
+    await sites.clock.advance(1_000);
+    expect(sites.a.ends).toEqual(['EXPIRED']);
+    await sites.untilNothingStands();
+  });
+
+  it('that was put off begins at once when a rotation brings what it needs', async () => {
+    const agent = agentIsGone('a', 'fetchSat');
+    sites.a.session.identityRotated();
+    await sites.clock.advance(60_000);
+    agent.comesBack();
+    sites.a.session.identityRotated();
+    await sites.until('attested again', () => sites.b.session.admission.tunnelGeneration === 2);
+    expect(sites.clock.monotonic() - agent.leftAtMs).toBeLessThan(61_000);
+  });
+
+  it('that was put off ends with its session, and asks no more', async () => {
+    const agent = agentIsGone('a', 'fetchSat');
+    sites.internet.isUp = false;
+    sites.a.session.identityRotated();
+    await sites.until('asked twice', () => agent.asked === 2);
+    sites.a.session.end('CLOSED');
+    await sites.clock.advance(60_000);
+    expect([agent.asked, sites.a.ends]).toEqual([2, ['CLOSED']]);
+  });
+
+  const GONE_MIDWAY = [
+    ['initiator’s agent has a token, but no server behind it to mint one for this very handshake', 'a', 'fetchSat'],
+    ['responder’s agent restarts', 'b', 'validateSat'],
+  ] as const;
+
+  it.each(GONE_MIDWAY)('that was begun waits while the %s', async (_, name, call) => {
     await calmAtThree();
-    const agent = agentIsGone(name, call);
+    const agent = agentIsGone(name, call, { audience: /#/ });
     sites.a.session.identityRotated();
     await sites.until('asked again and again', () => agent.asked > 5);
     agent.comesBack();
@@ -152,20 +195,19 @@ describe('re-attestation', () => {
     expect([sites.a.ends, sites.b.ends]).toEqual([[], []]);
   });
 
-  it('ends the session when its agent stays away for 20 s', async () => {
+  it.each(GONE_MIDWAY)('ends the session after 20 s of it: the %s', async (_, name, call) => {
     await calmAtThree();
-    agentIsGone('a', 'fetchSat');
+    const agent = agentIsGone(name, call, { audience: /#/ });
     sites.internet.isUp = false;
-    const began = sites.clock.monotonic();
     sites.a.session.identityRotated();
-    await sites.until('ended', () => sites.a.ends.length > 0);
-    expect(sites.a.ends).toEqual(['SAT_UNVERIFIABLE']);
-    expect(Math.round((sites.clock.monotonic() - began) / 1_000)).toBe(20);
+    await sites.until('ended', () => sites[name].ends.length > 0);
+    expect(sites[name].ends).toEqual(['SAT_UNVERIFIABLE']);
+    expect(Math.round((sites.clock.monotonic() - agent.leftAtMs) / 1_000)).toBe(20);
   });
 
   it('attack: does not wait for an agent that refuses', async () => {
     await calmAtThree();
-    const agent = agentIsGone('b', 'validateSat', new ShellstreamError('SAT_INVALID'));
+    const agent = agentIsGone('b', 'validateSat', { error: new ShellstreamError('SAT_INVALID') });
     sites.internet.isUp = false;
     sites.a.session.identityRotated();
     await sites.until('ended', () => sites.b.ends.length > 0);
@@ -208,20 +250,29 @@ function issuerHangs(): readonly number[] {
   return waits;
 }
 
-/** From here on a site's agent answers a call with nothing but this error, until it comes back. */
+/** From here on a site's agent answers a call, or that for such an audience, with nothing but this error, until it comes back. */
 function agentIsGone(
   name: 'a' | 'b',
   call: 'fetchSat' | 'validateSat',
-  error: Error = new AgentUnavailable('nobody listens', undefined),
+  { error = new AgentUnavailable('nobody listens', undefined) as Error, audience = /./ } = {},
 ) {
   const { source } = sites[name];
-  const former = source[call].bind(source);
-  const agent = { asked: 0, comesBack: () => void Object.assign(source, { [call]: former }) };
-  const nothing = (): Promise<never> => {
+  const there = { fetchSat: source.fetchSat.bind(source), validateSat: source.validateSat.bind(source) };
+  const agent = {
+    asked: 0,
+    leftAtMs: sites.clock.monotonic(),
+    comesBack: () => void Object.assign(source, { [call]: there[call] }),
+  };
+  const nothing = <T>(asked: string, answer: () => T): T | Promise<never> => {
+    if (!audience.test(asked)) return answer();
     agent.asked += 1;
     return Promise.reject(error);
   };
-  Object.assign(source, { [call]: nothing });
+  const gone: Pick<typeof source, typeof call> = {
+    fetchSat: (asked, signal) => nothing(asked, () => there.fetchSat(asked, signal)),
+    validateSat: (token, asked, signal) => nothing(asked, () => there.validateSat(token, asked, signal)),
+  };
+  Object.assign(source, { [call]: gone[call] });
   return agent;
 }
 

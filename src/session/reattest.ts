@@ -32,6 +32,9 @@ export interface ReattestationParts {
   fail(reason: Reason, detail: string): void;
 }
 
+const FIRST_WAIT_MS = 1_000;
+const LONGEST_WAIT_MS = 10_000;
+
 export class Reattestation {
   readonly #parts: ReattestationParts;
   #exchange: InnerExchange | undefined;
@@ -39,6 +42,8 @@ export class Reattestation {
   #answer: { established: Established; accept(grant: GrantBody): Promise<Admission> } | undefined;
   /** At the initiator, between GRANT and its adoption: what comes next starts from the secret of this attestation. */
   #isAccepting = false;
+  /** At the initiator, before it begins: the enforcer is being asked whether it can, or will be asked again. */
+  #preparation: { timer?: Timer } | undefined;
   /** At the initiator: there was a cause to attest again after the running attestation had told what it tells. */
   #isDueAgain = false;
 
@@ -54,9 +59,30 @@ export class Reattestation {
       this.#isDueAgain = true;
       return;
     }
-    this.#run(async (exchange) => {
-      this.#answer = await attestAsInitiator(exchange, this.#attestParts(), approach);
-    });
+    if (this.#preparation === undefined) return this.#prepare(approach, FIRST_WAIT_MS);
+    if (this.#preparation.timer === undefined) return;
+    this.#preparation.timer.cancel();
+    this.#prepare(approach, FIRST_WAIT_MS);
+  }
+
+  /** A session does not end because it could not be attested again for a while: what it stands on has its own expiry. */
+  #prepare(approach: Approach, waitMs: number): void {
+    const { enforcer, clock, current } = this.#parts;
+    const preparation: { timer?: Timer } = {};
+    this.#preparation = preparation;
+    enforcer.mayRenew(current().id).then(
+      () => {
+        if (this.#preparation !== preparation) return;
+        this.#preparation = undefined;
+        this.#run(async (exchange) => {
+          this.#answer = await attestAsInitiator(exchange, this.#attestParts(), approach);
+        });
+      },
+      () => {
+        if (this.#preparation !== preparation) return;
+        preparation.timer = clock.after(waitMs, () => this.#prepare(approach, Math.min(2 * waitMs, LONGEST_WAIT_MS)));
+      },
+    );
   }
 
   handle(event: Extract<ChannelEvent, { type: 'reattest' | 'grant' | 'deny' }>): void {
@@ -73,6 +99,8 @@ export class Reattestation {
 
   /** The session is over. */
   abandon(): void {
+    this.#preparation?.timer?.cancel();
+    this.#preparation = undefined;
     this.#exchange?.abort(new ShellstreamError('CLOSED'));
     this.#exchange = undefined;
     this.#isDueAgain = false;

@@ -151,6 +151,7 @@ export const say = {
     value: challengeTo(input),
   }),
   admit: (input: Parameters<typeof admitTo>[0]): ToEnforcerInit => ({ case: 'admit', value: admitTo(input) }),
+  mayRenew: (session: string): ToEnforcerInit => ({ case: 'mayRenew', value: { session } }),
   approach: (input: Parameters<typeof approachTo>[0]): ToEnforcerInit => ({
     case: 'approach',
     value: approachTo(input),

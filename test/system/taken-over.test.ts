@@ -155,6 +155,7 @@ describeWith(
         'forged evidence': 'NONCE_UNKNOWN',
         'evidence of another session': 'NONCE_UNKNOWN',
         'an approach that nobody configured': 'TYPE_NOT_AUTHORISED',
+        'whether the session of another terminator may be renewed': 'EXPIRED',
         'release of the session of another terminator': 'IGNORED',
         'another level for the session of another terminator': 'IGNORED',
       });

@@ -110,6 +110,10 @@ export class RemoteEnforcer implements Enforcer {
     return admissionOf(await this.#conversation.ask({ case: 'admit', value: admitTo(input) }));
   }
 
+  async mayRenew(session: SessionId): Promise<void> {
+    await this.#conversation.ask({ case: 'mayRenew', value: { session } });
+  }
+
   async approach(input: Parameters<Enforcer['approach']>[0]) {
     return evidenceOf(await this.#conversation.ask({ case: 'approach', value: approachTo(input) }));
   }

@@ -218,6 +218,9 @@ export class RemoteTerminator implements Terminator {
       }
       case 'admit':
         return { case: 'admission', value: admissionTo(await enforcer.admit(admitFrom(question.value))) };
+      case 'mayRenew':
+        await enforcer.mayRenew(sessionId(question.value.session));
+        return DONE;
       case 'approach': {
         const evidence = await enforcer.approach(approachFrom(question.value));
         return { case: 'evidence', value: { evidence: encodeEvidence(evidence) } };
@@ -275,6 +278,7 @@ const DIALECT: Dialect<ToTerminatorInit, ToEnforcerBody> = {
     switch (body.case) {
       case 'challenge':
       case 'admit':
+      case 'mayRenew':
       case 'approach':
       case 'accept':
       case 'setPeerLevel':

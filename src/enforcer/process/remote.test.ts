@@ -53,6 +53,7 @@ beforeEach(() => {
   const enforcer: Enforcer = {
     challenge: take('challenge'),
     admit: take('admit'),
+    mayRenew: take('mayRenew'),
     approach: take('approach'),
     accept: take('accept'),
     setPeerLevel: take('setPeerLevel'),
@@ -102,6 +103,9 @@ describe('a question of the terminator crosses unchanged, and so does its answer
     property([words.admitInput, words.admission], (input, admission) =>
       crosses('admit', [input], () => far.admit(input), admission),
     ));
+  it('mayRenew', () =>
+    property([words.session], (session) => crosses('mayRenew', [session], () => far.mayRenew(session), undefined)));
+
   it('approach', () =>
     property([words.approachInput, words.evidence], (input, evidence) =>
       crosses('approach', [input], () => far.approach(input), evidence),

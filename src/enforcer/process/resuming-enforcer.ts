@@ -71,6 +71,10 @@ export class ResumingEnforcer implements Enforcer {
     return this.#hold(await this.#present.admit(input));
   }
 
+  async mayRenew(session: SessionId): Promise<void> {
+    await this.#present.mayRenew(session);
+  }
+
   async approach(input: Parameters<Enforcer['approach']>[0]) {
     return await this.#present.approach(input);
   }

@@ -126,6 +126,7 @@ function border({ session }: Knowledge): Record<string, Try> {
     'forged evidence': () => own.admit({ ...genuine, evidence: forged(evidence) }),
     'evidence of another session': () => own.admit({ ...genuine, transcript: other.transcript, handshakeHash: zero }),
     'an approach that nobody configured': () => own.approach(approach),
+    'whether the session of another terminator may be renewed': () => own.mayRenew(session).then(() => ignored()),
     // Answered as if done: these are not its to change, and whose they are it is not told.
     'release of the session of another terminator': () => own.release(session, 'CLOSED').then(() => ignored()),
     'another level for the session of another terminator': () => own.setPeerLevel(session, 1).then(() => ignored()),

@@ -31,6 +31,7 @@ const enforcer: Enforcer = {
     console.log(JSON.stringify({ confirm: true }));
     return never();
   },
+  mayRenew: never,
   approach: never,
   accept: never,
   setPeerLevel: never,

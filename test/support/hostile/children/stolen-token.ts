@@ -29,6 +29,7 @@ const cheating: Attestor = {
   verifyPeer: (evidence, signed) => attestor.verifyPeer(evidence, signed),
   verifyToken: (input) => attestor.verifyToken(input),
   mintToken: async (...asked) => stolenToken ?? attestor.mintToken(...asked),
+  answersFor: async () => true,
 };
 const posture = { level: 5, epoch: 1n } as const;
 const enforcer = new StreamsOnlyEnforcer({ crypto, clock, attestor: cheating, posture });

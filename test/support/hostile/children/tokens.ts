@@ -30,6 +30,7 @@ for (const token of tokens) {
     verifyPeer: (evidence, signed) => attestor.verifyPeer(evidence, signed),
     verifyToken: (input) => attestor.verifyToken(input),
     mintToken: async () => token,
+    answersFor: async () => true,
   };
   const posture = { level: 5, epoch: 1n } as const;
   const enforcer = new StreamsOnlyEnforcer({ crypto, clock, attestor: cheating, posture });
