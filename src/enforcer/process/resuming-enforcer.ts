@@ -48,6 +48,7 @@ export class ResumingEnforcer implements Enforcer {
     const stand = new Set(await line.resume(claims));
     this.follow(line);
     const gone: SessionId[] = [];
+    const told: Promise<void>[] = [];
     for (const { session } of claims) {
       const held = this.#held.get(session);
       if (held === undefined) continue;
@@ -55,11 +56,12 @@ export class ResumingEnforcer implements Enforcer {
         this.#held.delete(session);
         gone.push(session);
       } else if (held.end !== undefined) {
-        await this.release(session, held.end.reason, held.end.byPeer, held.end.lastWord);
+        told.push(this.release(session, held.end.reason, held.end.byPeer, held.end.lastWord));
       } else if (held.peerLevel !== undefined) {
-        await this.setPeerLevel(session, held.peerLevel);
+        told.push(this.setPeerLevel(session, held.peerLevel));
       }
     }
+    await Promise.all(told);
     return gone;
   }
 
