@@ -22,7 +22,7 @@ export interface Enforcer {
   admit(input: AdmitInput): Promise<Admission>;
   /**
    * Initiator, before it attests again, which cannot wait once it was begun: rejects where it would have to, because SPIRE gives no
-   * answer. What SPIRE refuses, the attestation is told.
+   * answer, with EXPIRED where no session stands that we dialled. What SPIRE refuses, the attestation is told.
    */
   mayRenew(session: SessionId): Promise<void>;
   /** Initiator, after message 2: believes the responder, or throws before any token is minted. */

@@ -109,7 +109,7 @@ function unverifiable(detail: string, cause: unknown): ShellstreamError {
   return new ShellstreamError('SAT_UNVERIFIABLE', detail, { cause });
 }
 
-/** Asked again, the agent would say the same. Whatever else comes is of a connection that broke, or of a time that ran out. */
+/** The agent decided something, and is not asked twice. Whatever else comes is of a connection that broke, or of a time that ran out. */
 const ANSWERS: ReadonlySet<Code> = new Set([
   Code.InvalidArgument,
   Code.NotFound,

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Target } from '../../protocol/capability/index.ts';
 import { reasonOf, ShellstreamError } from '../../protocol/errors.ts';
 import type { PostureLevel } from '../../protocol/posture/index.ts';
+import type { Reason } from '../../protocol/reasons.ts';
 import { type LoopbackEcho, loopbackEcho } from '../../test/support/loopback-echo.ts';
 import { MemorySites } from '../../test/support/memory-sites.ts';
 import { AgentUnavailable } from '../identity/source.ts';
@@ -171,13 +172,31 @@ describe('re-attestation', () => {
   });
 
   it('that was put off ends with its session, and asks no more', async () => {
-    const agent = agentIsGone('a', 'fetchSat');
+    const asked = mayNotRenew('SAT_UNVERIFIABLE');
+    sites.internet.isUp = false;
+    const { session } = sites.a;
+    session.identityRotated();
+    await sites.until('asked twice', () => asked.count === 2);
+    session.end('CLOSED');
+    session.identityRotated();
+    await sites.clock.advance(60_000);
+    expect([asked.count, sites.a.ends]).toEqual([2, ['CLOSED']]);
+  });
+
+  it('is put off while the enforcer is away, too', async () => {
+    const asked = mayNotRenew('CONNECTION_LOST');
+    sites.a.session.identityRotated();
+    await sites.until('asked twice', () => asked.count === 2);
+    asked.comesBack();
+    await sites.until('attested again', () => sites.b.session.admission.tunnelGeneration === 2);
+  });
+
+  it('is not put off where the enforcer knows of no such session: it ends', async () => {
+    mayNotRenew('EXPIRED');
     sites.internet.isUp = false;
     sites.a.session.identityRotated();
-    await sites.until('asked twice', () => agent.asked === 2);
-    sites.a.session.end('CLOSED');
-    await sites.clock.advance(60_000);
-    expect([agent.asked, sites.a.ends]).toEqual([2, ['CLOSED']]);
+    await sites.until('ended', () => sites.a.ends.length > 0);
+    expect(sites.a.ends).toEqual(['EXPIRED']);
   });
 
   const GONE_MIDWAY = [
@@ -274,6 +293,18 @@ function agentIsGone(
   };
   Object.assign(source, { [call]: gone[call] });
   return agent;
+}
+
+/** From here on site-a's enforcer answers so, until it comes back. */
+function mayNotRenew(reason: Reason) {
+  const { enforcer } = sites.a.gateway;
+  const former = enforcer.mayRenew.bind(enforcer);
+  const asked = { count: 0, comesBack: () => void Object.assign(enforcer, { mayRenew: former }) };
+  enforcer.mayRenew = () => {
+    asked.count += 1;
+    return Promise.reject(new ShellstreamError(reason));
+  };
+  return asked;
 }
 
 function say(name: 'a' | 'b', level: PostureLevel): Promise<void> {

@@ -43,9 +43,10 @@ export class Reattestation {
   /** At the initiator, between GRANT and its adoption: what comes next starts from the secret of this attestation. */
   #isAccepting = false;
   /** At the initiator, before it begins: the enforcer is being asked whether it can, or will be asked again. */
-  #preparation: { timer?: Timer } | undefined;
+  #preparation: { timer?: Timer; waitMs: number } | undefined;
   /** At the initiator: there was a cause to attest again after the running attestation had told what it tells. */
   #isDueAgain = false;
+  #isOver = false;
 
   constructor(parts: ReattestationParts) {
     this.#parts = parts;
@@ -54,12 +55,13 @@ export class Reattestation {
   /** The initiator attests again, once more when it does already; nothing at the responder. */
   start(): void {
     const { approach } = this.#parts;
-    if (approach === undefined) return;
+    if (approach === undefined || this.#isOver) return;
     if (this.#exchange !== undefined || this.#isAccepting) {
       this.#isDueAgain = true;
       return;
     }
     if (this.#preparation === undefined) return this.#prepare(approach, FIRST_WAIT_MS);
+    this.#preparation.waitMs = FIRST_WAIT_MS;
     if (this.#preparation.timer === undefined) return;
     this.#preparation.timer.cancel();
     this.#prepare(approach, FIRST_WAIT_MS);
@@ -68,7 +70,7 @@ export class Reattestation {
   /** A session does not end because it could not be attested again for a while: what it stands on has its own expiry. */
   #prepare(approach: Approach, waitMs: number): void {
     const { enforcer, clock, current } = this.#parts;
-    const preparation: { timer?: Timer } = {};
+    const preparation: { timer?: Timer; waitMs: number } = { waitMs };
     this.#preparation = preparation;
     enforcer.mayRenew(current().id).then(
       () => {
@@ -78,9 +80,12 @@ export class Reattestation {
           this.#answer = await attestAsInitiator(exchange, this.#attestParts(), approach);
         });
       },
-      () => {
+      (error: unknown) => {
         if (this.#preparation !== preparation) return;
-        preparation.timer = clock.after(waitMs, () => this.#prepare(approach, Math.min(2 * waitMs, LONGEST_WAIT_MS)));
+        // The enforcer knows of no such session: there is nothing to wait for.
+        if (reasonOf(error) === 'EXPIRED') return this.#failed(error);
+        const { waitMs: wait } = preparation;
+        preparation.timer = clock.after(wait, () => this.#prepare(approach, Math.min(2 * wait, LONGEST_WAIT_MS)));
       },
     );
   }
@@ -99,6 +104,7 @@ export class Reattestation {
 
   /** The session is over. */
   abandon(): void {
+    this.#isOver = true;
     this.#preparation?.timer?.cancel();
     this.#preparation = undefined;
     this.#exchange?.abort(new ShellstreamError('CLOSED'));
