@@ -42,7 +42,15 @@ import { wireCode } from '../../protocol/reasons.ts';
 import type { Credentials } from './credentials.ts';
 import type { HeldSites } from './held-sites.ts';
 import type { Nonces } from './nonces.ts';
-import type { AdmitInput, Attestor, ChallengeInput, PeerIdentity, PostureReader, RevocationReader } from './ports.ts';
+import type {
+  AdmitInput,
+  Attestation,
+  Attestor,
+  ChallengeInput,
+  PeerIdentity,
+  PostureReader,
+  RevocationReader,
+} from './ports.ts';
 import { refuseRevoked, refuseStale } from './revocation.ts';
 
 export interface AdmitParts {
@@ -109,8 +117,12 @@ function keyHash({ crypto, overlay }: AdmitParts): Uint8Array {
   return wireguardKeyHash(crypto, overlay.publicKey);
 }
 
-/** Each line is a refusal; what comes after it may rely on it. */
-export async function judge(parts: AdmitParts, input: AdmitInput): Promise<Judged> {
+/**
+ * Each line is a refusal; what comes after it may rely on it.
+ *
+ * @param attestation a renewal only of a session that the caller knows to stand
+ */
+export async function judge(parts: AdmitParts, input: AdmitInput, attestation: Attestation): Promise<Judged> {
   const { crypto, attestor, posture, nonces, accord, revocations } = parts;
   const { evidence, transcript, staticKey } = input;
   const body = parseConfirmBody(evidence.body);
@@ -134,7 +146,7 @@ export async function judge(parts: AdmitParts, input: AdmitInput): Promise<Judge
   const level = negotiated.effective;
   const { trustDomain, spiffeId } = peer;
   refuseRevoked(revocations, { trustDomain, spiffeId, issuedAtMs: peer.notBefore });
-  if (input.renews === undefined) refuseStale(revocations, level);
+  if (attestation === 'first') refuseStale(revocations, level);
   const { sessionType: type, mode } = body.offer;
   const denial = classDenial(accord, level, type, mode);
   if (denial !== undefined) throw new ShellstreamError(denial.reason, denial.detail);
@@ -144,7 +156,7 @@ export async function judge(parts: AdmitParts, input: AdmitInput): Promise<Judge
     plainAudience: own.spiffeId,
     boundAudience: boundAudience(crypto, own.spiffeId, transcript),
     fresh: releases || issued.freshSat || freshSatRequired(level, accord),
-    attestation: input.renews === undefined ? 'first' : 'renewal',
+    attestation,
   });
   // Verification waits on others. A level that fell meanwhile makes what was asked of the token too little.
   if (posture.epoch !== epoch && negotiateNow(parts, body).effective < level) {

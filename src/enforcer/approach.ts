@@ -29,7 +29,7 @@ import {
 import { reasonFromWire } from '../../protocol/reasons.ts';
 import type { HeldSites } from './held-sites.ts';
 import type { Overlay } from './overlay.ts';
-import type { ApproachInput, Attestor, PeerIdentity, PostureReader, RevocationReader } from './ports.ts';
+import type { ApproachInput, Attestation, Attestor, PeerIdentity, PostureReader, RevocationReader } from './ports.ts';
 import { refuseRevoked } from './revocation.ts';
 
 /** An approach that waits for its GRANT. */
@@ -78,7 +78,8 @@ export class Approaches {
     this.#parts = parts;
   }
 
-  async approach(input: ApproachInput): Promise<Evidence> {
+  /** @param attestation a renewal only of a session that the caller knows to stand */
+  async approach(input: ApproachInput, attestation: Attestation): Promise<Evidence> {
     const { crypto, attestor, posture, accord, holds } = this.#parts;
     const { level, epoch } = posture;
     if (!remoteHandshakeAllowed(level, accord)) throw new ShellstreamError('POSTURE_ISOLATED');
@@ -98,7 +99,7 @@ export class Approaches {
       offer: input.offer,
       nonce: body.nonce,
       responderId: peer.spiffeId,
-      sat: await attestor.mintToken(audience, input.renews === undefined ? 'first' : 'renewal'),
+      sat: await attestor.mintToken(audience, attestation),
       postureLevel: level,
       postureEpoch: epoch,
       request: input.request,

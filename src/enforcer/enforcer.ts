@@ -24,6 +24,7 @@ import type {
   Admission,
   AdmitInput,
   ApproachInput,
+  Attestation,
   ChallengeInput,
   Connection,
   Enforcer,
@@ -89,7 +90,7 @@ export class LocalEnforcer implements Enforcer, Holder {
 
   async admit(input: AdmitInput): Promise<Admission> {
     const { crypto, posture, clock } = this.#parts;
-    const judged = await judge(this.#parts, input);
+    const judged = await judge(this.#parts, input, this.#attestationOf(input));
     const { body, peer, tier, grant, offered, negotiated, releases } = judged;
     if (releases) await this.#parts.holds?.releaseAttested(peer.spiffeId);
     const renewed = this.#renewed(input.renews, peer.spiffeId, body.offer.sessionType);
@@ -137,7 +138,7 @@ export class LocalEnforcer implements Enforcer, Holder {
       if (!this.#parts.intends(input)) {
         throw new ShellstreamError('TYPE_NOT_AUTHORISED', `no session with ${input.expectedId} is wanted here`);
       }
-      return this.#approaches.approach(input);
+      return this.#approaches.approach(input, this.#attestationOf(input));
     });
   }
 
@@ -366,6 +367,11 @@ export class LocalEnforcer implements Enforcer, Holder {
       ...(member === undefined ? {} : { member }),
       ...(control === undefined ? {} : { control }),
     };
+  }
+
+  /** Whoever names a session that is not its own gets no patience by it. */
+  #attestationOf({ renews }: { readonly renews?: SessionId }): Attestation {
+    return renews !== undefined && this.#own.has(renews) ? 'renewal' : 'first';
   }
 
   #renewed(id: SessionId | undefined, spiffeId: string, type: string): Standing | undefined {

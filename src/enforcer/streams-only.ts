@@ -35,7 +35,8 @@ export class StreamsOnlyEnforcer implements Enforcer {
   }
 
   approach(input: ApproachInput): Promise<Evidence> {
-    return this.#approaches.approach(input);
+    const isOurs = input.renews !== undefined && this.#peers.has(input.renews);
+    return this.#approaches.approach(input, isOurs ? 'renewal' : 'first');
   }
 
   async accept({ nonce, grant, handshakeHash, renews }: AcceptInput): Promise<Admission> {

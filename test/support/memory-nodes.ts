@@ -312,11 +312,13 @@ export async function attempt(from: MemoryNode, to: MemoryNode, options: Attempt
   const init = respond(handshake('responder')).readInit(first.record);
   const second = init.writeVerify(await to.enforcer.challenge(init));
   const verify = first.next.readVerify(second.record);
+  const renews = options.renews === undefined ? {} : { renews: options.renews };
   const honest = await from.enforcer.approach({
     ...verify,
     offer: options.confirmOffer ?? offer,
     expectedId,
     request,
+    ...renews,
   });
   const evidence = options.lie === undefined ? honest : signedAnew(from, verify, options.lie, honest);
   const third = verify.writeConfirm(evidence);
@@ -324,7 +326,6 @@ export async function attempt(from: MemoryNode, to: MemoryNode, options: Attempt
   const { wireguard } = parseConfirmBody(confirm.evidence.body);
   const shared = wireguard === undefined ? undefined : confirm.wireguardShared(wireguard.publicKey);
   lastPort += 1;
-  const renews = options.renews === undefined ? {} : { renews: options.renews };
   return {
     admit: {
       offer: confirm.offer,

@@ -1,7 +1,9 @@
-/** A terminator that was taken over asks without end whether it may attest again. */
+/** What a terminator that was taken over makes of the patience that a renewal is met with. */
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { establish, MemoryWorld, REQUEST } from '../../../test/support/memory-nodes.ts';
+import { reasonOf } from '../../../protocol/errors.ts';
+import { attempt, establish, MemoryWorld, REQUEST } from '../../../test/support/memory-nodes.ts';
 import { openDoor, say } from '../../../test/support/taken-over.ts';
+import { AgentUnavailable } from '../../identity/source.ts';
 
 let world: MemoryWorld;
 
@@ -32,3 +34,34 @@ it('attack: a terminator has SPIRE asked once a second, and only about those who
   expect(await ask(own.id)).toBe('done');
   expect(b.tokens.minted).toHaveLength(2);
 });
+
+it('attack: a terminator names sessions that are not its own: nobody waits for SPIRE on their behalf', async () => {
+  const [a, b, c] = [await world.node('a'), await world.node('b'), await world.node('c')];
+  const [honest, hostile] = [openDoor(b), openDoor(b)];
+  const request = { ...REQUEST, targets: [] };
+  const { visited: theirs } = await establish(honest.node, c, { request });
+  const { visited: own } = await establish(hostile.node, a, { request });
+  const away = (): never => {
+    throw new AgentUnavailable('no answer', undefined);
+  };
+
+  b.tokens.beforeMint = away;
+  for (const renews of [theirs.id, 'a'.repeat(32)]) {
+    expect(await reasonFor(attempt(hostile.node, a, { request, renews }))).toBe('SAT_UNVERIFIABLE');
+  }
+  const patient = attempt(hostile.node, a, { request, renews: own.id });
+  b.tokens.beforeMint = () => {};
+  await world.clock.advance(1_000);
+  await patient;
+
+  b.change(3);
+  b.tokens.beforeConfirm = away;
+  for (const renews of [theirs.id, 'a'.repeat(32)]) {
+    const { admit } = await attempt(a, hostile.node, { request, renews });
+    expect(await reasonFor(hostile.node.enforcer.admit(admit))).toBe('SAT_UNVERIFIABLE');
+  }
+});
+
+function reasonFor(refused: Promise<unknown>): Promise<string> {
+  return refused.then(() => 'done', reasonOf);
+}
