@@ -4,13 +4,13 @@
  * hangs, or has thousands of connections to come to, keeps nothing that posture, drain or expiry took away.
  */
 import { REATTEST_MS } from '../../protocol/handshake/index.ts';
-import { type Accord, freshSatRequired, judgeSession } from '../../protocol/posture/index.ts';
+import { type Accord, freshSatRequired, judgeSession, type SessionVerdict } from '../../protocol/posture/index.ts';
 import { mostRestrictive } from '../../protocol/posture/level.ts';
 import type { Reason } from '../../protocol/reasons.ts';
 import { type Clock, type Timer, turnEnded } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { SessionDirectory, Standing } from './directory.ts';
-import type { PostureReader, RevocationReader, SessionId } from './ports.ts';
+import type { Admission, PostureReader, RevocationReader, SessionId } from './ports.ts';
 import { isRevoked } from './revocation.ts';
 
 export interface OverseerParts {
@@ -70,28 +70,18 @@ export class Overseer implements Disposable {
     const { id, offer, grant, peer } = admission;
     const level = mostRestrictive(posture.level, peerLevel);
     if (level === judgedLevel) return undefined;
-    directory.note(id, { judgedLevel: level });
     // An initiator was not told its tier; the responder judges by it.
     const tier = peer.tier ?? 'site_owner';
     const verdict = judgeSession(accord, { type: offer.sessionType, tier, grant }, judgedLevel, level);
-    if (!freshSatRequired(level, accord)) directory.note(id, { attestsByMs: undefined });
-    else if ('reattest' in verdict && verdict.reattest) {
-      directory.note(id, { attestsByMs: clock.monotonic() + ATTEST_MS });
-    }
-    switch (verdict.kind) {
-      case 'keep':
-        return undefined;
-      case 'narrow':
-        directory.note(id, { admission: { ...admission, grant: { ...grant, capabilities: verdict.capabilities } } });
-        return undefined;
-      case 'drain':
-        directory.note(id, { endsAtMs: clock.monotonic() + verdict.deadlineMs + GRACE_MS });
-        return undefined;
-      case 'end':
-        if (graceMs === 0) return verdict.reason;
-        directory.note(id, { endsAtMs: clock.monotonic() + graceMs });
-        return undefined;
-    }
+    if (verdict.kind === 'end' && graceMs === 0) return verdict.reason;
+    const now = clock.monotonic();
+    const attests = 'reattest' in verdict && verdict.reattest ? { attestsByMs: now + ATTEST_MS } : {};
+    directory.note(id, {
+      judgedLevel: level,
+      ...(freshSatRequired(level, accord) ? attests : { attestsByMs: undefined }),
+      ...leftOf(admission, verdict, now, graceMs),
+    });
+    return undefined;
   }
 
   #watch(): void {
@@ -157,6 +147,25 @@ export class Overseer implements Disposable {
         }),
       ),
     );
+  }
+}
+
+/** What the verdict leaves of a session, or until when. */
+function leftOf(
+  admission: Admission,
+  verdict: SessionVerdict,
+  now: number,
+  graceMs: number,
+): Partial<Pick<Standing, 'admission' | 'endsAtMs'>> {
+  switch (verdict.kind) {
+    case 'keep':
+      return {};
+    case 'narrow':
+      return { admission: { ...admission, grant: { ...admission.grant, capabilities: verdict.capabilities } } };
+    case 'drain':
+      return { endsAtMs: now + verdict.deadlineMs + GRACE_MS };
+    case 'end':
+      return { endsAtMs: now + graceMs };
   }
 }
 

@@ -7,10 +7,13 @@ import { postureSteps } from './posture-steps.ts';
 let taken: string[];
 /** The terminators have said their last words. */
 let said: PromiseWithResolvers<void>;
+/** What becomes of a snapshot. */
+let snapshot: () => Promise<void>;
 
 beforeEach(() => {
   taken = [];
   said = Promise.withResolvers();
+  snapshot = async () => {};
 });
 
 it('to 1: packets first, then who is let in, then what stands while terminators say their last words, and the routes behind those, written down before', async () => {
@@ -23,6 +26,7 @@ it('to 1: packets first, then who is let in, then what stands while terminators 
     'admission 1',
     'judge',
     'tunnels closed',
+    'snapshot',
     'ends',
     'snapshot',
   ];
@@ -35,16 +39,42 @@ it('to 1: packets first, then who is let in, then what stands while terminators 
 it('to 2: a tunnel that takes its time holds up nothing that the level ends', async () => {
   said.resolve();
   await go(5, 2);
-  const sessionLayer = ['judge', 'ends', 'tunnels at 2', 'snapshot', 'routes 2', 'mesh'];
+  const sessionLayer = ['judge', 'snapshot', 'ends', 'tunnels at 2', 'snapshot', 'routes 2', 'mesh'];
   expect(taken).toEqual(['control', 'page 2', 'map 2', 'interfaces', 'admission 2', ...sessionLayer]);
 });
 
 it('from 1: who is let in first, and packets last', async () => {
   said.resolve();
   await go(1, 5);
-  const sessionLayer = ['mesh', 'routes 5', 'snapshot', 'tunnels at 5', 'ends', 'judge'];
+  const sessionLayer = ['mesh', 'routes 5', 'snapshot', 'tunnels at 5', 'snapshot', 'ends', 'judge'];
   expect(taken).toEqual(['admission 5', ...sessionLayer, 'interfaces', 'map 5', 'page 5', 'control']);
 });
+
+it.each([
+  ['hangs', () => new Promise<void>(() => {})],
+  ['fails', () => Promise.reject(new Error('no answer'))],
+])(
+  'a snapshot that %s when it is begun keeps back nothing that the level ends, and its own step tries again',
+  async (_how, first) => {
+    said.resolve();
+    snapshot = () => {
+      snapshot = async () => void taken.push('snapshot taken');
+      return first();
+    };
+    await go(5, 2);
+    const sessionLayer = [
+      'judge',
+      'snapshot',
+      'ends',
+      'tunnels at 2',
+      'snapshot',
+      'snapshot taken',
+      'routes 2',
+      'mesh',
+    ];
+    expect(taken.slice(-sessionLayer.length)).toEqual(sessionLayer);
+  },
+);
 
 async function go(from: 1 | 5, to: 1 | 2 | 5): Promise<void> {
   const note = (what: string) => async (): Promise<void> => void taken.push(what);
@@ -70,7 +100,10 @@ async function go(from: 1 | 5, to: 1 | 2 | 5): Promise<void> {
     overlay: { close: note('tunnels closed'), reopen: async (level) => void taken.push(`tunnels at ${level}`) },
     mesh: { nudge: () => void taken.push('mesh') },
     routes: {
-      takeSnapshot: note('snapshot'),
+      takeSnapshot: () => {
+        taken.push('snapshot');
+        return snapshot();
+      },
       apply: async (level) => void taken.push(`routes ${level}`),
     },
   });
