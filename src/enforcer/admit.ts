@@ -42,15 +42,7 @@ import { wireCode } from '../../protocol/reasons.ts';
 import type { Credentials } from './credentials.ts';
 import type { HeldSites } from './held-sites.ts';
 import type { Nonces } from './nonces.ts';
-import type {
-  AdmitInput,
-  Attestation,
-  Attestor,
-  ChallengeInput,
-  PeerIdentity,
-  PostureReader,
-  RevocationReader,
-} from './ports.ts';
+import type { AdmitInput, Attestor, ChallengeInput, PeerIdentity, PostureReader, RevocationReader } from './ports.ts';
 import { refuseRevoked, refuseStale } from './revocation.ts';
 
 export interface AdmitParts {
@@ -120,9 +112,9 @@ function keyHash({ crypto, overlay }: AdmitParts): Uint8Array {
 /**
  * Each line is a refusal; what comes after it may rely on it.
  *
- * @param attestation a renewal only of a session that the caller knows to stand
+ * @param renewedPeer whom the session that stands and is attested again is with: nobody else is met as a renewal
  */
-export async function judge(parts: AdmitParts, input: AdmitInput, attestation: Attestation): Promise<Judged> {
+export async function judge(parts: AdmitParts, input: AdmitInput, renewedPeer?: string): Promise<Judged> {
   const { crypto, attestor, posture, nonces, accord, revocations } = parts;
   const { evidence, transcript, staticKey } = input;
   const body = parseConfirmBody(evidence.body);
@@ -138,6 +130,7 @@ export async function judge(parts: AdmitParts, input: AdmitInput, attestation: A
     throw new ShellstreamError('WRONG_IDENTITY', `meant for ${body.responderId}`);
   }
 
+  const attestation = peer.spiffeId === renewedPeer ? 'renewal' : 'first';
   const releases = parts.holds?.isHeld(peer.spiffeId) === true;
   if (releases) refuseHeld(parts, peer, body);
 

@@ -29,7 +29,7 @@ import {
 import { reasonFromWire } from '../../protocol/reasons.ts';
 import type { HeldSites } from './held-sites.ts';
 import type { Overlay } from './overlay.ts';
-import type { ApproachInput, Attestation, Attestor, PeerIdentity, PostureReader, RevocationReader } from './ports.ts';
+import type { ApproachInput, Attestor, PeerIdentity, PostureReader, RevocationReader } from './ports.ts';
 import { refuseRevoked } from './revocation.ts';
 
 /** An approach that waits for its GRANT. */
@@ -78,8 +78,8 @@ export class Approaches {
     this.#parts = parts;
   }
 
-  /** @param attestation a renewal only of a session that the caller knows to stand */
-  async approach(input: ApproachInput, attestation: Attestation): Promise<Evidence> {
+  /** @param renewedPeer whom the session that stands and is attested again is with: nobody else is met as a renewal */
+  async approach(input: ApproachInput, renewedPeer?: string): Promise<Evidence> {
     const { crypto, attestor, posture, accord, holds } = this.#parts;
     const { level, epoch } = posture;
     if (!remoteHandshakeAllowed(level, accord)) throw new ShellstreamError('POSTURE_ISOLATED');
@@ -99,7 +99,7 @@ export class Approaches {
       offer: input.offer,
       nonce: body.nonce,
       responderId: peer.spiffeId,
-      sat: await attestor.mintToken(audience, attestation),
+      sat: await attestor.mintToken(audience, peer.spiffeId === renewedPeer ? 'renewal' : 'first'),
       postureLevel: level,
       postureEpoch: epoch,
       request: input.request,

@@ -24,7 +24,6 @@ import type {
   Admission,
   AdmitInput,
   ApproachInput,
-  Attestation,
   ChallengeInput,
   Connection,
   Enforcer,
@@ -90,7 +89,7 @@ export class LocalEnforcer implements Enforcer, Holder {
 
   async admit(input: AdmitInput): Promise<Admission> {
     const { crypto, posture, clock } = this.#parts;
-    const judged = await judge(this.#parts, input, this.#attestationOf(input));
+    const judged = await judge(this.#parts, input, this.#renewedPeer(input));
     const { body, peer, tier, grant, offered, negotiated, releases } = judged;
     if (releases) await this.#parts.holds?.releaseAttested(peer.spiffeId);
     const renewed = this.#renewed(input.renews, peer.spiffeId, body.offer.sessionType);
@@ -138,7 +137,7 @@ export class LocalEnforcer implements Enforcer, Holder {
       if (!this.#parts.intends(input)) {
         throw new ShellstreamError('TYPE_NOT_AUTHORISED', `no session with ${input.expectedId} is wanted here`);
       }
-      return this.#approaches.approach(input, this.#attestationOf(input));
+      return this.#approaches.approach(input, this.#renewedPeer(input));
     });
   }
 
@@ -369,9 +368,9 @@ export class LocalEnforcer implements Enforcer, Holder {
     };
   }
 
-  /** Whoever names a session that is not its own gets no patience by it. */
-  #attestationOf({ renews }: { readonly renews?: SessionId }): Attestation {
-    return renews !== undefined && this.#own.has(renews) ? 'renewal' : 'first';
+  /** Undefined also where it names a session that is not its own. */
+  #renewedPeer({ renews }: { readonly renews?: SessionId }): string | undefined {
+    return renews === undefined ? undefined : this.peerOf(renews);
   }
 
   #renewed(id: SessionId | undefined, spiffeId: string, type: string): Standing | undefined {

@@ -35,8 +35,8 @@ export class StreamsOnlyEnforcer implements Enforcer {
   }
 
   approach(input: ApproachInput): Promise<Evidence> {
-    const isOurs = input.renews !== undefined && this.#peers.has(input.renews);
-    return this.#approaches.approach(input, isOurs ? 'renewal' : 'first');
+    const { renews } = input;
+    return this.#approaches.approach(input, renews === undefined ? undefined : this.#peers.get(renews));
   }
 
   async accept({ nonce, grant, handshakeHash, renews }: AcceptInput): Promise<Admission> {

@@ -107,7 +107,7 @@ export class GovernedRoutes implements AsyncDisposable {
     return overlayPrefixesAt(this.#level, reach, this.#parts.accord);
   };
 
-  /** The step before `apply`, while nothing is taken away yet: on leaving 5 what the kernel has is written down. Idempotent. */
+  /** Before `apply`, while no governed route is taken away yet: on leaving 5 what the kernel has is written down. Idempotent. */
   takeSnapshot(level: PostureLevel): Promise<void> {
     return this.#exclusively(async () => {
       if (this.#leavesNormal(level)) await this.#snap(await this.#kernel.list());

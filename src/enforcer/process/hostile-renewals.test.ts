@@ -35,31 +35,38 @@ it('attack: a terminator has SPIRE asked once a second, and only about those who
   expect(b.tokens.minted).toHaveLength(2);
 });
 
-it('attack: a terminator names sessions that are not its own: nobody waits for SPIRE on their behalf', async () => {
+it('attack: a terminator names sessions that it has not with that peer: nobody waits for SPIRE on their behalf', async () => {
   const [a, b, c] = [await world.node('a'), await world.node('b'), await world.node('c')];
   const [honest, hostile] = [openDoor(b), openDoor(b)];
   const request = { ...REQUEST, targets: [] };
   const { visited: theirs } = await establish(honest.node, c, { request });
   const { visited: own } = await establish(hostile.node, a, { request });
+  const notIts = [theirs.id, own.id, 'a'.repeat(32)];
+  let asked = 0;
   const away = (): never => {
+    asked += 1;
     throw new AgentUnavailable('no answer', undefined);
   };
 
   b.tokens.beforeMint = away;
-  for (const renews of [theirs.id, 'a'.repeat(32)]) {
-    expect(await reasonFor(attempt(hostile.node, a, { request, renews }))).toBe('SAT_UNVERIFIABLE');
+  for (const renews of notIts) {
+    expect(await reasonFor(attempt(hostile.node, c, { request, renews }))).toBe('SAT_UNVERIFIABLE');
   }
+  expect(asked).toBe(notIts.length);
   const patient = attempt(hostile.node, a, { request, renews: own.id });
+  await expect.poll(() => asked).toBe(notIts.length + 1);
   b.tokens.beforeMint = () => {};
   await world.clock.advance(1_000);
   await patient;
 
   b.change(3);
+  asked = 0;
   b.tokens.beforeConfirm = away;
-  for (const renews of [theirs.id, 'a'.repeat(32)]) {
-    const { admit } = await attempt(a, hostile.node, { request, renews });
+  for (const renews of notIts) {
+    const { admit } = await attempt(c, hostile.node, { request, renews });
     expect(await reasonFor(hostile.node.enforcer.admit(admit))).toBe('SAT_UNVERIFIABLE');
   }
+  expect(asked).toBe(notIts.length);
 });
 
 function reasonFor(refused: Promise<unknown>): Promise<string> {
