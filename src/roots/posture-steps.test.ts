@@ -7,13 +7,10 @@ import { postureSteps } from './posture-steps.ts';
 let taken: string[];
 /** The terminators have said their last words. */
 let said: PromiseWithResolvers<void>;
-/** What becomes of a snapshot. */
-let snapshot: () => Promise<void>;
 
 beforeEach(() => {
   taken = [];
   said = Promise.withResolvers();
-  snapshot = async () => {};
 });
 
 it('to 1: packets first, then who is let in, then what stands while terminators say their last words, and the routes behind those, written down before', async () => {
@@ -26,7 +23,6 @@ it('to 1: packets first, then who is let in, then what stands while terminators 
     'admission 1',
     'judge',
     'tunnels closed',
-    'snapshot',
     'ends',
     'snapshot',
   ];
@@ -39,26 +35,15 @@ it('to 1: packets first, then who is let in, then what stands while terminators 
 it('to 2: a tunnel that takes its time holds up nothing that the level ends', async () => {
   said.resolve();
   await go(5, 2);
-  const sessionLayer = ['judge', 'snapshot', 'ends', 'tunnels at 2', 'snapshot', 'routes 2', 'mesh'];
+  const sessionLayer = ['judge', 'ends', 'tunnels at 2', 'snapshot', 'routes 2', 'mesh'];
   expect(taken).toEqual(['control', 'page 2', 'map 2', 'interfaces', 'admission 2', ...sessionLayer]);
 });
 
 it('from 1: who is let in first, and packets last', async () => {
   said.resolve();
   await go(1, 5);
-  const sessionLayer = ['mesh', 'routes 5', 'snapshot', 'tunnels at 5', 'snapshot', 'ends', 'judge'];
+  const sessionLayer = ['mesh', 'routes 5', 'snapshot', 'tunnels at 5', 'ends', 'judge'];
   expect(taken).toEqual(['admission 5', ...sessionLayer, 'interfaces', 'map 5', 'page 5', 'control']);
-});
-
-it('a snapshot that fails when it is begun keeps back nothing that the level ends, and its own step tries again', async () => {
-  said.resolve();
-  snapshot = () => {
-    snapshot = async () => void taken.push('snapshot taken');
-    return Promise.reject(new Error('no answer'));
-  };
-  await go(5, 2);
-  const sessionLayer = ['judge', 'snapshot', 'ends', 'tunnels at 2', 'snapshot', 'snapshot taken', 'routes 2', 'mesh'];
-  expect(taken.slice(-sessionLayer.length)).toEqual(sessionLayer);
 });
 
 async function go(from: 1 | 5, to: 1 | 2 | 5): Promise<void> {
@@ -85,10 +70,7 @@ async function go(from: 1 | 5, to: 1 | 2 | 5): Promise<void> {
     overlay: { close: note('tunnels closed'), reopen: async (level) => void taken.push(`tunnels at ${level}`) },
     mesh: { nudge: () => void taken.push('mesh') },
     routes: {
-      takeSnapshot: () => {
-        taken.push('snapshot');
-        return snapshot();
-      },
+      takeSnapshot: note('snapshot'),
       apply: async (level) => void taken.push(`routes ${level}`),
     },
   });

@@ -64,14 +64,7 @@ export function postureSteps({
       },
       // All of them at once, before the sessions they belong to are come to one by one.
       { name: 'lockdown of tunnels', apply: (level) => (level === 1 ? overlay?.close() : undefined) },
-      {
-        name: 'ends',
-        // Beside it the snapshot is begun, which needs none of this; the step of its own sees to it that it was taken.
-        apply: (level) => {
-          void routes?.takeSnapshot(level).catch(() => undefined);
-          return overseer.postureChanged();
-        },
-      },
+      { name: 'ends', apply: () => overseer.postureChanged() },
       { name: 'tunnels', apply: (level) => (level === 1 ? undefined : overlay?.reopen(level)) },
       // While the last words are said.
       { name: 'snapshot of routes', apply: (level) => routes?.takeSnapshot(level) },
